@@ -1,0 +1,57 @@
+# Two commands: `make demo` and `make test`. Both set up all they need in .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := .ci/constraints.txt
+DEMO ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test install lint format lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo      a workshop of four desktops on http://127.0.0.1:8080 (make demo DEMO="--accounts 8")'
+	@echo 'make test      the whole suite, real parts included'
+	@echo 'make install   only .venv with vncgate in it'
+	@echo 'make lint      ruff, mypy, import contract'
+
+demo: install
+	@exec $(BIN)/vncgate demo $(DEMO)
+
+test: $(VENV)/.dev
+	@.ci/system-packages
+	@$(BIN)/pytest $(PYTEST)
+
+install: $(VENV)/.installed
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.dev
+	$(BIN)/pip freeze --exclude-editable | sort > $(CONSTRAINTS)
+
+clean:
+	rm -rf $(VENV) build dist vncgate/web/static/novnc .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo '$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo 'python venv could not be made; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(wildcard vncgate/web/npm/*)
+	@echo 'Setting up .venv ...'
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS) $(wildcard vncgate/web/npm/*)
+	@echo 'Setting up .venv with the tools of the test suite ...'
+	@$(PIP) -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@ $(VENV)/.installed

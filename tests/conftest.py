@@ -1,0 +1,107 @@
+"""What every test gets: uvloop, and a check that it leaves no task, process or file descriptor behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import uvloop
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Tests run on the loop that the daemon runs on; `virtual` asks for virtual time instead."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def _descriptors() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+def _children() -> set[str]:
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found.update((task / "children").read_text().split())
+    return found
+
+
+def _settled(look, before, patience: float = 2.0):
+    """What is still there beyond `before`, after giving the kernel and other threads a moment to let go."""
+    deadline = time.monotonic() + patience
+    while True:
+        left = look() - before
+        if not left or time.monotonic() > deadline:
+            return left
+        gc.collect()
+        time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request):
+    """Fail a test that leaves a child process or a file descriptor behind.
+
+    Fixtures of a wider scope may own some: those that existed before the test are not counted, and a
+    fixture of a wider scope that starts things while the test is set up requests nothing of this one.
+    """
+    gc.collect()
+    descriptors, children = _descriptors(), _children()
+    yield
+    left = _settled(_children, children)
+    assert not left, "child processes left behind: " + ", ".join(
+        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") for pid in left
+    )
+    left = _settled(lambda: set(_descriptors()), set(descriptors))
+    now = _descriptors()
+    assert not left, f"file descriptors left behind: { {fd: now.get(fd) for fd in left} }"
+
+
+@pytest.fixture(autouse=True)
+async def no_leaked_tasks():
+    """Fail a test that leaves an asyncio task behind."""
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(20):
+        left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
+        if not left:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"tasks left behind: {left}")
+
+
+@pytest.fixture
+def free_port():
+    """A function that gives ports of 127.0.0.1 which the kernel found free, never the same one twice."""
+    held: list[socket.socket] = []
+
+    def get() -> int:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        held.append(sock)
+        return sock.getsockname()[1]
+
+    class Ports:
+        def __call__(self) -> int:
+            port = get()
+            held.pop().close()
+            return port
+
+        def many(self, count: int) -> list[int]:
+            ports = [get() for _ in range(count)]
+            while held:
+                held.pop().close()
+            return ports
+
+    yield Ports()
+    for sock in held:
+        sock.close()

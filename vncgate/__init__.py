@@ -1,0 +1,23 @@
+"""vncgate: a workshop's desktops in every participant's browser, from one text file.
+
+A long-running asyncio daemon reads a token file (a line an account), keeps one websocket-to-VNC proxy for each
+account, writes Apache's ProxyPass lines and the landing page, and serves that page with a viewer.
+
+The house has floors; a room imports only from the floors below its own (checked by import-linter):
+
+    0  pure: errors model tokens hostlist seats settings plan lifecycle rfb render
+    1  hands: files process listeners probe systemd log
+    2  engines (base, relay, websockify)
+    3  supervisor  publish
+    4  web  control
+    5  daemon  demo  cli
+
+`daemon` is the only place where all is put together. docs/architecture.md says the same in prose.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("vncgate")
+except PackageNotFoundError:  # run from a tree that was never installed
+    __version__ = "0+unknown"

@@ -1,0 +1,1 @@
+"""Engines: the ways a proxy can run. `base` says what one must do; `relay` and `websockify` do it."""

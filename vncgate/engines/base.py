@@ -1,0 +1,65 @@
+"""What an engine must do, and what the daemon tells it.
+
+An engine opens a proxy for an account on a listening socket that the daemon owns. The socket stays the
+daemon's: a proxy that dies leaves it open, and browsers that connect meanwhile wait in its backlog. The same
+Protocol serves an engine in this process and one whose proxies live in others: nothing in it is a shared
+object but the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from vncgate.model import Account, Traffic
+
+GOING_AWAY = 1001
+"""The gate is being stopped (RFC 6455, section 7.4.1)."""
+SERVICE_RESTART = 1012
+"""The account was changed or restarted: come again (IANA WebSocket close code registry)."""
+POLICY = 1008
+"""The account is gone, or was stopped by an operator (RFC 6455, section 7.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine is held to. Times in seconds, sizes in bytes."""
+
+    ping_interval: float = 30.0
+    connect_timeout: float = 5.0
+    handshake_timeout: float = 10.0
+    max_message: int = 1048576
+    origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    web_port: int = 0
+
+
+class Proxy(Protocol):
+    """One account's running proxy."""
+
+    @property
+    def died(self) -> asyncio.Future[str]:
+        """Done, with the reason, when the proxy ended though nobody asked it to."""
+
+    def traffic(self) -> Traffic:
+        """What passed so far, and how many browsers are connected now."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """End the proxy and its connections with a websocket close code and a reason; never raises."""
+
+
+class Engine(Protocol):
+    """A way to run proxies."""
+
+    async def open(self, account: Account, listener: socket.socket | None, suspect: Callable[[str], None]) -> Proxy:
+        """Serve `account` on `listener` (None: on the shared port alone).
+
+        `suspect` is called with a reason whenever the desktop refused or dropped a connection, so that it
+        is looked at at once. Raises ProxyError when the proxy cannot be started.
+        """
+
+    async def aclose(self) -> None:
+        """Release what the engine itself holds, after all of its proxies are closed."""

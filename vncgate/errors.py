@@ -1,0 +1,57 @@
+"""What can go wrong, as one tree. Every message names what, where, and what would be right.
+
+    VncgateError
+    ├── SettingsError     a setting is unknown, ill-typed or contradicts another
+    ├── TokensError       the token file cannot be read, or has errors (carries all problems)
+    ├── DesktopError      a desktop does not answer, or refuses the login (carries the kind)
+    ├── ProxyError        a proxy cannot be started
+    ├── PublishError      a generated file could not be put in place
+    └── ControlError      the operator's command cannot be carried out
+
+A command prints the message of any of these and exits; none of them ever shows a traceback, and none
+carries a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vncgate.model import Problem, Readiness
+
+
+class VncgateError(Exception):
+    """Base of all errors that an operator may see. `str()` of it is one or more plain lines."""
+
+
+class SettingsError(VncgateError):
+    """Settings cannot be used; the message has a line for each problem."""
+
+
+class TokensError(VncgateError):
+    """The token file cannot be read (`problems` is empty) or has errors."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class DesktopError(VncgateError):
+    """A desktop is not usable now; `readiness` says whether it is offline or the password is wrong."""
+
+    def __init__(self, message: str, readiness: Readiness) -> None:
+        super().__init__(message)
+        self.readiness = readiness
+
+
+class ProxyError(VncgateError):
+    """A proxy cannot be started; the message says why."""
+
+
+class PublishError(VncgateError):
+    """A generated file was not put in place; the old one still stands."""
+
+
+class ControlError(VncgateError):
+    """The daemon refused an operator's command, or there is no daemon at the control socket."""

@@ -1,0 +1,193 @@
+"""The nouns: secrets, desktops, accounts, the roster, problems of a token file, and an account's status.
+
+Values only. Nothing here touches a socket, a clock or a file.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+class Secret:
+    """A text that never shows itself: `str()` and `repr()` give `***`; `reveal()` gives the text.
+
+    Equality compares the text, so that a changed password is seen as a change.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself. Call it only where the secret is used, never where it is shown."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a Secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """Where a VNC server listens: `host` and `port`, or the path of a unix socket.
+
+    `str()` gives `node01:5901`, `[::1]:5901` or `unix:/run/x.sock`, as logs and close reasons show it.
+    """
+
+    host: str = ""
+    port: int = 0
+    unix: str = ""
+
+    def __str__(self) -> str:
+        if self.unix:
+            return f"unix:{self.unix}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One line of the token file.
+
+    `desktop` is None where the line leaves it to a launcher (`-`); `port` is None where the account has
+    no websocket port of its own (`-`). `line` is where it stands (1-based), and is no part of equality.
+    """
+
+    name: str
+    desktop: Desktop | None
+    path: str
+    port: int | None
+    password: Secret
+    display_name: str = ""
+    session: str = ""
+    line: int = field(default=0, compare=False)
+
+    @property
+    def title(self) -> str:
+        """What a person is shown: the display name, or the account's name."""
+        return self.display_name or self.name
+
+    @property
+    def route(self) -> tuple[Desktop | None, str, int | None]:
+        """What its proxy depends on: when this changes, the proxy is replaced."""
+        return (self.desktop, self.path, self.port)
+
+
+@dataclass(frozen=True)
+class Roster(Mapping[str, Account]):
+    """All accounts of a token file by name, in the file's order."""
+
+    accounts: tuple[Account, ...] = ()
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Account]:
+        return {account.name: account for account in self.accounts}
+
+    @functools.cached_property
+    def by_path(self) -> dict[str, Account]:
+        """The accounts by websocketpath."""
+        return {account.path: account for account in self.accounts}
+
+    def __getitem__(self, name: str) -> Account:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self.accounts)
+
+
+class Severity(enum.StrEnum):
+    """Errors keep the last good roster in place; warnings do not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong with a file, at `line` and `column` (1-based; 0 where it is the file itself)."""
+
+    line: int
+    column: int
+    severity: Severity
+    message: str
+
+    def render(self, filename: str) -> str:
+        """`FILE:LINE:COL: error: message`, as editors understand it."""
+        where = f"{filename}:{self.line}:{self.column}" if self.line else filename
+        return f"{where}: {self.severity}: {self.message}"
+
+
+class Want(enum.StrEnum):
+    """What the operator asked for."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class State(enum.StrEnum):
+    """What a proxy is, in the words of supervisord."""
+
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    BACKOFF = "BACKOFF"
+    STOPPING = "STOPPING"
+    FATAL = "FATAL"
+
+
+class Readiness(enum.StrEnum):
+    """Whether a desktop can be used now, as the last full VNC login found it."""
+
+    UNKNOWN = "unknown"
+    READY = "ready"
+    OFFLINE = "offline"
+    WRONG_PASSWORD = "wrong password"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What passed through a proxy since it was started. Bytes are payload; None where an engine cannot tell."""
+
+    connections: int = 0
+    bytes_up: int | None = 0
+    bytes_down: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """One account as the operator and the landing page see it. `since` is seconds since the epoch."""
+
+    account: Account
+    want: Want
+    state: State
+    readiness: Readiness
+    reason: str
+    since: float
+    traffic: Traffic
+    restarts: int
+    last_error: str
+
+    @property
+    def name(self) -> str:
+        """The account's name."""
+        return self.account.name

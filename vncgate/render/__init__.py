@@ -1,0 +1,1 @@
+"""Renderers: values in, text out. They touch no file and no clock."""

@@ -1,0 +1,291 @@
+"""Every setting, its default, its meaning and its bounds; TOML, environment and flags merged into one value.
+
+Order: a flag beats a `VNCGATE_...` variable, which beats the file, which beats the default. An unknown or
+ill-typed setting is an error that names it, where it came from, and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import ipaddress
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from vncgate.errors import SettingsError
+
+ENV_PREFIX = "VNCGATE_"
+
+
+class EngineName(enum.StrEnum):
+    """How a proxy runs."""
+
+    RELAY = "relay"
+    WEBSOCKIFY = "websockify"
+
+
+class WatchMode(enum.StrEnum):
+    """How changes of the token file are noticed."""
+
+    AUTO = "auto"
+    INOTIFY = "inotify"
+    POLL = "poll"
+
+
+class Form(enum.StrEnum):
+    """The two forms of the Apache snippet."""
+
+    GUIDE = "guide"
+    SINGLE = "single"
+
+
+class HostPort(BaseModel):
+    """`HOST:PORT`, `[IPv6]:PORT`; a bare `:PORT` means loopback."""
+
+    model_config = ConfigDict(frozen=True)
+    host: str
+    port: int = Field(ge=0, le=65535)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+
+def _host_port(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or (":" in host and not host.startswith("[")):
+        raise ValueError("write it as HOST:PORT, for example 127.0.0.1:8080")
+    return {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}
+
+
+def _words(value: object) -> object:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Address = Annotated[HostPort, BeforeValidator(_host_port)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class ApacheSettings(_Section):
+    """What the daemon does for Apache. Without `snippet` it does nothing."""
+
+    snippet: Path | None = None
+    """File that the ProxyPass lines are written to; the vhost includes it. None: no file is written."""
+    form: Form = Form.SINGLE
+    """`single`: one rule to the shared port, Apache never needs a reload. `guide`: the HPC wiki's two lines an account."""
+    configtest: Words = ("apachectl", "configtest")
+    """Command that tests Apache's whole configuration before a reload; when it fails the old snippet is put back."""
+    reload: Words = ("apachectl", "graceful")
+    """Command that reloads Apache after a change (form `guide` only). Empty: Apache is never reloaded."""
+    reload_interval: Annotated[float, Field(ge=60)] = 60.0
+    """Seconds between two reloads at least; each pins an old child while desktops are open, so never below 60."""
+
+
+class LandingSettings(_Section):
+    """The landing page and the viewer."""
+
+    title: str = "Workshop desktops"
+    """Heading of the landing page and title of the browser's tab."""
+    welcome: str = ""
+    """Text below the heading, in Markdown (raw HTML in it is shown as text)."""
+    logo: Path | None = None
+    """Image file shown beside the heading (SVG, PNG, JPEG, WebP or GIF)."""
+    accent: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#2563eb"
+    """Colour of buttons and links, as #rrggbb."""
+    templates: Path | None = None
+    """Folder whose Jinja2 templates take precedence over ours of the same name."""
+    stylesheet: Path | None = None
+    """Style sheet of the site's own, loaded after ours."""
+    novnc_dir: Path | None = None
+    """A site's own noVNC folder (it has vnc.html): links then lead to that instead of our viewer."""
+    export: Path | None = None
+    """Folder that the daemon keeps a static copy of the pages in. None: no copy is kept."""
+
+
+class Settings(_Section):
+    """All settings of the daemon."""
+
+    web: Address | None = HostPort(host="127.0.0.1", port=8080)
+    """Address of the landing page and the viewer. "off": no pages are served."""
+    listen: str = "127.0.0.1"
+    """Address that the websocket ports are bound to. Beyond loopback only where no Apache stands before them."""
+    shared_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    """Port on which every account is reached as /ws/PATH (engine `relay`). 0: none."""
+    engine: EngineName = EngineName.RELAY
+    """`relay`: all accounts in this process. `websockify`: one websockify process an account."""
+    control: Path | None = None
+    """Unix socket of the operator's commands. None: /run/vncgate/control for root, else below $XDG_RUNTIME_DIR."""
+    watch: WatchMode = WatchMode.AUTO
+    """How changes of the token file are noticed; `auto` polls where it lies on a network share."""
+    poll_interval: Seconds = 2.0
+    """Seconds between two looks at the token file, where it is polled."""
+    trusted_proxies: Words = ("127.0.0.0/8", "::1/128")
+    """Addresses and networks whose X-Forwarded-... headers are believed."""
+    origins: Words = ()
+    """Origins (https://host[:port]) beside the gate's own from which browsers may open desktops."""
+    ping_interval: Seconds = 30.0
+    """Seconds without a byte from the browser after which it is pinged; keep it below every proxy's time-out (60)."""
+    connect_timeout: Seconds = 5.0
+    """Seconds that connecting to a desktop may take."""
+    handshake_timeout: Seconds = 10.0
+    """Seconds that a browser may take for the websocket handshake, and a desktop for the login of a probe."""
+    max_message: Annotated[int, Field(ge=65536)] = 1048576
+    """Bytes that one websocket frame from a browser may have; larger ones are refused with code 1009."""
+    probe_interval: Seconds = 30.0
+    """Seconds between two full VNC logins that tell whether a desktop nobody uses is there."""
+    probe: bool = True
+    """Whether desktops are probed at all; without it their state stays unknown."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
+    apache: ApacheSettings = ApacheSettings()
+    landing: LandingSettings = LandingSettings()
+
+    @field_validator("web", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return None if value in ("off", "") else value
+
+    @field_validator("listen")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            if value != "localhost":
+                raise ValueError("write an IP address, for example 127.0.0.1 or ::1") from None
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            try:
+                ipaddress.ip_network(word, strict=False)
+            except ValueError:
+                raise ValueError(f"{word!r} is no address or network such as 10.0.0.0/8") from None
+        return value
+
+    @field_validator("origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            scheme, _, rest = word.partition("://")
+            if scheme not in ("http", "https") or not rest or "/" in rest:
+                raise ValueError(f"{word!r} is no origin such as https://workshop.example.org")
+        return tuple(word.lower() for word in value)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings from a TOML file, the environment and the flags, the later beating the earlier.
+
+    `flags` has dotted names (`apache.form`); a value of None means that the flag was not given. Raises
+    SettingsError with a line for each problem.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if file is not None:
+        _merge(values, sources, _read_toml(file), str(file))
+    names = {ENV_PREFIX + name.upper().replace(".", "_"): name for name in setting_names()}
+    problems: list[str] = []
+    for variable, text in sorted((environ or {}).items()):
+        if variable in names:
+            _put(values, sources, names[variable], text, variable)
+        elif variable.startswith(ENV_PREFIX) and variable not in RESERVED_VARIABLES:
+            problems.append(f"{variable}: no such setting{_closest(variable, names)}")
+    for name, value in (flags or {}).items():
+        if value is not None:
+            _put(values, sources, name, value, "--" + name.replace("_", "-").replace(".", "-"))
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += [_explain(detail, sources) for detail in error.errors()]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+RESERVED_VARIABLES = frozenset({"VNCGATE_REQUIRE_ALL", "VNCGATE_CONFIG"})
+"""Variables with our prefix that are no settings: the test suite's, and the file's own name."""
+
+
+def setting_names() -> Iterator[str]:
+    """The dotted names of all settings, in the order of their definition."""
+    for name, info in Settings.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            yield from (f"{name}.{key}" for key in section.model_fields)
+        else:
+            yield name
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file}: is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: is not TOML: {error}") from None
+
+
+def _merge(values: dict[str, Any], sources: dict[str, str], table: Mapping[str, Any], source: str) -> None:
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                _put(values, sources, f"{name}.{key}", inner, source)
+        else:
+            _put(values, sources, name, value, source)
+
+
+def _put(values: dict[str, Any], sources: dict[str, str], name: str, value: Any, source: str) -> None:
+    section, dot, key = name.partition(".")
+    inner = values.setdefault(section, {}) if dot else values
+    if not isinstance(inner, dict):
+        return  # the file has a plain value where a section belongs, and is told so by validation
+    inner[key or section] = value
+    sources[name] = source
+
+
+def _explain(detail: Any, sources: Mapping[str, str]) -> str:
+    parts = [str(part) for part in detail["loc"]]
+    name = next((n for n in (".".join(parts[:2]), parts[0]) if n in sources), ".".join(parts[:2]))
+    source = sources.get(name, "settings")
+    where = source if source.startswith(("--", ENV_PREFIX)) else f"{source}: {name}"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: no such setting{_closest(name, setting_names())}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]} (it is {detail['input']!r})"
+
+
+def _closest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
