@@ -1,0 +1,51 @@
+"""What the tests on real parts share: a word for what they need, and what happens when it is not there.
+
+from tests.real.conftest import need
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+PACKAGES = {
+    "Xvnc": "tigervnc-standalone-server",
+    "apache2": "apache2",
+    "chromium": "chromium",
+    "npm": "npm",
+    "openbox": "openbox",
+    "openssl": "openssl",
+    "systemd-analyze": "systemd",
+    "systemd-run": "systemd",
+    "unshare": "util-linux",
+    "xdotool": "xdotool",
+    "xterm": "xterm",
+}
+"""The Debian package of each program that has another name, or that a test asks for."""
+
+SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/lib/systemd", "/lib/systemd")
+"""Where programs lie that are not on every user's PATH."""
+
+
+def find(program: str) -> str | None:
+    """The full path of a program, on PATH or in the system's folders; None where it is missing."""
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS]))
+
+
+def need(*programs: str) -> None:
+    """Skip the test (or, at the head of a module, all of its tests) when one of `programs` is missing.
+
+    The reason names each program and its Debian package. Where VNCGATE_REQUIRE_ALL is set it is a failure.
+    """
+    missing = [f"{name} (Debian package {PACKAGES.get(name, name)})" for name in programs if find(name) is None]
+    if missing:
+        lacking("missing: " + ", ".join(missing))
+
+
+def lacking(reason: str) -> None:
+    """Skip for a reason that is no missing program (no root, no namespaces); a failure as above."""
+    if os.environ.get("VNCGATE_REQUIRE_ALL", "") not in ("", "0"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
