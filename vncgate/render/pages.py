@@ -1,0 +1,142 @@
+"""The landing page, the viewer page and the page for what is not there: values in, HTML out.
+
+A template of the site's own (`landing.templates`) takes precedence over ours of the same name. Templates are
+read once, so that a mistake in one shows at start and not in a participant's browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import markdown_it
+from markdown_it.rules_core import StateCore
+from markupsafe import Markup
+
+from vncgate import __version__
+from vncgate.errors import SettingsError
+from vncgate.model import Account
+from vncgate.render.cards import Card
+from vncgate.render.headers import policy
+from vncgate.render.reach import Reach
+from vncgate.settings import LandingSettings
+
+TEMPLATES = ("landing.html", "desk.html", "error.html")
+"""The pages; each extends base.html."""
+STYLESHEET = "site/style.css"
+"""The site's own style sheet, below static/."""
+THEME = "site/theme.css"
+"""The style sheet with the accent colour, below static/."""
+FILTER_FROM = 9
+"""Cards from which on the filter box is of use."""
+
+
+class Pages:
+    """All pages of a site. `assets` gives the content's hash of each file below static/, by its name there.
+
+    The pages link to nothing but the site itself, by relative addresses: `root` is how a page reaches the
+    site's root ("./", "../"), so that the site can be mounted anywhere. `static` makes pages for files that a
+    web server sends: these carry their policy themselves, and show a state only when a daemon tells them one.
+
+    Raises SettingsError when a template cannot be used.
+    """
+
+    def __init__(self, settings: LandingSettings, assets: Mapping[str, str], *, static: bool = False) -> None:
+        self._static = static
+        own = [jinja2.FileSystemLoader(settings.templates)] if settings.templates else []
+        self._environment = jinja2.Environment(
+            loader=jinja2.ChoiceLoader([*own, jinja2.PackageLoader("vncgate", "web/templates")]),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.globals |= {
+            "asset": _asset_function(assets),
+            "site": {
+                "title": settings.title,
+                "welcome": Markup(markdown(settings.welcome)),  # noqa: S704 (raw HTML in it was escaped)
+                "logo": logo_name(settings),
+                "stylesheet": STYLESHEET if settings.stylesheet else "",
+            },
+            "policy": policy(meta=True) if static else "",
+            "version": __version__,
+        }
+        for name in TEMPLATES:
+            self._template(name)
+
+    def landing(self, cards: Iterable[Card], reach: Reach, *, root: str = "./") -> str:
+        """The landing page: a card for each account, in the order given."""
+        shown = [
+            {
+                "path": card.account.path,
+                "title": card.account.title,
+                "name": card.account.name,
+                "state": card.state or "",
+                "reason": card.reason,
+                "href": reach.link(card.account, root),
+            }
+            for card in cards
+        ]
+        return self._render(
+            "landing.html", root=root, cards=shown, live=not self._static, with_filter=len(shown) >= FILTER_FROM
+        )
+
+    def desk(self, account: Account, reach: Reach, *, root: str) -> str:
+        """The viewer page of one account."""
+        return self._render(
+            "desk.html",
+            root=root,
+            account={"title": account.title, "name": account.name, "path": account.path},
+            websocket=reach.websocket(account, root),
+            status_url=f"{root}api/accounts/{quote(account.path, safe='')}",
+        )
+
+    def error(self, title: str, text: str, *, root: str) -> str:
+        """A page that says in plain words why there is nothing else."""
+        return self._render("error.html", root=root, title=title, text=text)
+
+    def _template(self, name: str) -> jinja2.Template:
+        try:
+            return self._environment.get_template(name)
+        except jinja2.TemplateSyntaxError as error:
+            raise SettingsError(f"{error.filename or error.name}:{error.lineno}: {error.message}") from None
+        except (jinja2.TemplateNotFound, OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"template {name} cannot be read: {error}") from None
+
+    def _render(self, name: str, **values: Any) -> str:
+        try:
+            return self._template(name).render(values)
+        except jinja2.TemplateError as error:
+            raise SettingsError(f"template {name}: {error.message}") from None
+
+
+def logo_name(settings: LandingSettings) -> str:
+    """The site's logo, below static/; empty where there is none."""
+    return f"site/logo{settings.logo.suffix.lower()}" if settings.logo else ""
+
+
+def markdown(text: str) -> str:
+    """HTML of a Markdown text. Raw HTML in it is shown as text; images are not fetched, links are kept."""
+    parser = markdown_it.MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    parser.core.ruler.push("headings_below_the_title", _lower_headings)
+    return str(parser.render(text))
+
+
+def _lower_headings(state: StateCore) -> None:
+    for token in state.tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+
+
+def _asset_function(assets: Mapping[str, str]) -> Any:
+    @jinja2.pass_context
+    def asset(context: jinja2.runtime.Context, name: str) -> str:
+        if name not in assets:
+            raise jinja2.TemplateRuntimeError(f"there is no file static/{name}")
+        return f"{context['root']}static/{name}?v={assets[name]}"
+
+    return asset
