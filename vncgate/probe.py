@@ -7,84 +7,64 @@ connect to a port would after some rounds lock out everybody who comes from this
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import re
-import socket
+from typing import cast
 
 from vncgate import rfb
+from vncgate.dial import connect
 from vncgate.errors import DesktopError
 from vncgate.model import Desktop, Readiness, Secret
 from vncgate.rfb import Refusal
 
-_CHUNK = 4096
-
 
 async def login(desktop: Desktop, password: Secret, *, connect_timeout: float, timeout: float) -> rfb.ServerInit:
-    """Log in to `desktop`, say goodbye, and tell what it presented itself as.
+    """Log in to `desktop`, hang up, and tell what it presented itself as.
 
     Waits at most `connect_timeout` seconds for the connection and `timeout` for the login. Raises DesktopError with
     Readiness.WRONG_PASSWORD when the server refused the password, with Readiness.OFFLINE and the cause in words
     otherwise. A wrong password counts in the server's blacklist like any failed login: do not repeat it often.
     """
-    try:
-        async with asyncio.timeout(connect_timeout):
-            reader, writer = await _connect(desktop)
-    except TimeoutError:
-        raise _offline(f"desktop {desktop} did not answer within {connect_timeout:g} s") from None
-    except OSError as error:
-        raise _offline(explain(desktop, error)) from None
+    attempt = _Login(password)
+    transport = await connect(desktop, lambda: attempt, connect_timeout)
     try:
         async with asyncio.timeout(timeout):
-            result = await _shake_hands(reader, writer, password)
+            result = await attempt.result
     except TimeoutError:
-        raise _offline(f"desktop {desktop} did not finish the login within {timeout:g} s") from None
-    except OSError as error:
-        raise _offline(explain(desktop, error)) from None
+        raise DesktopError(
+            f"desktop {desktop} did not finish the login within {timeout:g} s", Readiness.OFFLINE
+        ) from None
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        transport.close()
+        await attempt.closed.wait()
     if isinstance(result, rfb.ServerInit):
         return result
     readiness = Readiness.WRONG_PASSWORD if result.kind is Refusal.WRONG_PASSWORD else Readiness.OFFLINE
     raise DesktopError(f"desktop {desktop} {_words(result)}", readiness)
 
 
-def explain(desktop: Desktop, error: OSError) -> str:
-    """Why `desktop` could not be connected to, or was lost, in words for the person who wanted it."""
-    if isinstance(error, socket.gaierror):
-        return f"desktop {desktop}: host name {desktop.host} is not known"
-    match _number(error):
-        case errno.ECONNREFUSED:
-            return f"desktop {desktop} refused the connection"
-        case errno.ENOENT:
-            return f"desktop {desktop} is not there: no such socket"
-        case errno.ETIMEDOUT:
-            return f"desktop {desktop} did not answer"
-        case errno.ECONNRESET | errno.EPIPE:
-            return f"desktop {desktop} closed the connection"
-        case _:
-            return f"desktop {desktop} cannot be reached: {error.strerror or error}"
+class _Login(asyncio.Protocol):
+    """Carries one handshake over one connection."""
 
+    def __init__(self, password: Secret) -> None:
+        self.result: asyncio.Future[rfb.ServerInit | rfb.Refused] = asyncio.get_running_loop().create_future()
+        self.closed = asyncio.Event()
+        self._handshake = rfb.ClientHandshake(password)
 
-async def _connect(desktop: Desktop) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if desktop.unix:
-        return await asyncio.open_unix_connection(desktop.unix)
-    return await asyncio.open_connection(desktop.host, desktop.port)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
 
+    def data_received(self, data: bytes) -> None:
+        self._handshake.receive_data(data)
+        self._transport.write(self._handshake.data_to_send())
+        self._settle()
 
-async def _shake_hands(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, password: Secret
-) -> rfb.ServerInit | rfb.Refused:
-    handshake = rfb.ClientHandshake(password)
-    while handshake.result is None:
-        if data := await reader.read(_CHUNK):
-            handshake.receive_data(data)
-        else:
-            handshake.receive_eof()
-        writer.write(handshake.data_to_send())
-    return handshake.result
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - however it ended, it ended
+        self._handshake.receive_eof()
+        self._settle()
+        self.closed.set()
+
+    def _settle(self) -> None:
+        if self._handshake.result is not None and not self.result.done():
+            self.result.set_result(self._handshake.result)
 
 
 def _words(refused: rfb.Refused) -> str:
@@ -101,14 +81,3 @@ def _words(refused: rfb.Refused) -> str:
             return f"does not speak VNC ({refused.reason})"
         case Refusal.CLOSED:
             return "closed the connection during the login"
-
-
-def _number(error: OSError) -> int | None:
-    """The errno; of a name with several addresses, that of the first one tried (asyncio joins their messages)."""
-    if error.errno is None and (first := re.search(r"\[Errno (\d+)\]", str(error))):
-        return int(first[1])
-    return error.errno
-
-
-def _offline(message: str) -> DesktopError:
-    return DesktopError(message, Readiness.OFFLINE)
