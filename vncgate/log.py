@@ -48,7 +48,7 @@ def setup(level: str, environ: Mapping[str, str]) -> None:
 
 
 def stderr_is_journal(environ: Mapping[str, str], descriptor: int) -> bool:
-    """Whether `descriptor` is the one that JOURNAL_STREAM names: systemd connected it to the journal (systemd.exec(5))."""
+    """Whether JOURNAL_STREAM names `descriptor`: systemd connected it to the journal (systemd.exec(5))."""
     try:
         status = os.fstat(descriptor)
     except OSError:
