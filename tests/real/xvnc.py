@@ -9,10 +9,13 @@ with Xvnc(tmp_path, session=True) as server:
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from vncgate import rfb
@@ -94,6 +97,15 @@ class Xvnc:
         self._processes[0].wait()
         Path("/tmp/.X11-unix", "X" + self.display[1:]).unlink(missing_ok=True)
         self.stop()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The server hangs: it accepts connections (the kernel does) and says nothing."""
+        self._processes[0].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._processes[0].send_signal(signal.SIGCONT)
 
     def spawn(self, *argv: str) -> subprocess.Popen:
         """A program on this display, working in the folder; it ends with the server."""
