@@ -1,0 +1,198 @@
+"""The web application: landing page, viewer pages, their files, and the API that keeps them current.
+
+It serves no websocket: those are the engines'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+from aiohttp import web
+
+from vncgate.errors import SettingsError
+from vncgate.forwarded import TrustedProxies
+from vncgate.model import AccountStatus, Roster
+from vncgate.render.cards import Card, cards
+from vncgate.render.headers import IMMUTABLE, REVALIDATE, STATIC_HEADERS, novnc_policy, policy
+from vncgate.render.pages import Pages
+from vncgate.render.reach import Reach
+from vncgate.settings import Settings
+from vncgate.web import assets
+from vncgate.web.events import Events
+
+log = logging.getLogger(__name__)
+
+WRITE_TIMEOUT = 30.0
+"""Seconds after which a listener that takes nothing is let go."""
+POLICY = "Content-Security-Policy"
+WORDS = {403: "This may not be read.", 404: "There is no such page.", 405: "This address is only for reading."}
+"""What is said where a handler gave no words of its own."""
+AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
+"""What a Host header may be (RFC 3986, section 3.2.2, without the exotic): it goes into a header of ours."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def build(
+    *, settings: Settings, roster: Callable[[], Roster], statuses: Callable[[], Sequence[AccountStatus]]
+) -> web.Application:
+    """The application, for an aiohttp runner. `roster` and `statuses` give what is now, and must not block.
+
+    It reads templates and files at once, and blocks meanwhile. Raises SettingsError when the site's own
+    templates, logo, style sheet or noVNC folder cannot be used.
+    """
+    site = Site(settings, roster, statuses)
+    app = web.Application(middlewares=[site.in_plain_words])
+    app.on_response_prepare.append(site.add_headers)
+    app.on_shutdown.append(site.end_streams)
+    app.cleanup_ctx.append(site.sampler)
+    app.router.add_get("/", site.landing)
+    app.router.add_get("/desk/{path}", site.desk)
+    app.router.add_get("/desk/{path}/", site.desk)  # as the static export has it
+    app.router.add_get("/api/accounts", site.accounts)
+    app.router.add_get("/api/accounts/{path}", site.account)
+    app.router.add_get("/api/events", site.events, allow_head=False)
+    app.router.add_get("/static/{name:.+}", site.static)
+    app.router.add_get("/healthz", site.health)
+    if settings.landing.novnc_dir is not None:
+        if not (settings.landing.novnc_dir / "vnc.html").is_file():
+            raise SettingsError(f"landing.novnc_dir: there is no vnc.html in {settings.landing.novnc_dir}")
+        app.router.add_static("/novnc", settings.landing.novnc_dir, follow_symlinks=True)
+    return app
+
+
+class Site:
+    """The handlers, and what they share."""
+
+    def __init__(
+        self, settings: Settings, roster: Callable[[], Roster], statuses: Callable[[], Sequence[AccountStatus]]
+    ) -> None:
+        self._settings = settings
+        self._roster = roster
+        self._statuses = statuses
+        self._assets = assets.load(settings.landing)
+        self._pages = Pages(settings.landing, assets.digests(self._assets))
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._events = Events(self._cards)
+
+    async def landing(self, request: web.Request) -> web.Response:
+        """The landing page."""
+        return _page(self._pages.landing(self._cards().values(), self._reach(request)))
+
+    async def desk(self, request: web.Request) -> web.Response:
+        """The viewer page of one account; only it may open that account's websocket."""
+        account = self._roster().by_path.get(request.match_info["path"])
+        if account is None:
+            raise web.HTTPNotFound(text="There is no desktop of this name. It may have been renamed or removed.")
+        reach = self._reach(request)
+        response = _page(self._pages.desk(account, reach, root=_root(request)))
+        response.headers[POLICY] = policy(reach.origins(account))
+        return response
+
+    async def accounts(self, _: web.Request) -> web.Response:
+        """All accounts and their state."""
+        return web.json_response([card.public for card in self._cards().values()])
+
+    async def account(self, request: web.Request) -> web.Response:
+        """One account and its state."""
+        card = self._cards().get(request.match_info["path"])
+        if card is None:
+            raise web.HTTPNotFound(text="there is no such account")
+        return web.json_response(card.public)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """The stream of changes. Ends when the browser goes, when it takes nothing any more, or at shutdown."""
+        # X-Accel-Buffering is nginx's; Apache passes on what it gets.
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        await response.prepare(request)
+        async with contextlib.aclosing(self._events.listen()) as messages:
+            try:
+                async for message in messages:
+                    async with asyncio.timeout(WRITE_TIMEOUT):
+                        await response.write(message)
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+            except ConnectionError:
+                pass  # the browser went; nobody is left to tell
+        return response
+
+    async def static(self, request: web.Request) -> web.Response:
+        """A file; one that is asked for by its hash never changes."""
+        name = request.match_info["name"]
+        asset = self._assets.get(name)
+        if asset is None:
+            raise web.HTTPNotFound(text="There is no such file.")
+        response = web.Response(body=asset.body, content_type=asset.media_type)
+        if asset.media_type.startswith(("text/", "image/svg")):
+            response.charset = "utf-8"
+        if request.if_none_match and any(tag.value in (asset.digest, "*") for tag in request.if_none_match):
+            response = web.Response(status=304)
+        response.etag = asset.digest
+        response.headers["Cache-Control"] = IMMUTABLE if request.query.get("v") == asset.digest else REVALIDATE
+        return response
+
+    async def health(self, _: web.Request) -> web.Response:
+        """For the health checks of proxies and monitors."""
+        return web.Response(text="ok\n")
+
+    @web.middleware
+    async def in_plain_words(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Errors as a page that a participant understands, or as JSON where a program asked."""
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            status, text = error.status, error.text or ""
+            if text == f"{error.status}: {error.reason}":
+                text = WORDS.get(error.status, f"The gate says: {error.reason}.")
+        except SettingsError as error:
+            log.error("%s", error)
+            status, text = 500, "This page is out of order. Please tell the organizers; the gate's log says more."
+        if request.path.startswith("/api/"):
+            return web.json_response({"error": text}, status=status)
+        title = "Not found" if status == 404 else "That did not work"
+        return _page(self._pages.error(title, text, root=_root(request)), status=status)
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """The headers that every answer has."""
+        for name, value in STATIC_HEADERS.items():
+            response.headers.setdefault(name, value)
+        if request.path.startswith("/novnc/"):
+            response.headers[POLICY] = novnc_policy(self._reach(request).origins())
+        response.headers.setdefault("Cache-Control", "no-store" if request.path.startswith("/api/") else REVALIDATE)
+
+    async def sampler(self, _: web.Application) -> AsyncIterator[None]:
+        """The one task that looks at the accounts for all listeners."""
+        task = asyncio.create_task(self._events.run(), name="web-sampler")
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def end_streams(self, _: web.Application) -> None:
+        """End the streams, so that a shutdown waits for none of them."""
+        await self._events.close()
+
+    def _cards(self) -> Mapping[str, Card]:
+        return cards(self._roster(), self._statuses())
+
+    def _reach(self, request: web.Request) -> Reach:
+        """How this request came. The last X-Forwarded-Host is the one that our own proxy wrote (mod_proxy)."""
+        forwarded = request.headers.getall("X-Forwarded-Host", [])
+        fronted = bool(forwarded) and self._proxies.trusts(request.remote or "")
+        authority = forwarded[-1].rpartition(",")[2].strip() if fronted else request.host
+        return Reach(self._settings, fronted, authority if AUTHORITY.fullmatch(authority) else "")
+
+
+def _page(html: str, status: int = 200) -> web.Response:
+    return web.Response(text=html, content_type="text/html", status=status)
+
+
+def _root(request: web.Request) -> str:
+    return "../" * (request.raw_path.partition("?")[0].count("/") - 1) or "./"
