@@ -17,7 +17,7 @@ from vncgate.lifecycle import (
     TABLE,
     Action,
     Event,
-    IllegalEvent,
+    IllegalEventError,
     Life,
     delay_after,
     step,
@@ -32,7 +32,7 @@ def test_every_state_and_event(state, event):
         after, action = step(life, event, 10.0, 0.0)
         assert (after.state, action) == TABLE[state, event] or after.want is Want.UP
         return
-    with pytest.raises(IllegalEvent, match=f"{event.name} cannot happen in {state}"):
+    with pytest.raises(IllegalEventError, match=f"{event.name} cannot happen in {state}"):
         step(life, event, 10.0, 0.0)
     assert life == Life(state=state, since=5.0, deaths=2, failures=1)
 
@@ -101,7 +101,7 @@ class Lives(RuleBasedStateMachine):
         before = self.life
         try:
             self.life, action = step(before, event, self.now, chance)
-        except IllegalEvent:
+        except IllegalEventError:
             assert (before.state, event) not in TABLE
             return
         assert (action is Action.WAIT) == (self.life.delay > 0 and before.state is not State.BACKOFF)

@@ -4,7 +4,7 @@ A proxy that dies is started again after 1 s, then 2 s, doubling to 60 s, with j
 decays by one for every minute that it runs well. A proxy that cannot even be started is tried
 `START_TRIES` times with the same waits and then stays FATAL until an operator starts it.
 
-An event that the table does not know in a state raises `IllegalEvent` and changes nothing.
+An event that the table does not know in a state raises `IllegalEventError` and changes nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Life:
     delay: float = 0.0
 
 
-class IllegalEvent(Exception):
+class IllegalEventError(Exception):
     """An event came that cannot happen in that state: a defect of the caller."""
 
     def __init__(self, state: State, event: Event) -> None:
@@ -101,13 +101,13 @@ TABLE: dict[tuple[State, Event], tuple[State, Action]] = {
 def step(life: Life, event: Event, now: float, chance: float) -> tuple[Life, Action]:
     """The life after `event`, and what to do about it.
 
-    `now` is seconds on any steady clock, `chance` a random number in [0, 1). Raises IllegalEvent, with
+    `now` is seconds on any steady clock, `chance` a random number in [0, 1). Raises IllegalEventError, with
     `life` untouched, when the event cannot happen in this state.
     """
     try:
         state, action = TABLE[life.state, event]
     except KeyError:
-        raise IllegalEvent(life.state, event) from None
+        raise IllegalEventError(life.state, event) from None
     after = replace(life, state=state)
     if state is not life.state:
         after = replace(after, since=now)

@@ -161,7 +161,7 @@ class Readiness(enum.StrEnum):
     UNKNOWN = "unknown"
     READY = "ready"
     OFFLINE = "offline"
-    WRONG_PASSWORD = "wrong password"
+    WRONG_PASSWORD = "wrong password"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,10 @@ class Engine(Protocol):
     async def open(self, account: Account, listener: socket.socket | None, suspect: Callable[[str], None]) -> Proxy:
         """Serve `account` on `listener` (None: on the shared port alone).
 
-        `suspect` is called with a reason whenever the desktop refused or dropped a connection, so that it
-        is looked at at once. Raises ProxyError when the proxy cannot be started.
+        `suspect` is called with a reason whenever the desktop could not be connected to. (One that hung up
+        is no suspect: VNC servers do so after a wrong password, and a login of ours at that moment would
+        clear the count of failures by which they slow a guesser down.) Raises ProxyError when the proxy
+        cannot be started.
         """
 
     async def aclose(self) -> None:

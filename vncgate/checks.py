@@ -1,0 +1,42 @@
+"""Does this roster fit these settings? Pure; the problems join those of the token file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vncgate.errors import SettingsError
+from vncgate.model import Account, Problem, Roster, Severity
+from vncgate.settings import EngineName, Form, Settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise SettingsError for settings that contradict each other."""
+    if settings.engine is EngineName.WEBSOCKIFY and settings.apache.snippet and settings.apache.form is Form.SINGLE:
+        raise SettingsError(
+            "apache.form: `single` needs the shared port, which engine `websockify` does not have; use form `guide`"
+        )
+    if settings.apache.snippet and settings.apache.form is Form.SINGLE and not settings.shared_port:
+        raise SettingsError("apache.form: `single` needs a shared port; set shared_port, or use form `guide`")
+    if settings.web and settings.web.port and settings.web.port == settings.shared_port:
+        raise SettingsError(f"shared_port: {settings.shared_port} is the port of the pages (web) already")
+
+
+def check_roster(roster: Roster, settings: Settings) -> tuple[Problem, ...]:
+    """The errors of accounts that cannot work with these settings."""
+    return tuple(
+        Problem(account.line, 1, Severity.ERROR, f"account {account.name}: {message}")
+        for account in roster.accounts
+        for message in _misfits(account, settings)
+    )
+
+
+def _misfits(account: Account, settings: Settings) -> Iterator[str]:
+    if account.port is None:
+        if settings.engine is EngineName.WEBSOCKIFY:
+            yield "engine websockify needs a websocketport; '-' works with engine relay only"
+        elif not settings.shared_port:
+            yield "without a websocketport it needs the shared port, and the setting shared_port is 0"
+    elif settings.engine is EngineName.RELAY and account.port == settings.shared_port:
+        yield f"websocketport {account.port} is the gate's shared port (setting shared_port)"
+    elif settings.web and account.port == settings.web.port:
+        yield f"websocketport {account.port} is the port of the gate's pages (setting web)"

@@ -1,0 +1,196 @@
+"""The socket that an operator's command talks to: HTTP with JSON over a unix socket that only its owner can open.
+
+`serve()` is the daemon's end, `call()` the command's. A refused command is answered with status 409 and
+`{"error": ...}`, which `call()` raises as ControlError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import json
+import os
+import socket
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vncgate.errors import ControlError, VncgateError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+REPLY_TIMEOUT = 60.0
+"""Seconds that a command waits for its answer; a restart of a whole class takes a few."""
+MAX_TOKENS = 16 * 1024 * 1024
+"""Bytes of a token file that can be handed over."""
+
+
+class Operator(Protocol):
+    """What the daemon lets an operator do. Errors are VncgateErrors in plain words."""
+
+    def status(self) -> dict[str, Any]:
+        """Everything, as JSON values."""
+
+    async def start(self, names: Sequence[str]) -> None:
+        """Start accounts."""
+
+    async def stop(self, names: Sequence[str]) -> None:
+        """Stop accounts."""
+
+    async def restart(self, names: Sequence[str]) -> None:
+        """Restart accounts."""
+
+    async def reload(self, tokens: bytes | None = None) -> dict[str, Any]:
+        """Read the token file again, or take `tokens` in its place."""
+
+
+def default_path(environ: Mapping[str, str], uid: int) -> Path:
+    """Where the socket is when no setting says so: the same for the daemon and its commands.
+
+    `/run/vncgate/control` for root (and for a service with RuntimeDirectory=vncgate), else below
+    $XDG_RUNTIME_DIR, else in a folder of the user's own in /tmp.
+    """
+    if runtime := environ.get("RUNTIME_DIRECTORY"):
+        return Path(runtime.partition(":")[0]) / "control"
+    if uid == 0:
+        return Path("/run/vncgate/control")
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "vncgate" / "control"
+    return Path(f"/tmp/vncgate-{uid}/control")  # noqa: S108  (the folder is made 0700 and its owner checked)
+
+
+def bind(path: Path) -> socket.socket:
+    """A listening unix socket of mode 0600. Raises ControlError when another daemon holds it or it cannot be made."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.parent.stat().st_uid not in (os.getuid(), 0):
+            raise ControlError(f"{path.parent} belongs to another user; choose another path with --control")
+        if _answers(path):
+            raise ControlError(f"another vncgate runs already, its control socket is {path}; see `vncgate status`")
+        path.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+            sock.listen()
+        except OSError:
+            sock.close()
+            raise
+        finally:
+            os.umask(old)
+    except OSError as error:
+        raise ControlError(f"the control socket {path} cannot be made: {error.strerror or error}") from None
+    return sock
+
+
+@contextlib.asynccontextmanager
+async def serve(sock: socket.socket, operator: Operator) -> AsyncIterator[None]:
+    """Answer commands on `sock` while the context lasts; the socket and its path are removed at the end."""
+    from aiohttp import web  # commands import this module too, and need not wait for aiohttp
+
+    path = sock.getsockname()
+    runner = web.AppRunner(_application(operator), access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, sock).start()
+        yield
+    finally:
+        await runner.cleanup()
+        sock.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108
+
+
+def _application(operator: Operator) -> web.Application:
+    from aiohttp import web
+
+    async def status(request: web.Request) -> web.Response:  # noqa: ARG001
+        return web.json_response(operator.status())
+
+    async def act(request: web.Request) -> web.Response:
+        deed = {"start": operator.start, "stop": operator.stop, "restart": operator.restart}[request.match_info["deed"]]
+        try:
+            await deed((await request.json())["accounts"])
+        except VncgateError as error:
+            return web.json_response({"error": str(error)}, status=409)
+        return web.json_response({})
+
+    async def reload(request: web.Request) -> web.Response:
+        tokens = await request.read() if request.content_type == "text/plain" else None
+        try:
+            return web.json_response(await operator.reload(tokens))
+        except VncgateError as error:
+            return web.json_response({"error": str(error)}, status=409)
+
+    app = web.Application(client_max_size=MAX_TOKENS)
+    app.router.add_get("/status", status)
+    app.router.add_post("/reload", reload)
+    app.router.add_post("/{deed:start|stop|restart}", act)
+    return app
+
+
+def call(path: Path, route: str, body: object | None = None, tokens: bytes | None = None) -> dict[str, Any]:
+    """Send one command and return its answer; a GET when there is nothing to send.
+
+    Raises ControlError when no daemon answers at `path`, or when it refuses.
+    """
+    connection = _UnixConnection(path)
+    try:
+        if tokens is not None:
+            connection.request("POST", route, tokens, {"Content-Type": "text/plain"})
+        elif body is not None:
+            connection.request("POST", route, json.dumps(body), {"Content-Type": "application/json"})
+        else:
+            connection.request("GET", route)
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ControlError(f"no vncgate answers at {path} ({_why(error)}); is it running?") from None
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise ControlError(str(answer.get("error", f"refused with status {response.status}")))
+    return answer
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("vncgate", timeout=REPLY_TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _answers(path: Path) -> bool:
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise ControlError(f"{path} is in the way of the control socket and is no socket")
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(1.0)
+        try:
+            sock.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+    return True
+
+
+def _why(error: Exception) -> str:
+    match getattr(error, "errno", None):
+        case errno.ENOENT:
+            return "there is no such socket"
+        case errno.ECONNREFUSED:
+            return "nobody listens"
+        case errno.EACCES:
+            return "you may not open it; use the daemon's user, or root"
+        case _:
+            return str(error) or type(error).__name__

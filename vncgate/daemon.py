@@ -1,0 +1,325 @@
+"""The gate: the only place where all is put together.
+
+    token file -> roster -> supervisor -> engine (proxies on the sockets that the daemon owns)
+                     |          |
+                     |          +-> statuses -> pages, control socket, STATUS=
+                     +-> publishers: Apache's snippet, the static copy of the pages
+
+The last good roster stays: a token file with errors changes nothing but what is said about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from vncgate import __version__, control, listeners, probe
+from vncgate.checks import check_roster, check_settings
+from vncgate.engines.base import GOING_AWAY, Engine, Limits
+from vncgate.engines.relay import Relay
+from vncgate.engines.websockify import Websockify
+from vncgate.errors import DesktopError, PublishError, TokensError
+from vncgate.model import Account, AccountStatus, Problem, Readiness, Roster, Severity, State
+from vncgate.publish import ApachePublisher
+from vncgate.roster import load_tokens
+from vncgate.settings import EngineName, Settings, is_loopback
+from vncgate.supervisor import Supervisor
+from vncgate.systemd import Notifier
+from vncgate.tokens import Parsed, parse
+from vncgate.watch import Watcher
+from vncgate.web import app, export
+
+log = logging.getLogger("vncgate")
+
+STOP_TIMEOUT = 4.0
+"""Seconds after SIGTERM in which everything has ended; what has not is cut."""
+STATUS_INTERVAL = 5.0
+"""Seconds between two looks at whether systemd's STATUS= is still true."""
+
+
+class Gate:
+    """The daemon. `run()` serves until `shut_down()` is called, SIGTERM or SIGINT comes, or it is cancelled."""
+
+    def __init__(self, tokens: Path, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+        check_settings(settings)
+        self.started = asyncio.Event()
+        """Set when everything serves, and every proxy runs or has failed once."""
+        self.control_path = settings.control or control.default_path(environ, os.getuid())
+        self._tokens = tokens
+        self._settings = settings
+        self._notifier = Notifier(environ)
+        self._stopping = asyncio.Event()
+        self._began = time.time()
+        self._problems: tuple[Problem, ...] = ()
+        self._trouble = ""
+        self._reloading = asyncio.Lock()
+        self._listeners = listeners.Listeners(settings.listen)
+        self._engine = self._make_engine()
+        self._supervisor = Supervisor(
+            self._engine,
+            self._listeners,
+            self._look if settings.probe else None,
+            probe_interval=settings.probe_interval,
+        )
+        self._apache = ApachePublisher(settings) if settings.apache.snippet else None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def shut_down(self) -> None:
+        """End `run()` in good order."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve. Raises a VncgateError when it cannot even begin (token file, ports, control socket)."""
+        roster = await self._load(self._read)
+        listeners.raise_descriptor_limit()
+        self._warn_of_exposure()
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(control.serve(control.bind(self.control_path), self))
+            if self._settings.web:
+                await stack.enter_async_context(
+                    self._serve_pages(str(self._settings.web.host), self._settings.web.port)
+                )
+            stack.push_async_callback(self._close)
+            if isinstance(self._engine, Relay) and self._settings.shared_port:
+                await self._engine.serve_shared(self._listeners.open(self._settings.shared_port, "the shared port"))
+            await self._take(roster)
+            stack.enter_context(self._signals())
+            stack.push_async_callback(self._cancel_tasks)
+            watcher = Watcher(self._tokens, self._on_change, self._settings.watch, self._settings.poll_interval)
+            await watcher.start()
+            stack.push_async_callback(watcher.stop)
+            self._spawn(self._notifier.watchdog(), "systemd watchdog")
+            self._spawn(self._keep_status(), "systemd status")
+            self._notifier.ready(self._summary())
+            log.info("serving %s", self._summary())
+            self.started.set()
+            await self._stopping.wait()
+            log.info("stopping")
+            self._notifier.stopping()
+
+    def status(self) -> dict[str, Any]:
+        """See control.Operator."""
+        statuses = self._supervisor.statuses()
+        settings = self._settings
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "since": self._began,
+            "tokens": str(self._tokens),
+            "engine": settings.engine,
+            "web": str(settings.web) if settings.web else None,
+            "shared_port": settings.shared_port if settings.engine is EngineName.RELAY else 0,
+            "problems": [problem.render(str(self._tokens)) for problem in self._problems],
+            "trouble": self._trouble,
+            "apache_error": self._apache.last_error if self._apache else "",
+            "accounts": [_account_json(status) for status in statuses],
+            "totals": _totals(statuses),
+        }
+
+    async def start(self, names: Sequence[str]) -> None:
+        """See control.Operator."""
+        await self._supervisor.start(names)
+
+    async def stop(self, names: Sequence[str]) -> None:
+        """See control.Operator."""
+        await self._supervisor.stop(names)
+
+    async def restart(self, names: Sequence[str]) -> None:
+        """See control.Operator."""
+        await self._supervisor.restart(names)
+
+    async def reload(self, tokens: bytes | None = None) -> dict[str, Any]:
+        """See control.Operator. Raises TokensError with all problems when the new roster is not taken."""
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                roster = await self._load(self._read if tokens is None else lambda: parse(tokens))
+                return {"changes": await self._take(roster)}
+            finally:
+                self._notifier.ready(self._summary())
+
+    def _make_engine(self) -> Engine:
+        settings = self._settings
+        limits = Limits(
+            ping_interval=settings.ping_interval,
+            connect_timeout=settings.connect_timeout,
+            handshake_timeout=settings.handshake_timeout,
+            max_message=settings.max_message,
+            origins=settings.origins,
+            trusted_proxies=settings.trusted_proxies,
+            web_port=settings.web.port if settings.web else 0,
+        )
+        return Relay(limits) if settings.engine is EngineName.RELAY else Websockify(limits)
+
+    async def _look(self, account: Account) -> None:
+        if account.desktop is None:
+            raise DesktopError("no desktop: the token file leaves it to a launcher ('-')", Readiness.OFFLINE)
+        settings = self._settings
+        await probe.login(
+            account.desktop,
+            account.password,
+            connect_timeout=settings.connect_timeout,
+            timeout=settings.handshake_timeout,
+        )
+
+    def _read(self) -> Parsed:
+        return load_tokens(self._tokens)
+
+    async def _load(self, read: Callable[[], Parsed]) -> Roster:
+        """The roster that `read` gives, or TokensError with all problems; both are kept for status and log."""
+        before = self._problems
+        try:
+            parsed = await asyncio.to_thread(read)
+        except TokensError as error:
+            self._trouble = str(error)
+            log.error("%s", error)
+            raise
+        self._problems = tuple(sorted((*parsed.problems, *check_roster(parsed.roster, self._settings))))
+        lines = [problem.render(str(self._tokens)) for problem in self._problems]
+        for problem, line in zip(self._problems, lines, strict=True):
+            if problem not in before:
+                log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING, "%s", line)
+        errors = sum(problem.severity is Severity.ERROR for problem in self._problems)
+        if not errors:
+            self._trouble = ""
+            return parsed.roster
+        stays = "; the last good roster stays" if self.started.is_set() else ""
+        self._trouble = f"{self._tokens} has {errors} error{'s' if errors > 1 else ''}{stays}"
+        raise TokensError("\n".join([*lines, self._trouble]), self._problems)
+
+    async def _take(self, roster: Roster) -> str:
+        """Make a roster true and publish it; returns what changed, in words."""
+        done = await self._supervisor.apply(roster)
+        if not done.is_empty:
+            log.info("roster: %s", done)
+        try:
+            if self._apache is not None:
+                await self._apache.publish(roster)
+            if folder := self._settings.landing.export:
+                await asyncio.to_thread(export.export, folder, self._settings, roster)
+        except PublishError as error:
+            log.error("%s", error)
+        except OSError as error:
+            log.error("the static pages could not be written: %s", error)
+        return str(done)
+
+    def _on_change(self) -> None:
+        self._spawn(self._reload_quietly(), "reload")
+
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(TokensError):  # _load has said it
+            await self.reload()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        deeds = {signal.SIGTERM: self.shut_down, signal.SIGINT: self.shut_down, signal.SIGHUP: self._on_change}
+        for number, deed in deeds.items():
+            loop.add_signal_handler(number, deed)
+        try:
+            yield
+        finally:
+            for number in deeds:
+                loop.remove_signal_handler(number)
+
+    @contextlib.asynccontextmanager
+    async def _serve_pages(self, host: str, port: int) -> AsyncIterator[None]:
+        sock = listeners.bind(host, port, "the pages (setting web)")
+        pages = app.build(
+            settings=self._settings, roster=lambda: self._supervisor.roster, statuses=self._supervisor.statuses
+        )
+        runner = web.AppRunner(pages, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, sock).start()
+            yield
+        finally:
+            await runner.cleanup()
+            sock.close()
+
+    def _warn_of_exposure(self) -> None:
+        exposed = [] if is_loopback(self._settings.listen) else [f"websocket ports on {self._settings.listen}"]
+        if self._settings.web and not self._settings.web.is_loopback:
+            exposed.append(f"pages on {self._settings.web}")
+        if exposed:
+            log.warning("%s: other machines can reach them, and without TLS all can be read", ", ".join(exposed))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _close(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self._engine.aclose()
+                await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
+                if self._apache is not None:
+                    await self._apache.aclose()
+        self._listeners.close_all()
+
+    async def _keep_status(self) -> None:
+        said = self._summary()
+        while True:
+            await asyncio.sleep(STATUS_INTERVAL)
+            if (summary := self._summary()) != said:
+                said = summary
+                self._notifier.status(summary)
+
+    def _summary(self) -> str:
+        totals = _totals(self._supervisor.statuses())
+        parts = [f"{totals['accounts']} accounts", f"{totals['in_use']} in use"]
+        parts += [f"{count} {word}" for word in ("offline", "not running") if (count := totals[word.replace(" ", "_")])]
+        text = ", ".join(parts)
+        return f"{text}; {self._trouble}" if self._trouble else text
+
+
+def _totals(statuses: Sequence[AccountStatus]) -> dict[str, int]:
+    running = [status for status in statuses if status.state is State.RUNNING]
+    return {
+        "accounts": len(statuses),
+        "in_use": sum(status.traffic.connections > 0 for status in statuses),
+        "ready": sum(status.readiness is Readiness.READY for status in running),
+        "offline": sum(status.readiness in (Readiness.OFFLINE, Readiness.WRONG_PASSWORD) for status in running),
+        "not_running": len(statuses) - len(running),
+        "connections": sum(status.traffic.connections for status in statuses),
+        "bytes_up": sum(status.traffic.bytes_up or 0 for status in statuses),
+        "bytes_down": sum(status.traffic.bytes_down or 0 for status in statuses),
+    }
+
+
+def _account_json(status: AccountStatus) -> dict[str, Any]:
+    account, traffic = status.account, status.traffic
+    return {
+        "name": account.name,
+        "title": account.title,
+        "path": account.path,
+        "port": account.port,
+        "desktop": str(account.desktop) if account.desktop else None,
+        "want": status.want,
+        "state": status.state,
+        "ready": status.readiness,
+        "reason": status.reason,
+        "since": status.since,
+        "connections": traffic.connections,
+        "bytes_up": traffic.bytes_up,
+        "bytes_down": traffic.bytes_down,
+        "restarts": status.restarts,
+        "last_error": status.last_error,
+    }

@@ -1,0 +1,206 @@
+"""The built-in engine: all accounts of a process in one event loop, picows for the websockets.
+
+An account is reached on its own port as /websockify, and on the shared port as /ws/PATH. A proxy here has no
+process that could die; what can go wrong with it goes wrong for one session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import socket
+from collections.abc import Callable
+
+from picows import (
+    WSCloseCode,
+    WSListener,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
+
+from vncgate.engines.base import Limits
+from vncgate.engines.handshake import chosen_subprotocol, origin_allowed, wants_upgrade
+from vncgate.engines.session import CLOSE_GRACE, Browser
+from vncgate.errors import ProxyError
+from vncgate.forwarded import TrustedProxies
+from vncgate.listeners import BACKLOG
+from vncgate.model import Account, Traffic
+
+OWN_PORT_PATH = "/websockify"
+SHARED_PORT_PREFIX = "/ws/"
+READ_BUFFER = 4096
+"""Bytes that each websocket's read buffer begins with; keys and pointer moves need no more."""
+
+# picows' own lines name no account; what they say is said by the session, with account and client.
+_silent = logging.LoggerAdapter(logging.getLogger("picows.vncgate"))
+_silent.logger.setLevel(logging.CRITICAL + 1)
+
+
+class Relay:
+    """The engine. `serve_shared()` opens the shared port; `open()` opens an account."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._trusted = TrustedProxies(limits.trusted_proxies)
+        self._by_path: dict[str, RelayProxy] = {}
+        self._shared: asyncio.Server | None = None
+
+    async def serve_shared(self, listener: socket.socket) -> None:
+        """Serve /ws/PATH of every account on `listener`, which stays the caller's."""
+        self._shared = await self._serve(listener, self._route_shared)
+
+    async def open(
+        self, account: Account, listener: socket.socket | None, suspect: Callable[[str], None]
+    ) -> RelayProxy:
+        """See Engine.open."""
+        if account.path in self._by_path:
+            raise ProxyError(f"path {account.path} is taken by account {self._by_path[account.path].name}")
+        proxy = RelayProxy(account, self._limits, self._trusted, suspect, self._by_path)
+        self._by_path[account.path] = proxy
+        if listener is not None:
+            try:
+                proxy.server = await self._serve(listener, functools.partial(self._route_own, proxy))
+            except OSError as error:
+                del self._by_path[account.path]
+                raise ProxyError(f"port {account.port} cannot be served: {error.strerror}") from None
+        return proxy
+
+    async def aclose(self) -> None:
+        """Stop serving the shared port."""
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+
+    async def _serve(
+        self,
+        listener: socket.socket,
+        route: Callable[[WSUpgradeRequest], WSListener | WSUpgradeResponseWithListener | None],
+    ) -> asyncio.Server:
+        limits = self._limits
+        server = await ws_create_server(
+            route,
+            sock=listener.dup(),  # closing the server closes the duplicate; the port stays open
+            backlog=BACKLOG,
+            websocket_handshake_timeout=limits.handshake_timeout,
+            logger_name=_silent,
+            enable_auto_ping=True,
+            auto_ping_idle_timeout=limits.ping_interval,
+            auto_ping_reply_timeout=limits.ping_interval,
+            max_frame_size=limits.max_message,
+            read_buffer_init_size=READ_BUFFER,
+            start_serving=False,
+        )
+        try:
+            await server.start_serving()
+        except asyncio.CancelledError:
+            server.close()
+            raise
+        return server
+
+    def _route_own(self, proxy: RelayProxy, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        if _path(request) != OWN_PORT_PATH:
+            return _refuse(404, "There is nothing here but /websockify.")
+        return self._answer(proxy, request)
+
+    def _route_shared(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        path = _path(request)
+        proxy = self._by_path.get(path.removeprefix(SHARED_PORT_PREFIX))
+        if proxy is None or not path.startswith(SHARED_PORT_PREFIX):
+            return _refuse(404, "There is no such desktop, or it is stopped.")
+        return self._answer(proxy, request)
+
+    def _answer(self, proxy: RelayProxy, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        headers = request.headers
+        if not wants_upgrade(headers.getall("Connection", [])):
+            return _refuse(426, "This is a websocket. Open the landing page in a browser instead.")
+        headers["Connection"] = "Upgrade"  # picows knows the single token only
+        hosts = [*headers.getall("Host", []), *",".join(headers.getall("X-Forwarded-Host", [])).split(",")]
+        origin = headers.get("Origin")
+        if not origin_allowed(origin, hosts, self._limits.origins, self._limits.web_port):
+            proxy.log.warning("refused a page of another site: origin %s", origin)
+            return _refuse(403, "Pages of other sites may not open desktops; the setting `origins` lists exceptions.")
+        subprotocol = chosen_subprotocol(headers.getall("Sec-WebSocket-Protocol", []))
+        extra = {"Sec-WebSocket-Protocol": subprotocol} if subprotocol else None
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra), Browser(proxy))
+
+
+class RelayProxy:
+    """One account of the relay: the Host of its sessions, and a Proxy to the supervisor."""
+
+    def __init__(
+        self,
+        account: Account,
+        limits: Limits,
+        trusted: TrustedProxies,
+        suspect: Callable[[str], None],
+        by_path: dict[str, RelayProxy],
+    ) -> None:
+        self.name = account.name
+        self.desktop = account.desktop
+        self.limits = limits
+        self.suspect = suspect
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.server: asyncio.Server | None = None
+        self.log = logging.LoggerAdapter(logging.getLogger("vncgate.relay"), {"account": account.name})
+        self._path = account.path
+        self._by_path = by_path
+        self._trusted = trusted
+        self._sessions: set[Browser] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def client_address(self, transport: WSTransport) -> str:
+        """The browser's address: the peer, or what trusted proxies say."""
+        peer = transport.underlying_transport.get_extra_info("peername")
+        forwarded = transport.request.headers.getall("X-Forwarded-For", [])
+        return self._trusted.client(peer[0] if peer else "", forwarded)
+
+    def opened(self, session: Browser) -> None:
+        """A browser came."""
+        self._sessions.add(session)
+        self._idle.clear()
+
+    def closed(self, session: Browser) -> None:
+        """A browser went."""
+        self._sessions.discard(session)
+        if not self._sessions:
+            self._idle.set()
+
+    def traffic(self) -> Traffic:
+        """See Proxy.traffic."""
+        return Traffic(len(self._sessions), self.bytes_up, self.bytes_down)
+
+    async def close(self, code: int, reason: str) -> None:
+        """See Proxy.close. Browsers have CLOSE_GRACE seconds to answer; then they are cut."""
+        if self._by_path.get(self._path) is self:
+            del self._by_path[self._path]
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+        for session in list(self._sessions):
+            session.close(WSCloseCode(code), reason)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_GRACE):
+                await self._idle.wait()
+        for session in list(self._sessions):
+            session.abort()
+        await self._idle.wait()
+        self.died.cancel()
+
+
+def _path(request: WSUpgradeRequest) -> str:
+    return request.path.decode("ascii", "replace").partition("?")[0]
+
+
+def _refuse(status: int, text: str) -> WSUpgradeResponseWithListener:
+    response = WSUpgradeResponse.create_error_response(
+        status, (text + "\n").encode(), {"Content-Type": "text/plain; charset=utf-8"}
+    )
+    return WSUpgradeResponseWithListener(response, None)

@@ -1,0 +1,56 @@
+"""What to do when the roster changed: pure, from the accounts desired and those running.
+
+Only what changed is touched. An account whose route (desktop, path, port) changed is stopped and started
+again; one whose password or names changed is told so and keeps its connections. Stops come first, so that
+a port that moves from one account to another is free when it is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vncgate.model import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Accounts by what happens to them; together they are all accounts, old and new."""
+
+    remove: tuple[Account, ...] = ()
+    replace: tuple[Account, ...] = ()
+    update: tuple[Account, ...] = ()
+    add: tuple[Account, ...] = ()
+    keep: tuple[Account, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be done."""
+        return not (self.remove or self.replace or self.update or self.add)
+
+    def __str__(self) -> str:
+        counts = {
+            "added": self.add,
+            "removed": self.remove,
+            "moved": self.replace,
+            "updated": self.update,
+            "unchanged": self.keep,
+        }
+        return ", ".join(f"{len(accounts)} {word}" for word, accounts in counts.items() if accounts) or "no accounts"
+
+
+def plan(desired: Mapping[str, Account], running: Mapping[str, Account]) -> Plan:
+    """Compare by name. `replace`, `update` and `keep` hold the new accounts, `remove` the old ones."""
+    remove = tuple(account for name, account in running.items() if name not in desired)
+    replace, update, add, keep = [], [], [], []
+    for name, account in desired.items():
+        old = running.get(name)
+        if old is None:
+            add.append(account)
+        elif old.route != account.route:
+            replace.append(account)
+        elif old != account:
+            update.append(account)
+        else:
+            keep.append(account)
+    return Plan(remove, tuple(replace), tuple(update), tuple(add), tuple(keep))
