@@ -14,8 +14,32 @@ import pytest
 import uvloop
 
 
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps to the next timer when nothing else is to be done: an hour passes at once."""
+
+    def __init__(self):
+        super().__init__()
+        self._now = 0.0
+        real_select = self._selector.select
+
+        def select(timeout=None):
+            ready = real_select(0)
+            if not ready and timeout:
+                self._now += timeout
+            elif not ready and timeout is None:
+                return real_select(5)  # only a thread or a socket can wake it
+            return ready
+
+        self._selector.select = select
+
+    def time(self):
+        return self._now
+
+
 def pytest_asyncio_loop_factories(config, item):
-    """Tests run on the loop that the daemon runs on; `virtual` asks for virtual time instead."""
+    """Tests run on the loop that the daemon runs on; those marked `virtual_time` on a clock of their own."""
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": VirtualTimeLoop}
     return {"uvloop": uvloop.new_event_loop}
 
 
