@@ -1,0 +1,220 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import {
+  CONNECT_LIMIT, DELAYS, IllegalEvent, JITTER, LOCKED_DELAY, STEADY, begin, step,
+} from "../../vncgate/web/static/desk-session.js";
+import { words } from "../../vncgate/web/static/desk-words.js";
+
+const SUBMIT = { type: "submit" };
+const OPENED = { type: "opened" };
+const ASKED = { type: "asked" };
+const CONNECTED = { type: "connected" };
+const DUE = { type: "due" };
+const WAKE = { type: "wake" };
+const RETRY = { type: "retry" };
+const LEAVE = { type: "leave" };
+const closed = (code = 1006, reason = "", online = true) => ({ type: "closed", code, reason, online });
+const refused = (reason) => ({ type: "refused", reason });
+const looked = (status) => ({ type: "looked", status });
+const WRONG = refused("Authentication failed");
+const LOCKED = refused("Too many security failures");
+const EVENTS = [
+  SUBMIT, OPENED, ASKED, CONNECTED, WRONG, closed(), DUE, WAKE, RETRY, LEAVE, looked(null),
+];
+
+/* The session after `events` (a number lets so many seconds pass), and the effects of the last one. */
+function play(...events) {
+  let [now, state] = [0, { session: begin(), effects: [] }];
+  for (const event of events) {
+    if (typeof event === "number") now += event;
+    else state = step(state.session, event, now, 0);
+  }
+  return { ...state, now };
+}
+
+const ON = [SUBMIT, OPENED, ASKED, CONNECTED];
+const PHASES = {
+  asking: [],
+  connecting: [SUBMIT],
+  connected: ON,
+  waiting: [...ON, closed()],
+  ended: [...ON, closed(1008, "stopped by an operator")],
+};
+
+test("the way in", () => {
+  assert.deepEqual(play(SUBMIT).effects, ["connect"]);
+  const { session, effects } = play(...ON);
+  assert.equal(session.phase, "connected");
+  assert.equal(session.due, null);
+  assert.deepEqual(effects, []);
+});
+
+test("an event that cannot happen throws and changes nothing", () => {
+  const legal = {
+    asking: ["submit", "wake", "looked"],
+    connecting: ["opened", "asked", "connected", "refused", "closed", "due", "leave", "wake", "looked"],
+    connected: ["closed", "leave", "wake", "looked"],
+    waiting: ["due", "retry", "wake", "leave", "looked"],
+    ended: ["retry", "leave", "wake", "looked"],
+  };
+  for (const [phase, events] of Object.entries(PHASES)) {
+    const { session } = play(...events);
+    assert.equal(session.phase, phase);
+    for (const event of EVENTS) {
+      const before = structuredClone(session);
+      if (legal[phase].includes(event.type)) step(session, event, 1, 0.5);
+      else assert.throws(() => step(session, event, 1, 0.5), IllegalEvent, `${event.type} in ${phase}`);
+      assert.deepEqual(session, before);
+    }
+  }
+});
+
+test("every phase that can be reached has words, and a timer only where something is waited for", () => {
+  const seen = new Map();
+  const explore = (session, depth) => {
+    const key = JSON.stringify({ ...session, since: 0, due: session.due !== null });
+    if (seen.has(key) || depth === 0) return;
+    seen.set(key, session);
+    const { tab, headline } = words(session);
+    assert.ok(tab && typeof headline === "string", key);
+    assert.equal(session.due !== null, ["connecting", "waiting"].includes(session.phase), key);
+    const more = [closed(1008), closed(1012), closed(1014, "no"), closed(1006, "", false), LOCKED,
+      looked("unlisted"), looked({ state: "ready" }), looked({ state: "offline", reason: "off" })];
+    for (const event of [...EVENTS, ...more]) {
+      let next;
+      try {
+        next = step(session, event, 100, 0);
+      } catch (error) {
+        assert.ok(error instanceof IllegalEvent);
+        continue;
+      }
+      explore(next.session, depth - 1);
+    }
+  };
+  explore(begin(), 7);
+  assert.ok(seen.size > 50);
+});
+
+test("a password that was not accepted is asked for again, and never sent again", () => {
+  const { session, effects } = play(SUBMIT, OPENED, ASKED, WRONG);
+  assert.equal(session.phase, "asking");
+  assert.equal(session.due, null);
+  assert.deepEqual(effects, ["hangup", "forget"]);
+  assert.match(words(session).headline, /not accepted/);
+  assert.equal(words(session).detail, "");
+  assert.deepEqual(step(session, WAKE, 9, 0).effects, ["look"]);
+  const again = play(SUBMIT, OPENED, ASKED, WRONG, SUBMIT, OPENED, ASKED, WRONG).session;
+  assert.match(words(again).detail, /five wrong passwords/);
+});
+
+test("nobody knows whether a password was right when the connection ends over it: a person decides", () => {
+  for (const event of [closed(1014, "desktop node01:5901 hung up"), closed(), DUE]) {
+    const { session, effects } = play(SUBMIT, OPENED, ASKED, event);
+    assert.equal(session.phase, "asking");
+    assert.equal(session.due, null);
+    assert.ok(!effects.includes("connect"));
+  }
+});
+
+test("a password that was accepted before may be sent again after the same", () => {
+  const { session } = play(...ON, closed(), DUE, OPENED, ASKED, closed());
+  assert.equal(session.phase, "waiting");
+  const changed = play(...ON, closed(), DUE, OPENED, ASKED, WRONG).session;
+  assert.equal(changed.phase, "asking");
+  assert.match(words(changed).headline, /may have been changed/);
+  const typed = play(...ON, LEAVE, SUBMIT, OPENED, ASKED, closed()).session;
+  assert.equal(typed.phase, "asking", "a password typed anew was never accepted");
+});
+
+test("a desktop that refuses everybody is left alone for a while, whoever looks at the page", () => {
+  const { session } = play(SUBMIT, OPENED, LOCKED);
+  assert.equal(session.phase, "waiting");
+  assert.ok(session.due >= LOCKED_DELAY);
+  assert.deepEqual(step(session, WAKE, 1, 0).effects, []);
+  assert.deepEqual(step(session, RETRY, 1, 0).effects, ["connect"]);
+  assert.equal(play(SUBMIT, OPENED, ASKED, LOCKED).session.phase, "asking");
+});
+
+test("tries come after 1, 2, 5, 10, 20, 30, 30 seconds, from the first connection on", () => {
+  let { session } = play(SUBMIT);
+  let now = 0;
+  const waits = [];
+  for (let i = 0; i < 7; i += 1) {
+    ({ session } = step(session, OPENED, now, 0));
+    ({ session } = step(session, closed(1014, "desktop node01:5901 refused the connection"), now, 0));
+    waits.push(session.due - now);
+    now = session.due;
+    ({ session } = step(session, DUE, now, 0));
+    assert.equal(session.phase, "connecting");
+  }
+  assert.deepEqual(waits, [...DELAYS, 30]);
+});
+
+test("jitter lengthens a wait by its part", () => {
+  const { session } = play(SUBMIT);
+  assert.equal(step(session, closed(), 0, 0.5).session.due, DELAYS[0] * (1 + JITTER / 2));
+});
+
+test("a connection that worked for a while forgives the failures before it, a short one does not", () => {
+  const flapping = [...ON, closed(), 1, DUE, OPENED, ASKED, CONNECTED];
+  assert.equal(play(...flapping, STEADY, closed()).session.failures, 1);
+  assert.equal(play(...flapping, STEADY - 1, closed()).session.failures, 2);
+});
+
+test("waiting ends at once when the network or the person is back", () => {
+  for (const event of [WAKE, RETRY, DUE]) assert.deepEqual(play(...ON, closed(), event).effects, ["connect"]);
+});
+
+test("a gate that restarts is told from a desktop that is off", () => {
+  for (const code of [1001, 1012]) {
+    assert.equal(play(...ON, closed(code)).session.why.kind, "restarting");
+    assert.equal(play(SUBMIT, OPENED, closed(code)).session.why.kind, "restarting");
+  }
+  const { session } = play(SUBMIT, OPENED, closed(1014, "desktop node01:5901 refused the connection"));
+  const { headline, detail } = words(session);
+  assert.equal(headline, "The desktop is offline");
+  assert.equal(detail, "Desktop node01:5901 refused the connection.");
+});
+
+test("an account that the organizers ended is not tried again", () => {
+  for (const events of [ON, [SUBMIT, OPENED]]) {
+    const { session } = play(...events, closed(1008, "account ws01 was stopped by an operator"));
+    assert.equal(session.phase, "ended");
+    assert.equal(session.due, null);
+    assert.deepEqual(step(session, WAKE, 9, 0).effects, []);
+    assert.deepEqual(step(session, RETRY, 9, 0).effects, ["connect"]);
+  }
+});
+
+test("where nobody answers, the gate is asked what it knows", () => {
+  const { session, effects } = play(SUBMIT, closed());
+  assert.deepEqual([session.why.kind, effects], ["unreachable", ["look"]]);
+  const after = (status, from = session) => step(from, looked(status), 1, 0).session;
+  assert.equal(after(null).why.kind, "unreachable");
+  assert.deepEqual(after({ state: "offline", reason: "it does not answer" }).why,
+    { kind: "offline", reason: "it does not answer" });
+  assert.equal(after({ state: "ready", reason: "" }).why.kind, "barred");
+  assert.equal(after("unlisted").phase, "waiting", "a static page knows no gate that could be asked");
+  assert.equal(after("unlisted", { ...session, listed: true }).phase, "ended");
+  assert.equal(play(SUBMIT, closed(1006, "", false)).session.why.kind, "no network");
+});
+
+test("a connection that hears nothing is given up", () => {
+  assert.equal(play(SUBMIT).session.due, CONNECT_LIMIT);
+  const { session, effects } = play(SUBMIT, OPENED, CONNECT_LIMIT, DUE);
+  assert.equal(session.why.kind, "silent");
+  assert.deepEqual(effects, ["hangup"]);
+  assert.deepEqual(play(SUBMIT, CONNECT_LIMIT, DUE).effects, ["hangup", "look"]);
+});
+
+test("who leaves is asked for the password again", () => {
+  const { session, effects } = play(...ON, LEAVE);
+  assert.equal(session.phase, "asking");
+  assert.deepEqual(effects, ["hangup", "forget"]);
+  assert.deepEqual(play(SUBMIT, LEAVE).effects, ["hangup", "forget"]);
+});
+
+test("a page that has no address to connect to says so", () => {
+  assert.match(words(begin(0, false)).headline, /cannot be reached/);
+});

@@ -1,0 +1,180 @@
+/* The viewer's session with one desktop: phases, events, one table and one step(). Pure; time and chance are passed in.
+
+   asking      the form is shown, nothing is connected
+   connecting  a connection is under way
+   connected   the desktop is on the screen
+   waiting     a connection failed or was lost; the next is tried at `due`
+   ended       the organizers ended it; nothing is tried until a person asks
+
+   The rule above all others: a password that was not accepted, or of which nobody knows whether it was, is never sent
+   a second time without a person. VNC servers lock everybody out after five failures, a whole class behind one gate.
+
+   An event that the table does not know in a phase throws IllegalEvent and changes nothing. */
+
+export const DELAYS = [1, 2, 5, 10, 20, 30];
+/* Seconds before the first, second, ... further try; the last one stays. */
+export const JITTER = 0.3;
+/* A wait is lengthened by up to this part of itself, so that a class does not come back in step. */
+export const LOCKED_DELAY = 30;
+/* Seconds to wait at least while the desktop refuses everybody after too many wrong passwords. */
+export const CONNECT_LIMIT = 20;
+/* Seconds until a connection that is still under way is given up. */
+export const STEADY = 10;
+/* Seconds of a working connection that forgive all failures before it. */
+
+const POLICY = 1008; /* RFC 6455, section 7.4.1: the gate says so of an account that was stopped or removed */
+const RESTARTING = [1001, 1012]; /* going away; service restart (IANA WebSocket close code registry) */
+
+export class IllegalEvent extends Error {
+  constructor(phase, type) {
+    super(`${type} cannot happen while ${phase}`);
+    this.name = "IllegalEvent";
+  }
+}
+
+/* A session at its beginning. Times are seconds on the clock that step() is given.
+
+   why      {kind, reason}: what the words are about, or null
+   since    when it came into its phase
+   due      when {type: "due"} is wanted, or null
+   failures tries in a row that failed
+   opened   the gate answered in this connection
+   sent     the password was sent in this connection
+   proved   the password was accepted once
+   wrong    passwords in a row that were not accepted
+   listed   the gate knew this account when it was asked
+
+   `reachable` is false where the page has no address to connect to; then the session has ended before it began. */
+export function begin(now = 0, reachable = true) {
+  return {
+    phase: reachable ? "asking" : "ended", why: reachable ? null : { kind: "nowhere", reason: "" },
+    since: now, due: null, failures: 0, opened: false, sent: false, proved: false, wrong: 0, listed: false,
+  };
+}
+
+/* {session, effects} after `event`; `chance` is a random number in [0, 1).
+
+   Events:   submit  opened  asked  connected  refused{reason}  closed{code, reason, online}  due  wake  retry  leave
+             looked{status}  (status: the gate's {state, reason}; "unlisted"; or null where nobody answered)
+   Effects:  connect  hangup  forget (the password)  look (ask the gate about the account, then `looked`) */
+export function step(session, event, now, chance) {
+  const handle = TABLE[session.phase]?.[event.type];
+  if (!handle) throw new IllegalEvent(session.phase, event.type);
+  const [changes, ...effects] = handle(session, event, now, chance);
+  const after = { ...session, ...changes };
+  if (after.phase !== session.phase) after.since = now;
+  return { session: after, effects };
+}
+
+const TABLE = {
+  asking: {
+    submit: (session, event, now) => connect({ ...session, failures: 0, proved: false }, now),
+    wake: () => [{}, "look"],
+    looked: heard,
+  },
+  connecting: {
+    opened: () => [{ opened: true }],
+    asked: () => [{ sent: true }],
+    connected: () => [{ phase: "connected", why: null, due: null, proved: true, wrong: 0 }],
+    refused,
+    closed: failed,
+    due: (session, event, now, chance) => {
+      const [changes, ...effects] = failed(session, { code: 0, reason: "", online: true }, now, chance);
+      return [changes, "hangup", ...effects];
+    },
+    leave: () => [ask(null), "hangup", "forget"],
+    wake: () => [{}],
+    looked: heard,
+  },
+  connected: {
+    closed: lost,
+    leave: () => [ask("left"), "hangup", "forget"],
+    wake: () => [{}],
+    looked: heard,
+  },
+  waiting: {
+    due: (session, event, now) => connect(session, now),
+    retry: (session, event, now) => connect(session, now),
+    wake: (session, event, now) => (session.why.kind === "locked" ? [{}] : connect(session, now)),
+    leave: () => [ask(null), "forget"],
+    looked: explained,
+  },
+  ended: {
+    retry: (session, event, now) => connect({ ...session, failures: 0 }, now),
+    leave: () => [ask(null), "forget"],
+    wake: () => [{}],
+    looked: heard,
+  },
+};
+
+function connect(session, now) {
+  return [
+    {
+      phase: "connecting", failures: session.failures, proved: session.proved, opened: false, sent: false,
+      due: now + CONNECT_LIMIT,
+    },
+    "connect",
+  ];
+}
+
+function ask(kind, reason = "") {
+  return { phase: "asking", why: kind && { kind, reason }, due: null };
+}
+
+function end(kind, reason) {
+  return [{ phase: "ended", why: { kind, reason }, due: null }];
+}
+
+function wait(session, kind, reason, now, chance, atLeast = 0) {
+  const base = Math.max(atLeast, DELAYS[Math.min(session.failures, DELAYS.length - 1)]);
+  return {
+    phase: "waiting", why: { kind, reason }, failures: session.failures + 1, due: now + base * (1 + JITTER * chance),
+  };
+}
+
+/* The desktop itself refused: the password, or everybody. */
+function refused(session, { reason }, now, chance) {
+  const locked = /too many/i.test(reason);
+  if (session.sent) {
+    const kind = locked ? "locked" : session.proved ? "changed" : "wrong";
+    return [{ ...ask(kind, reason), wrong: session.wrong + 1, proved: false }, "hangup", "forget"];
+  }
+  if (locked) return [wait(session, "locked", reason, now, chance, LOCKED_DELAY), "hangup"];
+  return [wait(session, "refused", reason, now, chance), "hangup"];
+}
+
+/* The connection ended before the desktop was on the screen. Code 0: nothing was heard within CONNECT_LIMIT. */
+function failed(session, { code, reason, online }, now, chance) {
+  if (code === POLICY) return end("stopped", reason);
+  if (session.sent && !session.proved) return [ask("cut", reason)];
+  if (session.opened) {
+    const kind = code === 0 ? "silent" : RESTARTING.includes(code) ? "restarting" : "offline";
+    return [wait(session, kind, reason, now, chance)];
+  }
+  if (!online) return [wait(session, "no network", "", now, chance)];
+  return [wait(session, "unreachable", "", now, chance), "look"];
+}
+
+/* The desktop was on the screen, and the connection ended. */
+function lost(session, { code, reason }, now, chance) {
+  if (code === POLICY) return end("stopped", reason);
+  const failures = now - session.since >= STEADY ? 0 : session.failures;
+  return [wait({ ...session, failures }, RESTARTING.includes(code) ? "restarting" : "lost", reason, now, chance)];
+}
+
+function heard(session, { status }) {
+  return [isStatus(status) ? { listed: true } : {}];
+}
+
+/* What the gate says of the account tells a desktop that is off from a gate that is, and from a way that is barred. */
+function explained(session, { status }) {
+  if (session.why.kind !== "unreachable") return heard(session, { status });
+  if (status === "unlisted") return session.listed ? end("removed", "") : [{}];
+  if (!isStatus(status)) return [{}];
+  const kind = status.state === "offline" ? "offline" : "barred";
+  return [{ listed: true, why: { kind, reason: kind === "offline" ? status.reason || "" : "" } }];
+}
+
+function isStatus(status) {
+  return status !== null && status !== "unlisted";
+}

@@ -1,0 +1,264 @@
+/* The viewer's page: puts the session, the connection and the parts of the page together.
+
+   The policy is in desk-session.js; here its effects are carried out and its phase is shown. The password is in a
+   variable of this module, for reconnecting, and nowhere else. */
+
+import { websocketAddress } from "./desk-address.js";
+import { Clipboard } from "./desk-clipboard.js";
+import { Connection } from "./desk-connection.js";
+import { TouchKeyboard } from "./desk-keyboard.js";
+import { Screen } from "./desk-screen.js";
+import { begin, step } from "./desk-session.js";
+import { Toolbar } from "./desk-toolbar.js";
+import { MODIFIERS, Sticky } from "./desk-typing.js";
+import { countdown, readiness, words } from "./desk-words.js";
+
+const LOOK_EVERY = 15000; /* milliseconds between looks at the account's state while the form is shown */
+const LOOK_LIMIT = 5000;
+const KEYS = { tab: [0xff09, "Tab"], escape: [0xff1b, "Escape"] };
+
+const desk = document.getElementById("desk");
+const screenArea = desk.querySelector(".desk-screen");
+const part = (name) => desk.querySelector(`[data-part=${name}]`);
+const button = (name) => desk.querySelector(`[data-do=${name}]`);
+const clock = () => performance.now() / 1000;
+
+let session = begin(clock(), desk.dataset.websocket !== "");
+let connection = null;
+let password = "";
+let timer = 0;
+let unlisted = false; // this page is served without a gate that could be asked
+
+/* ---- the session ---- */
+
+function dispatch(event) {
+  const before = session;
+  if (event.type === "closed" && session.phase === "connected") keepLastPicture();
+  const { session: after, effects } = step(session, event, clock(), Math.random());
+  session = after;
+  clearTimeout(timer);
+  if (session.due !== null) timer = setTimeout(() => dispatch({ type: "due" }), Math.max(0, session.due - clock()) * 1000);
+  for (const effect of effects) EFFECTS[effect]();
+  render(before);
+}
+
+const EFFECTS = {
+  connect() {
+    const address = websocketAddress(desk.dataset.websocket, location.href);
+    connection = new Connection(screenArea, address, password, { tell: dispatch, show: wire });
+  },
+  hangup() { connection.hangup(); },
+  forget() { password = ""; },
+  async look() {
+    const status = await lookAtGate();
+    unlisted = status === "unlisted" && !session.listed;
+    const ready = readiness(status === "unlisted" ? null : status);
+    part("readiness").hidden = ready === null;
+    part("readiness").textContent = ready?.text ?? "";
+    part("readiness").dataset.tone = ready?.tone ?? "";
+    dispatch({ type: "looked", status });
+  },
+};
+
+/* What the gate says of the account: {state, reason}, "unlisted", or null where nobody answers. */
+async function lookAtGate() {
+  if (!desk.dataset.status) return "unlisted";
+  try {
+    const answer = await fetch(desk.dataset.status, { cache: "no-store", signal: AbortSignal.timeout(LOOK_LIMIT) });
+    if (answer.status === 404) return "unlisted";
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+/* ---- what is shown ---- */
+
+function render(before) {
+  const { phase } = session;
+  const said = words(session);
+  desk.dataset.phase = phase;
+  document.title = `${said.tab} · ${desk.dataset.title} · ${desk.dataset.site}`;
+  desk.querySelector(".desk-cover").hidden = phase === "connected";
+  part("form").hidden = phase !== "asking";
+  if (phase !== "asking") part("readiness").hidden = true;
+  part("choices").hidden = phase === "asking" || phase === "connected" || desk.dataset.websocket === "";
+  button("retry").hidden = phase === "connecting";
+  button("retry").textContent = phase === "ended" ? "Try again" : "Try now";
+  part("notice").hidden = !said.headline;
+  part("notice").dataset.tone = said.tone;
+  setText(part("headline"), said.headline);
+  setText(part("detail"), said.detail);
+  setText(part("live"), [said.headline, said.detail].join(" ").trim());
+  showCountdown();
+  if (phase !== before?.phase) enter(phase, before?.phase);
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text; // or it would be read aloud again
+}
+
+function showCountdown() {
+  part("countdown").hidden = session.phase !== "waiting";
+  if (session.phase === "waiting") setText(part("countdown"), countdown(Math.ceil(session.due - clock())));
+}
+
+function enter(phase, from) {
+  const field = part("form").elements.password;
+  if (phase === "connected") {
+    field.value = "";
+    reveal(false);
+    toolbar.greet();
+    connection.rfb.focus();
+    clipboard.focused();
+  }
+  if (from === "connected") {
+    toolbar.hide();
+    sticky.release();
+    part("typing").blur();
+    button("retry").focus();
+  }
+  if (phase === "asking") {
+    if (["wrong", "changed"].includes(session.why?.kind)) field.value = "";
+    if (!matchMedia("(pointer: coarse)").matches) field.focus();
+  }
+  if (phase === "asking" || phase === "ended" || phase === "connected") desk.querySelector(".desk-last").hidden = true;
+}
+
+/* Behind the words about a lost connection stands, dimmed, what was on the screen. */
+function keepLastPicture() {
+  const picture = connection.rfb.getImageData();
+  const last = desk.querySelector(".desk-last");
+  last.width = picture.width;
+  last.height = picture.height;
+  last.getContext("2d").putImageData(picture, 0, 0);
+  last.hidden = false;
+}
+
+function reveal(shown) {
+  part("form").elements.password.type = shown ? "text" : "password";
+  button("reveal").textContent = shown ? "Hide" : "Show";
+  button("reveal").setAttribute("aria-pressed", String(shown));
+}
+
+/* ---- keys, clipboard, screen ---- */
+
+const back = () => connection?.rfb.focus({ preventScroll: true });
+const toolbar = new Toolbar(part("bar"), desk, back);
+const view = new Screen(desk);
+
+const sticky = new Sticky((name, down) => {
+  const { keysym, code } = MODIFIERS[name];
+  connection.rfb.sendKey(keysym, code, down);
+});
+
+const keyboard = new TouchKeyboard(part("typing"), {
+  send: (keysym, code, down) => connection?.rfb.sendKey(keysym, code, down),
+  typed: spendSticky,
+  changed(shown) {
+    button("keyboard").setAttribute("aria-pressed", String(shown));
+    if (connection) connection.rfb.focusOnClick = !shown;
+    view.keyboard(shown);
+  },
+});
+
+const clipboard = new Clipboard(
+  { text: document.getElementById("clip"), note: part("clip-note"), allow: button("clip-allow") },
+  (text) => {
+    if (session.phase !== "connected" || connection.rfb.viewOnly) return false;
+    connection.rfb.clipboardPasteFrom(text);
+    return true;
+  },
+);
+
+function wire(rfb) {
+  view.show(rfb);
+  rfb.viewOnly = button("view").getAttribute("aria-pressed") === "true";
+  rfb.addEventListener("clipboard", ({ detail }) => clipboard.received(detail.text));
+  const canvas = screenArea.querySelector("canvas");
+  canvas.tabIndex = 0;
+  canvas.addEventListener("blur", letGo);
+}
+
+/* Keys held while the desktop loses the keyboard would stay down there; noVNC lets go of them when the window does. */
+function letGo() { window.dispatchEvent(new Event("blur")); }
+
+function spendSticky() {
+  if (sticky.used()) showSticky();
+}
+
+function showSticky() {
+  for (const each of desk.querySelectorAll("[data-modifier]")) {
+    const state = sticky.state[each.dataset.modifier];
+    each.dataset.state = state;
+    each.setAttribute("aria-pressed", String(state !== "off"));
+  }
+}
+
+function setViewOnly(on) {
+  if (on) {
+    sticky.release();
+    showSticky();
+    letGo();
+  }
+  connection.rfb.viewOnly = on;
+  button("view").setAttribute("aria-pressed", String(on));
+  if (!on) back();
+}
+
+/* ---- what people do ---- */
+
+const ACTIONS = {
+  reveal: () => reveal(button("reveal").getAttribute("aria-pressed") !== "true"),
+  retry: () => dispatch({ type: "retry" }),
+  leave: () => dispatch({ type: "leave" }),
+  full: () => view.full(),
+  keyboard: () => keyboard.toggle(),
+  view: () => setViewOnly(!connection.rfb.viewOnly),
+  drag: () => view.drag(),
+  "ctrl-alt-del": () => connection.rfb.sendCtrlAltDel(),
+  "clip-send": () => clipboard.sendText(),
+  "clip-copy": () => clipboard.copyText(),
+  "clip-allow": () => clipboard.allow(),
+};
+
+for (const [name, act] of Object.entries(ACTIONS)) button(name).addEventListener("click", act);
+
+for (const each of desk.querySelectorAll("[data-modifier]")) {
+  each.addEventListener("click", () => {
+    if (connection.rfb.viewOnly) return;
+    sticky.press(each.dataset.modifier);
+    showSticky();
+  });
+}
+
+for (const each of desk.querySelectorAll("[data-key]")) {
+  each.addEventListener("click", () => {
+    connection.rfb.sendKey(...KEYS[each.dataset.key]);
+    spendSticky();
+  });
+}
+
+part("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  password = part("form").elements.password.value;
+  dispatch({ type: "submit" });
+});
+
+screenArea.addEventListener("keyup", ({ code }) => {
+  if (!/^(Control|Alt|Shift|Meta|OS)(Left|Right)?$/.test(code)) spendSticky();
+}, true);
+
+window.addEventListener("online", () => dispatch({ type: "wake" }));
+window.addEventListener("focus", () => clipboard.focused());
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) dispatch({ type: "wake" });
+});
+setInterval(showCountdown, 250);
+setInterval(() => {
+  if (session.phase === "asking" && !document.hidden && !unlisted) EFFECTS.look();
+}, LOOK_EVERY);
+
+clipboard.prepare();
+render(null);
+EFFECTS.look();
