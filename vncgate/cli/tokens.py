@@ -1,0 +1,152 @@
+"""`vncgate check` and `vncgate tokens new`: look at a token file, and write a new one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import sys
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from vncgate import hostlist, seats
+from vncgate.errors import TokensError
+from vncgate.model import Account, Problem, Severity
+from vncgate.roster import load_tokens
+from vncgate.tokens import Parsed, host_fault, name_fault, render
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands."""
+    words = "look for everything that is wrong with a token file"
+    check = commands.add_parser("check", help=words, description=words[0].upper() + words[1:] + ".")
+    check.add_argument("tokens", type=Path, metavar="TOKENS", help="the token file")
+    check.add_argument("--json", action="store_true", help="the same as JSON")
+    check.add_argument("--strict", action="store_true", help="take warnings for errors")
+    check.set_defaults(run=_check)
+    tokens = commands.add_parser("tokens", help="make token files").add_subparsers(metavar="ACTION", required=True)
+    _register_new(tokens)
+
+
+def _register_new(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    new = actions.add_parser(
+        "new",
+        help="write a token file with random passwords",
+        description="Write a token file with random passwords, readable by you alone, never over an existing file.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    flag = new.add_argument
+    flag("--accounts", type=int, required=True, metavar="N", default=argparse.SUPPRESS, help="how many accounts")
+    flag("--hosts", required=True, metavar="LIST", default=argparse.SUPPRESS, help="their hosts, as node[01-06,09]")
+    flag("--prefix", default="ws", help="what account names begin with")
+    flag("--first-websocketport", type=_port, default=6000, metavar="PORT", help="they count up from it; - for none")
+    flag("--first-vncport", type=int, default=5901, metavar="PORT", help="on each host they count up from it")
+    flag("-o", dest="output", default="workshop.tokens", metavar="FILE", help="the new file; - for standard output")
+    new.set_defaults(run=_new)
+
+
+def _port(text: str) -> int | None:
+    if text == "-":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a number, or - for none") from None
+
+
+def _check(args: argparse.Namespace) -> int:
+    try:
+        parsed = load_tokens(args.tokens)
+    except TokensError as error:
+        print(f"vncgate: {error}", file=sys.stderr)
+        return 2
+    if args.strict:
+        parsed = replace(parsed, problems=tuple(replace(p, severity=Severity.ERROR) for p in parsed.problems))
+    (_print_json if args.json else _print_lines)(args.tokens, parsed)
+    return 1 if parsed.errors else 0
+
+
+def _print_lines(path: Path, parsed: Parsed) -> None:
+    for problem in parsed.problems:
+        print(problem.render(str(path)))
+    print(f"{_extent(parsed.roster.values())}: {_verdict(parsed.problems)}")
+
+
+def _print_json(path: Path, parsed: Parsed) -> None:
+    found = {
+        "file": str(path),
+        "accounts": len(parsed.roster),
+        "errors": len(parsed.errors),
+        "warnings": len(parsed.problems) - len(parsed.errors),
+        "problems": [asdict(problem) for problem in parsed.problems],
+    }
+    print(json.dumps(found, indent=2))
+
+
+def _extent(accounts: Collection[Account]) -> str:
+    hosts = {account.desktop.host for account in accounts if account.desktop}
+    return _count(len(accounts), "account") + (f" on {_count(len(hosts), 'host')}" if hosts else "")
+
+
+def _verdict(problems: Collection[Problem]) -> str:
+    severities = [problem.severity for problem in problems]
+    return ", ".join(_count(severities.count(s), s.value) for s in Severity if s in severities) or "no problems"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _new(args: argparse.Namespace) -> int:
+    try:
+        accounts = _plan(args)
+    except ValueError as error:
+        print(f"vncgate tokens new: {error}", file=sys.stderr)
+        return 2
+    text = render(accounts)
+    if args.output == "-":
+        sys.stdout.write(text)
+        return 0
+    path = Path(args.output)
+    _write_new(path, text)
+    print(f"{path}: {_extent(accounts)}, readable by you alone")
+    for problem in load_tokens(path).problems:
+        print(problem.render(str(path)))
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
+    """The accounts. Raises ValueError, SeatsError and HostListError among them, when they are no good."""
+    hosts = hostlist.expand(args.hosts)
+    for host in hosts:
+        if fault := host_fault(f"[{host}]" if ":" in host else host):
+            raise ValueError(f"--hosts: {host!r} {fault}")
+    accounts = seats.plan(
+        args.accounts,
+        hosts,
+        choose=secrets.choice,
+        prefix=args.prefix,
+        first_websocketport=args.first_websocketport,
+        first_vncport=args.first_vncport,
+    )
+    if fault := name_fault(accounts[-1].name):
+        raise ValueError(f"--prefix: the account name {accounts[-1].name!r} {fault}")
+    return accounts
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that nobody else can read, and that was not there. Raises TokensError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise TokensError(f"{path}: is there already and stays as it is; name another file with -o") from None
+    except OSError as error:
+        raise TokensError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 (a descriptor, no path)
+            file.write(text)
+    except OSError as error:
+        path.unlink()
+        raise TokensError(f"{path}: cannot be written: {error.strerror}") from None

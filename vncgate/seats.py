@@ -1,0 +1,55 @@
+"""Plan the accounts of a workshop: names, hosts, ports and passwords. Pure; chance is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vncgate.model import Account, Desktop, Secret
+
+ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789"
+"""Characters of passwords: letters and digits without the look-alikes 0 O o, 1 I l."""
+PASSWORD_LENGTH = 8
+"""VncAuth reads no more (RFC 6143, section 7.2.2). 56 characters give 46 bits."""
+HIGHEST_PORT = 65535
+
+
+class SeatsError(ValueError):
+    """The accounts cannot be laid out as asked; the message says why."""
+
+
+def plan(
+    count: int,
+    hosts: Sequence[str],
+    *,
+    choose: Callable[[Sequence[str]], str],
+    prefix: str = "ws",
+    first_websocketport: int | None = 6000,
+    first_vncport: int = 5901,
+) -> tuple[Account, ...]:
+    """`count` accounts, dealt to the hosts in turn, so that whoever comes first finds an empty host.
+
+    On each host the vncports count up from `first_vncport`; the websocketports count up from
+    `first_websocketport` over all accounts (None: they have none). `choose` draws one of a sequence and must
+    be fit for secrets. Raises SeatsError when there is nobody to place, a host is there twice, or ports run out.
+    """
+    if count < 1 or not hosts:
+        raise SeatsError("there must be at least one account and one host")
+    if len(set(hosts)) < len(hosts):
+        raise SeatsError("a host is in the list twice")
+    _check("vncport", first_vncport, -(-count // len(hosts)))
+    if first_websocketport is not None:
+        _check("websocketport", first_websocketport, count)
+    width = max(2, len(str(count)))
+    accounts = []
+    for index in range(count):
+        number = f"{index + 1:0{width}}"
+        desktop = Desktop(host=hosts[index % len(hosts)], port=first_vncport + index // len(hosts))
+        port = None if first_websocketport is None else first_websocketport + index
+        password = Secret("".join(choose(ALPHABET) for _ in range(PASSWORD_LENGTH)))
+        accounts.append(Account(prefix + number, desktop, f"websocketpath{number}", port, password))
+    return tuple(accounts)
+
+
+def _check(what: str, first: int, count: int) -> None:
+    if first < 1 or first + count - 1 > HIGHEST_PORT:
+        raise SeatsError(f"{count} {what}s from {first} on do not fit into 1 to {HIGHEST_PORT}")
