@@ -1,0 +1,184 @@
+"""Keeping Apache's snippet true: written whole, tested by Apache itself, and loaded no more often than it must.
+
+A graceful reload pins an old Apache process for as long as a desktop is open in it, and when all slots are pinned
+Apache serves nobody. So there is a reload only after a change of the file, at most one in `apache.reload_interval`
+seconds, and none in the form `single`, whose one line serves every account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from vncgate.errors import PublishError
+from vncgate.files import replace_file
+from vncgate.model import Roster
+from vncgate.process import describe_exit, spawn
+from vncgate.render.apache import render
+from vncgate.settings import Form, Settings
+
+log = logging.getLogger("vncgate.publish")
+
+COMMAND_TIMEOUT = 30.0
+"""Seconds that Apache's config test and its reload may take each; name look-ups can make them slow."""
+PENDING = ".pending"
+"""Suffix of an empty file beside the snippet that is there from a change until Apache has loaded it, so that a daemon
+which ended in between knows. No Include of *.conf picks it up."""
+
+
+class ApachePublisher:
+    """Writes the snippet that `settings.apache` names, and reloads Apache where that is needed.
+
+    A reload that must wait is made by a task of its own, which tries again until it succeeds; `aclose()` ends it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._apache = settings.apache
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = asyncio.Lock()  # no reload while an untested file is in place
+        self._next_reload = clock()
+        self._pending = False
+        self._reloader: asyncio.Task[None] | None = None
+        self._refused = ""
+        self._not_reloaded = ""
+
+    @property
+    def last_error(self) -> str:
+        """Why the snippet, or Apache, is not as the roster wants it; empty when all is well."""
+        return self._refused or self._not_reloaded
+
+    async def publish(self, roster: Roster) -> None:
+        """Make the snippet say what `roster` says, and have Apache load it (at once, or when the next reload is due).
+
+        Raises PublishError when the snippet cannot be written, or Apache's own config test fails with it: the old
+        file is back in place then (or none, if there was none), and the message has what Apache said.
+        """
+        if self._apache.snippet is None:
+            return
+        async with self._lock:
+            try:
+                text = render(roster, self._settings).encode()
+                if self._apache.form is Form.SINGLE:
+                    await self._put_single(self._apache.snippet, text)
+                else:
+                    await self._put_guide(self._apache.snippet, text)
+            except PublishError as error:
+                self._refused = str(error)
+                raise
+            except OSError as error:
+                self._refused = f"{self._apache.snippet}: cannot be written: {error.strerror or error}"
+                raise PublishError(self._refused) from None
+            self._refused = ""
+
+    async def aclose(self) -> None:
+        """End the waiting reload, if there is one. The next daemon makes it."""
+        if self._reloader is not None:
+            self._reloader.cancel()
+            await asyncio.wait([self._reloader])
+            self._reloader = None
+        if self._pending:
+            log.warning("Apache has not loaded the last change of %s; the next start does that", self._apache.snippet)
+
+    async def _put_single(self, snippet: Path, text: bytes) -> None:
+        if await asyncio.to_thread(replace_file, snippet, text):
+            command = shlex.join(self._apache.reload) or "apachectl graceful"
+            log.warning("%s is new: reload Apache this once (%s), then never for accounts", snippet, command)
+
+    async def _put_guide(self, snippet: Path, text: bytes) -> None:
+        reloads = bool(self._apache.reload)
+        marker = snippet.with_name(snippet.name + PENDING)
+        old = await asyncio.to_thread(_read, snippet)
+        self._pending = self._pending or (reloads and await asyncio.to_thread(marker.exists))
+        if old == text and not self._pending:
+            return
+        if old != text:
+            await asyncio.to_thread(_replace, snippet, text, marker if reloads else None)
+        try:
+            await self._test(f"with the new {snippet}, so the old one stands again")
+        except BaseException:
+            # Cancelled or refused, the file that Apache does not refuse is the one that must lie there.
+            await asyncio.to_thread(_put_back, snippet, old, None if self._pending else marker)
+            raise
+        if old != text:
+            log.info("%s was written", snippet)
+        if reloads:
+            self._pending = True
+            if self._reloader is None or self._reloader.done():
+                self._reloader = asyncio.create_task(self._reload_when_due(marker), name="apache reload")
+
+    async def _reload_when_due(self, marker: Path) -> None:
+        while self._pending:
+            await self._sleep(max(0.0, self._next_reload - self._clock()))
+            async with self._lock:
+                self._next_reload = self._clock() + self._apache.reload_interval
+                try:
+                    await self._test("so Apache was not reloaded")
+                    await _run(self._apache.reload, "Apache could not be reloaded")
+                except PublishError as error:
+                    self._not_reloaded = str(error)
+                    log.error("%s; trying again in %g s", error, self._apache.reload_interval)
+                else:
+                    self._pending, self._not_reloaded = False, ""
+                    await asyncio.to_thread(marker.unlink, missing_ok=True)
+                    log.info("Apache was reloaded")
+
+    async def _test(self, consequence: str) -> None:
+        """Whatever else is wrong in Apache's configuration fails here too: a reload would end Apache for good."""
+        if self._apache.configtest:
+            await _run(self._apache.configtest, f"Apache's config test failed {consequence}")
+
+
+async def _run(argv: Sequence[str], failure: str) -> None:
+    """Run a command; PublishError, with `failure` and all that it said, where it does not succeed in time."""
+    command = shlex.join(argv)
+    lines: list[str] = []
+    try:
+        process = await spawn(argv, name=argv[0], log=lines.append)
+    except OSError as error:
+        raise PublishError(f"{failure}: {error.strerror or error}") from None
+    try:
+        await asyncio.wait([process.exited], timeout=COMMAND_TIMEOUT)
+        ended = process.exited.done()
+    finally:
+        await process.stop(1.0)
+    if not ended:
+        lines.append(f"`{command}` did not end within {COMMAND_TIMEOUT:g} s")
+    elif status := process.exited.result():
+        lines.append(f"`{command}` {describe_exit(status)}")
+    else:
+        return
+    raise PublishError("\n".join([f"{failure}:", *(f"    {line}" for line in lines)]))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: Path, data: bytes, marker: Path | None) -> None:
+    if marker is not None:
+        marker.touch()
+    replace_file(path, data)
+
+
+def _put_back(path: Path, old: bytes | None, marker: Path | None) -> None:
+    if old is None:
+        path.unlink(missing_ok=True)
+    else:
+        replace_file(path, old)
+    if marker is not None:
+        marker.unlink(missing_ok=True)
