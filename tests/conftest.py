@@ -47,7 +47,9 @@ def _descriptors() -> dict[int, str]:
     found = {}
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if target != "/dev/null":  # libuv keeps one in reserve while the loop lives
+                found[int(name)] = target
     return found
 
 
