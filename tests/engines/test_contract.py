@@ -9,6 +9,7 @@ import pytest
 from tests.engines.desktop import BANNER, Peer, client
 from vncgate.engines.base import SERVICE_RESTART, Limits
 from vncgate.engines.relay import Relay
+
 Websockify = None
 from vncgate.listeners import bind
 from vncgate.model import Account, Desktop, Secret

@@ -90,7 +90,9 @@ async def test_a_closed_account_is_not_found_on_the_shared_port(world):
             pass
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1.evil.example"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1.evil.example"]
+)
 async def test_pages_of_other_sites_are_refused(world, origin, caplog):
     with pytest.raises(picows.WSInvalidStatusError, match="403"):
         async with client(world.port, Origin=origin):
@@ -141,7 +143,9 @@ async def test_a_plain_request_is_told_that_this_is_a_websocket(world):
 async def test_only_an_offered_subprotocol_is_answered(world, offered, answered):
     lines = [f"Sec-WebSocket-Protocol: {offered}"] if offered else []
     _, writer, head = await request(world.port, "Connection: Upgrade", *lines)
-    found = [line.partition(": ")[2] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-protocol")]
+    found = [
+        line.partition(": ")[2] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-protocol")
+    ]
     assert found == ([answered] if answered else [])
     writer.close()
 
@@ -162,7 +166,13 @@ def frame(opcode, payload, fin=True, mask=True, rsv=0):
     head = bytes([(fin << 7) | (rsv << 4) | opcode])
     size = len(payload)
     bit = 0x80 if mask else 0
-    head += bytes([bit | size]) if size < 126 else struct.pack("!BH", bit | 126, size) if size < 65536 else struct.pack("!BQ", bit | 127, size)
+    head += (
+        bytes([bit | size])
+        if size < 126
+        else struct.pack("!BH", bit | 126, size)
+        if size < 65536
+        else struct.pack("!BQ", bit | 127, size)
+    )
     return head + (bytes(4) if mask else b"") + payload
 
 
@@ -205,7 +215,13 @@ async def test_what_is_not_rfb_over_websocket_is_refused_with_the_right_code(wor
 async def test_fragments_and_single_bytes_arrive_in_order(world, peer):
     peer.echo = False
     reader, writer, _ = await request(world.port, "Connection: Upgrade")
-    stream = frame(2, b"abc", fin=False) + frame(9, b"ping") + frame(0, b"def", fin=False) + frame(0, b"ghi") + frame(2, b"jkl")
+    stream = (
+        frame(2, b"abc", fin=False)
+        + frame(9, b"ping")
+        + frame(0, b"def", fin=False)
+        + frame(0, b"ghi")
+        + frame(2, b"jkl")
+    )
     for i in range(len(stream)):
         writer.write(stream[i : i + 1])
         await writer.drain()
@@ -222,7 +238,8 @@ async def test_keys_sent_before_the_desktop_answers_are_not_lost(world, peer):
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
         f"GET /websockify HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode() + frame(2, b"early")
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        + frame(2, b"early")
     )
     async with asyncio.timeout(5):
         while bytes(peer.received) != b"early":

@@ -1,0 +1,60 @@
+"""A roster that does not fit the settings is told so, account by account."""
+
+from __future__ import annotations
+
+import pytest
+
+from vncgate.checks import check_roster, check_settings
+from vncgate.errors import SettingsError
+from vncgate.model import Account, Desktop, Roster, Secret
+from vncgate.settings import load
+
+
+def roster(port):
+    return Roster((Account("ws01", Desktop("node01", 5901), "path01", port, Secret("x"), line=3),))
+
+
+@pytest.mark.parametrize(
+    ("flags", "port", "message"),
+    [
+        ({}, 6000, None),
+        ({}, None, None),
+        ({"engine": "websockify"}, None, "engine websockify needs a websocketport"),
+        ({"engine": "websockify"}, 8081, None),
+        ({"shared_port": 0}, None, "it needs the shared port"),
+        ({}, 8081, "websocketport 8081 is the gate's shared port"),
+        ({}, 8080, "websocketport 8080 is the port of the gate's pages"),
+        ({"web": "off"}, 8080, None),
+    ],
+)
+def test_accounts(flags, port, message):
+    problems = check_roster(roster(port), load(flags=flags))
+    if message is None:
+        assert problems == ()
+    else:
+        (problem,) = problems
+        assert problem.line == 3
+        assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"engine": "websockify", "apache.snippet": "/x", "apache.form": "single"}, "which engine `websockify` does"),
+        ({"shared_port": 0, "apache.snippet": "/x", "apache.form": "single"}, "needs a shared port"),
+        ({"shared_port": 8080}, "8080 is the port of the pages"),
+    ],
+)
+def test_settings_that_contradict_each_other(flags, message):
+    with pytest.raises(SettingsError, match=message):
+        check_settings(load(flags=flags))
+
+
+def test_settings_that_do_not():
+    for flags in (
+        {},
+        {"engine": "websockify"},
+        {"engine": "websockify", "apache.snippet": "/x", "apache.form": "guide"},
+        {"shared_port": 0, "web": "off"},
+    ):
+        check_settings(load(flags=flags))
