@@ -1,0 +1,188 @@
+"""Child processes: started, read, ended and reaped, so that none outlives its owner.
+
+A child runs in a session of its own, with all it starts: they are signalled together, and when the child has ended
+whatever is left of them is killed. When this process dies, by whatever signal, the kernel sends the child SIGTERM.
+
+That last promise is PR_SET_PDEATHSIG (prctl(2)), which a child can ask for only itself. So the command is started by
+a few lines of Python that ask for it, close what was inherited, and become the command by execve(2), which keeps the
+request. This costs 10 ms a start, where a preexec_fn would run Python in the fork of a process that has threads. The
+request is bound to the thread that started the child: spawn from the main thread's event loop. Programs with
+set-user-ID lose it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+LONGEST_LINE = 4096
+"""Bytes of a line of output that are read; the rest of it is dropped."""
+DRAIN_TIMEOUT = 1.0
+"""Seconds after a child's end that its output is read on, should one who left its session hold it open."""
+KILL_TIMEOUT = 5.0
+"""Seconds after SIGKILL that a child is waited for; only the kernel can hold it longer (a dead disk or share)."""
+
+_STARTER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent is gone")
+for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+    if fd > 2:
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, and so by what it becomes
+    signal.signal(number, signal.SIG_DFL)
+try:
+    os.execv(sys.argv[2], sys.argv[3:])
+except OSError as error:
+    sys.exit(f"{sys.argv[2]}: {error.strerror}")
+"""
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Lines:
+    """Cuts a stream of bytes into lines of text, each given to `log`.
+
+    Bytes that are not UTF-8 and control characters become U+FFFD; an over-long line is cut, with an ellipsis.
+    """
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._rest = b""
+        self._cut = False
+
+    def feed(self, data: bytes) -> None:
+        """Take what was read."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._emit(line)
+            self._cut = False
+        if len(self._rest) > LONGEST_LINE:
+            self._emit(self._rest)
+            self._rest, self._cut = b"", True
+
+    def end(self) -> None:
+        """Give the last line, if no newline ended it."""
+        if self._rest:
+            self._emit(self._rest)
+            self._rest = b""
+
+    def _emit(self, line: bytes) -> None:
+        if self._cut:  # its beginning was given already
+            return
+        text = line[:LONGEST_LINE].decode(errors="replace").rstrip("\r")
+        self._log(_CONTROL.sub("\ufffd", text) + ("…" if len(line) > LONGEST_LINE else ""))
+
+
+class Process(asyncio.SubprocessProtocol):
+    """A running child. `exited` is done with its exit status (a signal's number negated) when it was reaped."""
+
+    def __init__(self, name: str, log: Callable[[str], None]) -> None:
+        self.name = name
+        self.pid = 0
+        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._log = log
+        self._lines = Lines(log)
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._drain: asyncio.TimerHandle | None = None
+
+    async def stop(self, grace: float) -> None:
+        """End it, with all it started: SIGTERM, and SIGKILL after `grace` seconds, or when cancelled."""
+        try:
+            self._signal(signal.SIGTERM)
+            if await self._wait(grace):
+                return
+        finally:
+            self._signal(signal.SIGKILL)
+        if not await self._wait(KILL_TIMEOUT):
+            self._log(f"{self.name} (process {self.pid}) does not end, not even by SIGKILL")
+
+    async def _wait(self, seconds: float) -> bool:
+        await asyncio.wait([self.exited], timeout=seconds)
+        return self.exited.done()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.exited.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It runs (its pid is known before spawn() returns)."""
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+        self.pid = self._transport.get_pid()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002
+        """It wrote something."""
+        self._lines.feed(data)
+
+    def process_exited(self) -> None:
+        """It was reaped; its output may not be read to the end yet."""
+        # Its session is not empty while anything is left that it started, so the number is still ours.
+        self._signal(signal.SIGKILL)
+        self._drain = asyncio.get_running_loop().call_later(DRAIN_TIMEOUT, self._close)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """It was reaped, and its output read to the end."""
+        self._close()
+
+    def _close(self) -> None:
+        """Called when it has exited and its output was read to the end, or for long enough."""
+        assert self._transport is not None  # noqa: S101
+        if self._drain is not None:
+            self._drain.cancel()
+        self._transport.close()
+        self._lines.end()
+        if not self.exited.done():
+            self.exited.set_result(self._transport.get_returncode() or 0)
+
+
+async def spawn(
+    argv: Sequence[str | Path],
+    *,
+    name: str,
+    log: Callable[[str], None],
+    stdin: int = asyncio.subprocess.DEVNULL,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Process:
+    """Start `argv` and give it back as soon as it runs; `log` gets every line it writes to stdout or stderr.
+
+    `stdin` is a descriptor, which stays the caller's; no other is inherited. `env` is its
+    whole environment, ours where it is None. Raises OSError: no such command, or no process to be had.
+    """
+    command = shutil.which(argv[0])
+    if command is None:
+        raise FileNotFoundError(f"{argv[0]}: command not found")
+    starter = [sys.executable, "-I", "-S", "-c", _STARTER, str(os.getpid()), command]
+    _, process = await asyncio.get_running_loop().subprocess_exec(
+        lambda: Process(name, log),
+        *starter,
+        *(os.fspath(word) for word in argv),
+        stdin=stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=env,
+        cwd=cwd,
+        start_new_session=True,
+    )
+    return process
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words: `ended with exit status 3`, `was killed by SIGKILL`."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"
