@@ -46,7 +46,7 @@ class Reach:
     def link(self, account: Account, root: str) -> str:
         """Where the account's card leads: our viewer, or the vnc.html of the site's own noVNC."""
         if self.settings.landing.novnc_dir is None:
-            return f"{root}desk/{quote(account.path, safe='')}"
+            return f"{root}desk/{quote(account.path, safe='')}/"
         return root + novnc_link(self.websocket(account, ""), self.host)
 
     def origins(self, account: Account | None = None) -> tuple[str, ...]:
