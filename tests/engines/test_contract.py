@@ -10,12 +10,12 @@ from tests.engines.desktop import BANNER, Peer, client
 from vncgate.engines.base import SERVICE_RESTART, Limits
 from vncgate.engines.relay import Relay
 
-Websockify = None
+from vncgate.engines.websockify import Websockify
 from vncgate.listeners import bind
 from vncgate.model import Account, Desktop, Secret
 
 
-@pytest.fixture(params=[Relay])
+@pytest.fixture(params=[Relay, Websockify])
 async def engine(request):
     engine = request.param(Limits())
     yield engine

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,7 @@ from vncgate.errors import ControlError
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of `status --watch`."""
 _STATE_STYLES = {"RUNNING": "green", "FATAL": "bold red", "BACKOFF": "yellow", "STARTING": "yellow"}
+_TOTALS = ("accounts", "ready", "in_use", "offline", "not_running")
 _READY_STYLES = {"ready": "green", "offline": "red", "wrong password": "bold red"}
 
 
@@ -72,13 +74,14 @@ def _status(args: argparse.Namespace) -> int:
             if not args.watch:
                 return 0
             time.sleep(WATCH_INTERVAL)
-    console = Console(highlight=False)
+    # A file or a pipe gets whole lines; only a terminal has a width to fit into.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
     if not args.watch:
-        _print(console, control.call(path, "/status"))
+        console.print(_view(control.call(path, "/status")))
         return 0
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
-            live.update(_table(control.call(path, "/status")), refresh=True)
+            live.update(_view(control.call(path, "/status")), refresh=True)
             time.sleep(WATCH_INTERVAL)
 
 
@@ -98,19 +101,13 @@ def _reload(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print(console: Console, status: dict[str, Any]) -> None:
-    # A file or a pipe gets whole lines: only a terminal has a width to fit into.
-    width = None if console.is_terminal else 500
-    console.print(_table(status), width=width, crop=console.is_terminal)
-
-
-def _table(status: dict[str, Any]) -> Table:
-    totals = status["totals"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
-    for heading in ("account", "want", "state", "ready", "since", "browsers", "down", "up", "restarts"):
-        right = heading in ("browsers", "down", "up", "restarts")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
-    table.add_column("last error", overflow="fold")
+def _view(status: dict[str, Any]) -> Group:
+    """A table of all accounts, then what is wrong with any of them, then the totals."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("account", "want", "state", "ready", "since"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("browsers", "down", "up", "restarts"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for account in status["accounts"]:
         table.add_row(
             account["name"],
@@ -122,14 +119,17 @@ def _table(status: dict[str, Any]) -> Table:
             _bytes(account["bytes_down"]),
             _bytes(account["bytes_up"]),
             str(account["restarts"]),
-            Text(account["reason"] or account["last_error"]),
         )
-    parts = [f"{totals['accounts']} accounts", f"{totals['ready']} ready", f"{totals['in_use']} in use"]
-    parts += [f"{totals['offline']} offline", f"{totals['not_running']} not running"]
-    parts += [f"{_bytes(totals['bytes_down'])} down", f"{_bytes(totals['bytes_up'])} up"]
-    lines = [", ".join(parts), *status["problems"], status["trouble"], status["apache_error"]]
-    table.caption = Text("\n".join(line for line in lines if line))
-    return table
+    wrong = [
+        f"{account['name']}: {words}"
+        for account in status["accounts"]
+        if (words := account["reason"] or account["last_error"])
+    ]
+    totals = status["totals"]
+    sums = ", ".join(f"{totals[key]} {key.replace('_', ' ')}" for key in _TOTALS)
+    sums += f"; {_bytes(totals['bytes_down'])} down, {_bytes(totals['bytes_up'])} up"
+    lines = [*wrong, *status["problems"], status["trouble"], status["apache_error"], sums]
+    return Group(table, Text("\n".join(line for line in lines if line)))
 
 
 def _ago(seconds: float) -> str:

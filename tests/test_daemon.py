@@ -1,0 +1,242 @@
+"""The daemon as a whole, in this process: a token file that changes, an operator, and a good end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import time
+
+import aiohttp
+import pytest
+
+from tests.engines.desktop import Peer, client
+from vncgate import control, settings
+from vncgate.daemon import Gate
+from vncgate.errors import ControlError, ProxyError, TokensError
+
+SECRET = "Canary88"
+
+
+class Workshop:
+    """A token file with its daemon, and desktops that greet (and never log anybody in)."""
+
+    def __init__(self, folder, free_port):
+        self.folder = folder
+        self.tokens = folder / "workshop.tokens"
+        self.control = folder / "control"
+        self.web, self.shared = free_port.many(2)
+        self.free_port = free_port
+        self.gate = None
+
+    def write(self, *lines):
+        new = self.tokens.with_suffix(".new")
+        new.write_text("".join(f"{line}\n" for line in lines))
+        new.chmod(0o600)
+        new.rename(self.tokens)
+
+    @contextlib.asynccontextmanager
+    async def running(self, **flags):
+        flags = {
+            "web": f"127.0.0.1:{self.web}",
+            "shared_port": self.shared,
+            "control": self.control,
+            "probe": False,
+        } | flags
+        self.gate = Gate(self.tokens, settings.load(flags=flags), {})
+        task = asyncio.ensure_future(self.gate.run())
+        try:
+            async with asyncio.timeout(20):
+                await asyncio.wait(
+                    [task, asyncio.ensure_future(self.gate.started.wait())], return_when="FIRST_COMPLETED"
+                )
+                if task.done():
+                    await task
+            yield self.gate
+        finally:
+            self.gate.started.set()
+            self.gate.shut_down()
+            async with asyncio.timeout(10):
+                with contextlib.suppress(Exception):
+                    await task
+
+    async def ask(self, *args):
+        return await asyncio.to_thread(control.call, self.control, *args)
+
+    async def until(self, condition, seconds=10):
+        async with asyncio.timeout(seconds):
+            while not condition(self.gate.status()):
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def workshop(tmp_path, free_port):
+    return Workshop(tmp_path, free_port)
+
+
+def names(status):
+    return [account["name"] for account in status["accounts"]]
+
+
+async def test_accounts_come_change_and_go_while_another_stays_connected(workshop):
+    ports = workshop.free_port.many(3)
+    async with Peer() as one, Peer() as two:
+
+        def line(name, peer, port):
+            return f"{name} 127.0.0.1 path-{name} {port} {peer.port} {SECRET}"
+
+        workshop.write(line("ws01", one, ports[0]), line("ws02", two, ports[1]))
+        async with workshop.running(), client(ports[0]) as (stays, heard), client(ports[1]) as (_, moved):
+            await heard.until(lambda: heard.data)
+            await moved.until(lambda: moved.data)
+            workshop.write(line("ws01", one, ports[0]), line("ws02", one, ports[1]), line("ws03", two, "-"))
+            await moved.until(lambda: moved.closed)
+            assert moved.closed == (1012, "the desktop moved")
+            await workshop.until(lambda status: names(status) == ["ws01", "ws02", "ws03"])
+            async with client(workshop.shared, "/ws/path-ws03") as (_, added):
+                await added.until(lambda: added.data)
+                workshop.write(line("ws01", one, ports[0]))
+                await added.until(lambda: added.closed)
+                assert added.closed == (1008, "the account was removed")
+            await workshop.until(lambda status: names(status) == ["ws01"])
+            assert heard.closed is None
+            stays.send(aiohttp_binary(), b"still here")
+            await heard.until(lambda: heard.data.endswith(b"still here"))
+
+
+async def test_a_bad_file_changes_nothing_and_is_named_until_it_is_mended(workshop, caplog):
+    async with Peer() as peer:
+        good = f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}"
+        workshop.write(good)
+        async with workshop.running(), client(workshop.shared, "/ws/path-ws01") as (_, heard):
+            await heard.until(lambda: heard.data)
+            workshop.write(good, "ws02 127.0.0.1")
+            await workshop.until(lambda status: status["trouble"])
+            status = workshop.gate.status()
+            assert names(status) == ["ws01"]
+            assert status["trouble"] == f"{workshop.tokens} has 1 error; the last good roster stays"
+            assert status["problems"][0].startswith(f"{workshop.tokens}:2:")
+            assert "workshop.tokens:2:" in caplog.text
+            workshop.tokens.unlink()
+            await workshop.until(lambda status: "cannot be read" in status["trouble"])
+            assert names(workshop.gate.status()) == ["ws01"]
+            workshop.write(good)
+            await workshop.until(lambda status: not status["trouble"])
+            assert heard.closed is None
+
+
+async def test_a_bad_file_at_the_start_is_refused_with_all_its_problems(workshop):
+    workshop.write("ws01", "ws02 h p x 1 2 3")
+    with pytest.raises(TokensError) as caught:
+        async with workshop.running():
+            pass
+    assert str(caught.value).count(f"{workshop.tokens}:") >= 2
+    workshop.tokens.unlink()
+    with pytest.raises(TokensError, match="cannot be read: No such file"):
+        async with workshop.running():
+            pass
+
+
+async def test_the_operators_commands_and_signals(workshop):
+    async with Peer() as peer:
+        workshop.write(f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}")
+        async with workshop.running(watch="poll", poll_interval=3600.0):
+            await workshop.ask("/stop", {"accounts": ["ws01"]})
+            status = await workshop.ask("/status")
+            assert [(a["want"], a["state"]) for a in status["accounts"]] == [("down", "STOPPED")]
+            await workshop.ask("/start", {"accounts": ["ws01"]})
+            async with client(workshop.shared, "/ws/path-ws01") as (_, heard):
+                await heard.until(lambda: heard.data)
+                await workshop.ask("/restart", {"accounts": ["ws01"]})
+                assert heard.closed == (1012, "restarted by the organizers")
+            with pytest.raises(ControlError, match="no such account: ws99"):
+                await workshop.ask("/start", {"accounts": ["ws99"]})
+
+            two = f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}\nws02 127.0.0.1 path-ws02 - {peer.port} x\n"
+            answer = await workshop.ask("/reload", None, two.encode())
+            assert answer == {"changes": "1 added, 1 unchanged"}
+            with pytest.raises(ControlError, match=r"workshop.tokens:1:\d+: error: "):
+                await workshop.ask("/reload", None, b"nonsense\n")
+            assert names(await workshop.ask("/status")) == ["ws01", "ws02"]
+            os.kill(os.getpid(), signal.SIGHUP)  # the file still has one account
+            await workshop.until(lambda status: names(status) == ["ws01"])
+            assert (await workshop.ask("/reload", {})) == {"changes": "1 unchanged"}
+
+
+async def test_sigterm_tells_every_browser_and_is_quick(workshop):
+    async with Peer() as peer:
+        workshop.write(f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}")
+        async with workshop.running() as gate:
+            async with (
+                client(workshop.shared, "/ws/path-ws01") as (_, heard),
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{workshop.web}/api/events"),  # a listener must not hold it up
+            ):
+                await heard.until(lambda: heard.data)
+                began = time.monotonic()
+                os.kill(os.getpid(), signal.SIGTERM)
+                await heard.until(lambda: heard.closed)
+                assert heard.closed == (1001, "the gate is being stopped")
+                while workshop.control.exists():
+                    await asyncio.sleep(0.02)
+                assert time.monotonic() - began < 5
+            assert gate.status()["accounts"] == []
+
+
+async def test_what_it_cannot_begin_without(workshop):
+    workshop.write("")
+    async with workshop.running():
+        other = Workshop(workshop.folder, workshop.free_port)
+        with pytest.raises(ControlError, match="another vncgate runs already"):
+            async with other.running():
+                pass
+        other.control = workshop.folder / "other"
+        with pytest.raises(ProxyError, match=r"the pages \(setting web\): port \d+ .* is in use"):
+            async with other.running(web=f"127.0.0.1:{workshop.web}"):
+                pass
+        with pytest.raises(ProxyError, match=r"the shared port: port \d+ .* is in use"):
+            async with other.running(shared_port=workshop.shared):
+                pass
+
+
+async def test_a_bind_beyond_loopback_is_warned_of(workshop, caplog):
+    workshop.write("")
+    async with workshop.running(listen="0.0.0.0", web=f"0.0.0.0:{workshop.web}"):
+        pass
+    assert f"websocket ports on 0.0.0.0, pages on 0.0.0.0:{workshop.web}: other machines can reach them" in caplog.text
+
+
+async def test_no_output_has_a_password_in_it(workshop, caplog):
+    """The canary: log, status, pages, API, snippet and static copy, in good and in bad times."""
+    caplog.set_level(logging.DEBUG)
+    snippet, copy = workshop.folder / "snippet.conf", workshop.folder / "copy"
+    said = []
+    async with Peer() as peer:
+        line = f'ws01 127.0.0.1 path-ws01 {workshop.free_port()} {peer.port} {SECRET} name="Ada"'
+        workshop.write(line)
+        config = {"apache.snippet": snippet, "apache.configtest": "true", "landing.export": copy}
+        async with workshop.running(probe=True, handshake_timeout=0.5, **config) as gate:
+            async with aiohttp.ClientSession() as session:
+                for page in ("", "desk/path-ws01", "api/accounts", "api/accounts/path-ws01", "healthz"):
+                    async with session.get(f"http://127.0.0.1:{workshop.web}/{page}") as response:
+                        assert response.status == 200
+                        said.append(f"{response.headers} {await response.text()}")
+            async with client(workshop.shared, "/ws/path-ws01") as (_, heard):
+                await heard.until(lambda: heard.data)
+            await workshop.until(lambda status: status["accounts"][0]["ready"] != "unknown")
+            workshop.write(line, line, line.replace(" 127", " 127 127"))
+            await workshop.until(lambda status: status["trouble"])
+            said += [json.dumps(gate.status()), repr(gate._supervisor.roster), str(gate._problems)]
+    assert peer.port
+    said += [caplog.text, snippet.read_text(), *(f.read_text("utf-8", "replace") for f in copy.rglob("*.html"))]
+    assert len(said) > 8
+    assert not [text for text in said if SECRET in text]
+
+
+def aiohttp_binary():
+    import picows
+
+    return picows.WSMsgType.BINARY
