@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from vncgate import __version__
-from vncgate.cli import demo, operate, render, run, tokens
 from vncgate.errors import VncgateError
+
+from . import demo, operate, render, run, tokens
 
 
 def parser() -> argparse.ArgumentParser:
