@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -141,9 +142,9 @@ class Xvnc:
     def _start_session(self) -> None:
         ready = self.folder / "session.ready"
         ready.unlink(missing_ok=True)
-        self.spawn("openbox")
-        # The window manager gives the window the focus as it maps it; only then does its shell run.
-        self.spawn("xterm", "-maximized", "-e", "/bin/sh", "-c", "touch session.ready; exec /bin/sh")
+        shell = "touch session.ready; exec /bin/sh"
+        # Only a window that openbox sees appear gets the focus, so it starts the xterm itself.
+        self.spawn("openbox", "--startup", shlex.join(["xterm", "-maximized", "-e", "/bin/sh", "-c", shell]))
         deadline = time.monotonic() + PATIENCE
         while not ready.exists():
             if time.monotonic() > deadline:
