@@ -31,6 +31,8 @@ WRITE_TIMEOUT = 30.0
 POLICY = "Content-Security-Policy"
 WORDS = {403: "This may not be read.", 404: "There is no such page.", 405: "This address is only for reading."}
 """What is said where a handler gave no words of its own."""
+OUT_OF_ORDER = "This page is out of order. Please tell the organizers; the gate's log says more."
+"""What is said where a template of the site's own fails."""
 AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 """What a Host header may be (RFC 3986, section 3.2.2, without the exotic): it goes into a header of ours."""
 
@@ -148,16 +150,26 @@ class Site:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            status, text = error.status, error.text or ""
+            text = error.text or ""
             if text == f"{error.status}: {error.reason}":
                 text = WORDS.get(error.status, f"The gate says: {error.reason}.")
+            response = self._error(request, error.status, text)
+            if "Allow" in error.headers:  # RFC 9110, section 15.5.6
+                response.headers["Allow"] = error.headers["Allow"]
+            return response
         except SettingsError as error:
             log.error("%s", error)
-            status, text = 500, "This page is out of order. Please tell the organizers; the gate's log says more."
+            return self._error(request, 500, OUT_OF_ORDER)
+
+    def _error(self, request: web.Request, status: int, text: str) -> web.Response:
         if request.path.startswith("/api/"):
             return web.json_response({"error": text}, status=status)
         title = "Not found" if status == 404 else "That did not work"
-        return _page(self._pages.error(title, text, root=_root(request)), status=status)
+        try:
+            return _page(self._pages.error(title, text, root=_root(request)), status)
+        except SettingsError as error:  # the site's own frame is what is broken
+            log.error("%s", error)
+            return web.Response(text=f"{text}\n", status=status)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """The headers that every answer has."""

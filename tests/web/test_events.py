@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from itertools import count
+
+import pytest
+
+from tests.web.values import Gate, accounts
+from vncgate.model import Readiness
+from vncgate.render.cards import cards
+from vncgate.web import events
+from vncgate.web.events import Events, difference
+
+
+def parse(text):
+    event, data = text.decode().removesuffix("\n\n").split("\n")
+    return event.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@pytest.fixture
+def gate():
+    return Gate(accounts(3))
+
+
+@pytest.fixture
+def looks():
+    return count()
+
+
+@pytest.fixture
+async def live(gate, looks, monkeypatch):
+    """The events of `gate`, sampled as fast as the loop turns; `looks` counts the samples."""
+    monkeypatch.setattr(events, "INTERVAL", 0.0)
+
+    def look():
+        next(looks)
+        return cards(gate.roster(), gate.statuses())
+
+    made = Events(look)
+    task = asyncio.create_task(made.run(), name="sampler")
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_the_whole_list_first_then_only_what_differs(live, gate):
+    async with contextlib.aclosing(live.listen()) as stream:
+        event, value = parse(await anext(stream))
+        assert event == "accounts"
+        assert [(entry["path"], entry["state"]) for entry in value] == [(f"ws0{n}", "ready") for n in (1, 2, 3)]
+        gate.set("ws02", Readiness.OFFLINE, reason="the desktop is away")
+        assert parse(await anext(stream)) == (
+            "change",
+            {
+                "changed": [
+                    {
+                        "path": "ws02",
+                        "name": "ws02",
+                        "title": "Person 2",
+                        "state": "offline",
+                        "reason": "the desktop is away",
+                    }
+                ],
+                "removed": [],
+            },
+        )
+
+
+async def test_accounts_that_come_and_go(live, gate):
+    async with contextlib.aclosing(live.listen()) as stream:
+        await anext(stream)
+        gate.now = type(gate.now)((*accounts(4).accounts[1:],))
+        event, value = parse(await anext(stream))
+        assert event == "change"
+        assert [entry["path"] for entry in value["changed"]] == ["ws04"]
+        assert value["removed"] == ["ws01"]
+
+
+async def test_a_slow_listener_gets_one_difference_to_what_is_now(live, gate):
+    async with contextlib.aclosing(live.listen()) as slow, contextlib.aclosing(live.listen()) as quick:
+        await anext(slow)
+        await anext(quick)
+        for number in range(5):  # the slow one reads none of these
+            gate.set("ws01", connections=number + 1, readiness=Readiness.READY, reason=str(number))
+            gate.set("ws02", Readiness.OFFLINE, reason=str(number))
+            await anext(quick)
+        _, value = parse(await anext(slow))
+        assert [(entry["path"], entry["reason"]) for entry in value["changed"]] == [("ws01", ""), ("ws02", "4")]
+        gate.set("ws03", Readiness.UNKNOWN)
+        assert await anext(slow) == await anext(quick)
+
+
+async def test_nobody_looks_while_nobody_listens(live, looks):
+    async with contextlib.aclosing(live.listen()) as stream:
+        await anext(stream)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)  # the look that was under way
+    before = next(looks)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert next(looks) == before + 1
+    assert before > 2
+
+
+async def test_silence_is_broken_by_a_comment(live, monkeypatch):
+    monkeypatch.setattr(events, "HEARTBEAT", 0.0)
+    async with contextlib.aclosing(live.listen()) as stream:
+        await anext(stream)
+        assert await anext(stream) == b": still here\n\n"
+
+
+async def test_close_ends_the_streams_that_are_and_those_to_come(live):
+    async with contextlib.aclosing(live.listen()) as stream:
+        await anext(stream)
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await live.close()
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(waiting, 5)
+    late = [text async for text in live.listen()]
+    assert [parse(text)[0] for text in late] == ["accounts"]
+
+
+def test_a_newline_in_a_reason_cannot_end_an_event():
+    gate = Gate(accounts(1))
+    gate.set("ws01", Readiness.OFFLINE, reason="one\n\nevent: accounts\ndata: []")
+    text = difference({}, cards(gate.roster(), gate.statuses()))
+    assert text.count(b"\n") == 3
