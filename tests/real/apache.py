@@ -12,6 +12,7 @@ ${TEST_FOLDER} (readable for Apache's workers), ${TEST_CERTIFICATE} and ${TEST_K
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import ipaddress
@@ -40,7 +41,7 @@ PATIENCE = 20.0
 """Seconds until an Apache that does not come up, reload or end fails the test."""
 EXAMPLES = Path(__file__).parents[2] / "apache"
 MODULES = """
-    mpm_event authn_core authz_core mime dir alias headers setenvif filter deflate reqtimeout
+    mpm_event authn_core authz_core mime dir autoindex alias headers setenvif filter deflate reqtimeout
     socache_shmcb ssl proxy proxy_http
 """
 """What Debian and RHEL load by default, as far as it meets what passes here, and what the examples ask for."""
@@ -167,8 +168,8 @@ class Apache:
         raise AssertionError(f"Apache did not start:\n{self._said()}{self.log}")
 
     def reload(self) -> None:
-        """A graceful reload; ends when the new configuration serves."""
-        before = self.generations
+        """A graceful reload; ends when only the new configuration serves."""
+        before = self.moment()
         os.kill(self.pid, signal.SIGUSR1)
         self.wait_for_reload(before)
 
@@ -177,13 +178,33 @@ class Apache:
         """How often it began to serve: 1 after the start, one more after each reload."""
         return self.log.count("resuming normal operations")
 
-    def wait_for_reload(self, before: int) -> None:
-        """Wait until `generations` is beyond `before`."""
+    def moment(self) -> tuple[int, set[str]]:
+        """What `wait_for_reload()` compares with: take it before a reload that another program makes."""
+        return self.generations, set(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+
+    def wait_for_reload(self, before: tuple[int, set[str]]) -> None:
+        """Wait until it was reloaded after that moment, and no process of then accepts connections any more.
+
+        Those with open websockets stay, but let go of the listening sockets a little after the reload.
+        """
+        generations, old = before
         deadline = time.monotonic() + PATIENCE
-        while self.generations <= before:
+        while self.generations <= generations or self._listening(self.pid) & set().union(*map(self._listening, old)):
             if time.monotonic() > deadline:
                 raise AssertionError(f"Apache did not reload:\n{self.log}")
             time.sleep(0.02)
+
+    def _listening(self, pid: int | str) -> set[str]:
+        """The listening sockets of a process, by inode."""
+        ports = {f":{port:04X}" for port in (self.http, self.https)}
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        inodes = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1][-5:] in ports}
+        held = set()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it has ended
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    held.add(str(descriptor.readlink()))
+        return held & inodes
 
     def stop(self) -> None:
         """End it and remove its folder."""
