@@ -1,0 +1,122 @@
+"""`vncgate run` as a process of its own, with a token file that a test edits.
+
+with RunningGate(folder, config_lines) as gate:
+    gate.write(gate.line("ws01", server))
+    gate.status()
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.real.xvnc import Xvnc
+
+PATIENCE = 20.0
+
+
+class RunningGate:
+    """A gate on kernel-chosen ports; `settings` are further lines of its TOML file."""
+
+    def __init__(self, folder: Path, settings: str = "", *flags: str) -> None:
+        self.folder = folder
+        self.tokens = folder / "workshop.tokens"
+        self.control = folder / "control"
+        self.web, self.shared = free_ports(2)
+        self._flags = flags
+        self._settings = settings
+        self._process: subprocess.Popen | None = None
+        self._log = folder / "gate.log"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @staticmethod
+    def line(name: str, server: Xvnc, port: int | str = "-", more: str = "") -> str:
+        desktop = server.desktop
+        return f"{name} {desktop.host} path-{name} {port} {desktop.port} {server.password.reveal()} {more}"
+
+    def write(self, *lines: str) -> None:
+        """Replace the token file, as an editor does."""
+        new = self.folder / "new.tokens"
+        new.write_text("".join(line + "\n" for line in lines))
+        new.chmod(0o600)
+        new.rename(self.tokens)
+
+    def start(self) -> RunningGate:
+        """Start it and wait until it serves."""
+        config = self.folder / "vncgate.toml"
+        head = f'web = "127.0.0.1:{self.web}"\nshared_port = {self.shared}\nprobe_interval = 2.0\n'
+        config.write_text(head + self._settings)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "vncgate", "run", self.tokens, "--config", config, *self._flags],
+                env={"PATH": os.environ["PATH"], "VNCGATE_CONTROL": str(self.control)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.until(lambda: "serving" in self.log)
+        return self
+
+    def stop(self) -> float:
+        """SIGTERM; returns the seconds that it took to end."""
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(PATIENCE) == 0, self.log
+        return time.monotonic() - began
+
+    def command(self, *args: str) -> subprocess.CompletedProcess:
+        """Run an operator's command against it."""
+        argv = [sys.executable, "-m", "vncgate", *args, "--control", str(self.control)]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
+
+    def status(self) -> dict:
+        return json.loads(self.command("status", "--json").stdout)
+
+    def account(self, name: str) -> dict:
+        return next(account for account in self.status()["accounts"] if account["name"] == name)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something is true; the log is shown when it does not come true."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            ended = self._process.poll()
+            assert ended is None, f"the gate ended with {ended}:\n{self.log}"
+            assert time.monotonic() < deadline, f"waited in vain:\n{self.log}"
+            time.sleep(0.05)
+
+    def __enter__(self) -> RunningGate:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that the kernel finds free, all different."""
+    socks = [socket.socket() for _ in range(count)]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in socks]
+    for sock in socks:
+        sock.close()
+    return ports
