@@ -14,6 +14,16 @@ import pytest
 import uvloop
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where everything is required (CI), a skip is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("VNCGATE_REQUIRE_ALL", "") not in ("", "0"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped though VNCGATE_REQUIRE_ALL is set: {report.longrepr}"
+    return report
+
+
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A loop whose clock jumps to the next timer when nothing else is to be done: an hour passes at once."""
 

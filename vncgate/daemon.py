@@ -100,7 +100,7 @@ class Gate:
             self._spawn(self._notifier.watchdog(), "systemd watchdog")
             self._spawn(self._keep_status(), "systemd status")
             self._notifier.ready(self._summary())
-            log.info("serving %s", self._summary())
+            log.info("serving %s; %s", self._summary(), self._places())
             self.started.set()
             await self._stopping.wait()
             log.info("stopping")
@@ -284,10 +284,19 @@ class Gate:
 
     def _summary(self) -> str:
         totals = _totals(self._supervisor.statuses())
-        parts = [f"{totals['accounts']} accounts", f"{totals['in_use']} in use"]
+        count = totals["accounts"]
+        parts = [f"{count} account{'' if count == 1 else 's'}", f"{totals['in_use']} in use"]
         parts += [f"{count} {word}" for word in ("offline", "not running") if (count := totals[word.replace(" ", "_")])]
         text = ", ".join(parts)
         return f"{text}; {self._trouble}" if self._trouble else text
+
+
+    def _places(self) -> str:
+        settings = self._settings
+        places = [f"pages http://{settings.web}/"] if settings.web else []
+        if settings.engine is EngineName.RELAY and settings.shared_port:
+            places.append(f"shared port {settings.shared_port}")
+        return ", ".join([*places, f"engine {settings.engine}", f"control socket {self.control_path}"])
 
 
 def _totals(statuses: Sequence[AccountStatus]) -> dict[str, int]:
