@@ -18,7 +18,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.real.conftest import find, lacking, need
+from tests.real.conftest import lacking, need
 
 PATIENCE = 30.0
 """Seconds until what does not happen in a machine fails the test."""
@@ -106,10 +106,11 @@ def need_machine() -> None:
 
 def virtual_environment(folder: Path) -> Path:
     """What /opt/vncgate holds: vncgate with its extra for systemd, in `folder`, made by the system's Python."""
-    asked = subprocess.run([PYTHON, "-c", "import sys, venv; print(sys.version_info >= (3, 11))"], capture_output=True)
-    if asked.stdout.strip() != b"True":
-        lacking(f"{PYTHON} of version 3.11 or newer with venv is missing (Debian package python3-venv)")
+    if not _python("import ensurepip, sys; assert sys.version_info >= (3, 11)"):
+        lacking(f"missing: {PYTHON} of version 3.11 or newer that makes environments (Debian package python3-venv)")
     need("gcc", "pkg-config")  # systemd-python is compiled
+    if not _python("import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')"):
+        lacking("missing: Python.h (Debian package python3-dev)")
     if subprocess.run(["pkg-config", "--exists", "libsystemd"]).returncode != 0:
         lacking("missing: libsystemd (Debian package libsystemd-dev)")
     source = Path(__file__).parents[2]
@@ -140,11 +141,13 @@ class Machine:
         self._work.mkdir(parents=True)
         self._group.mkdir()
         shell = 'echo 0 > "$1/cgroup.procs"; shift; exec "$@"'
+        # Killed together: this process, then unshare, then all that lives in the namespaces.
+        join = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", shell, "join", str(self._group)]
         unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--net", "--cgroup"]
         boot = ["sh", "-c", BOOT, "boot", self._name, str(self._opt), str(self._work)]
         with (self._work.with_suffix(".console")).open("wb") as console:
             self._unshare = subprocess.Popen(
-                ["sh", "-c", shell, "join", str(self._group), *unshare, "--", *boot],
+                [*join, *unshare, "--", *boot],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -238,6 +241,14 @@ class Machine:
             if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
                 return int(pid)
         return 0
+
+
+def _python(code: str) -> bool:
+    """Whether the system's Python runs `code` to its end."""
+    try:
+        return subprocess.run([PYTHON, "-c", code], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _cgroup(name: str) -> Path:
