@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,12 +18,16 @@ from pathlib import Path
 from vncgate import listeners, seats, settings, tokens
 from vncgate.daemon import Gate
 from vncgate.demo import desktop, xvnc
-from vncgate.errors import ProxyError, SettingsError
+from vncgate.errors import DesktopError, ProxyError, SettingsError
 from vncgate.files import replace_file
 from vncgate.model import Account, Desktop
 from vncgate.settings import HostPort, Settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FIRST_HUE = 0.6
+"""Colour of the first embedded desktop; the others' are spread around the circle."""
+LONGEST_FILE = 10
+"""Characters that a socket's name may add to the folder's."""
 WELCOME = "Choose a desktop. Its password stands in the terminal in which the demo was started."
 
 
@@ -48,16 +53,11 @@ async def _workshop(count: int, web: str) -> None:
         accounts = _accounts(count, folder)
         replace_file(folder / "tokens", tokens.render(accounts).encode(), mode=0o600)
         async with contextlib.AsyncExitStack() as stack:
-            server = await asyncio.to_thread(xvnc.find)
-            for place, account in enumerate(accounts):
-                socket = folder / account.name
-                if server:
-                    await stack.enter_async_context(xvnc.serve(server, account, socket))
-                else:
-                    await stack.enter_async_context(desktop.serve(account, socket, 0.6 + place / count))
+            kind = await _open_desktops(stack, accounts, folder)
             gate = Gate(folder / "tokens", chosen, environ={})
-            announcement = _announcement(accounts, chosen, "TigerVNC" if server else "embedded")
-            announcing = asyncio.create_task(_announce(gate, announcement), name="announcement")
+            announcing = asyncio.create_task(
+                _announce(gate, _announcement(accounts, chosen, kind)), name="announcement"
+            )
             try:
                 await gate.run()
             finally:
@@ -66,9 +66,28 @@ async def _workshop(count: int, web: str) -> None:
                 await asyncio.gather(announcing, return_exceptions=True)
 
 
+async def _open_desktops(stack: contextlib.AsyncExitStack, accounts: list[Account], folder: Path) -> str:
+    """Open them all, sessions on TigerVNC's Xvnc where that works; returns what they are, in a word."""
+    if server := await asyncio.to_thread(xvnc.find):
+        try:
+            for account in accounts:
+                await stack.enter_async_context(xvnc.serve(server, account, folder / account.name))
+        except DesktopError as error:
+            print(f"{error}; the demo goes on with embedded desktops", file=sys.stderr)
+            await stack.aclose()
+        else:
+            return "TigerVNC"
+    for place, account in enumerate(accounts):
+        hue = FIRST_HUE + place / len(accounts)
+        await stack.enter_async_context(desktop.serve(account, folder / account.name, hue))
+    return "embedded"
+
+
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="vncgate-demo-") as name:  # mode 0700
+        if len(name) > tokens.LONGEST_SOCKET - LONGEST_FILE:
+            raise SettingsError(f"{name}: too long for the sockets in it; set TMPDIR to a shorter one, such as /tmp")
         yield Path(name)
 
 

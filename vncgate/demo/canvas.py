@@ -89,28 +89,26 @@ class Canvas:
         self.rect = Rect(0, 0, width, height)
         self.changed: list[Rect] = []
         self._pixels = bytearray(width * height * BYTES)
-        self._pointer = (0, 0, 0)
+        self._pointer = (width, height, 0)  # out of sight
 
     def fill(self, rect: Rect, colour: Colour) -> None:
         """Paint a rectangle; what lies outside the canvas is cut off."""
-        rect = rect.clip(self.rect)
-        line = colour.to_bytes(BYTES, sys.byteorder) * rect.width
-        for row in range(rect.y, rect.y + rect.height):
-            start = self._offset(rect.x, row)
-            self._pixels[start : start + len(line)] = line
-        self.changed.append(rect)
+        self.changed.append(self._paint(rect, colour))
+
+    def shade(self, rect: Rect, top: Colour, bottom: Colour) -> None:
+        """Paint a rectangle as the part that it is of a canvas which goes over from `top` to `bottom`."""
+        for line in rect.bands(1):
+            self._paint(line, blend(top, bottom, line.y / self.rect.height))
+        self.changed.append(rect.clip(self.rect))
 
     def text(self, x: int, y: int, words: str, colour: Colour, scale: int = 1) -> None:
         """Write a line of text with its top left corner at `x`, `y`, each dot `scale` pixels wide."""
-        box = text_box(x, y, words, scale)
-        mark = len(self.changed)
         for place, char in enumerate(words):
             left = x + place * font.ADVANCE * scale
             for column, bits in enumerate(font.columns(char)):
                 for top, length in _runs(bits):
-                    dots = Rect(left + column * scale, y + top * scale, scale, length * scale)
-                    self.fill(dots, colour)
-        self.changed[mark:] = [box.clip(self.rect)]  # one change, not one a stroke
+                    self._paint(Rect(left + column * scale, y + top * scale, scale, length * scale), colour)
+        self.changed.append(text_box(x, y, words, scale).clip(self.rect))
 
     def point(self, x: int, y: int, colour: Colour) -> None:
         """Show the pointer, its tip at `x`, `y`."""
@@ -131,6 +129,15 @@ class Canvas:
                         shown = colour if dot == "#" else 0
                         lines[row][column * BYTES : (column + 1) * BYTES] = shown.to_bytes(BYTES, sys.byteorder)
         return b"".join(lines)
+
+    def _paint(self, rect: Rect, colour: Colour) -> Rect:
+        """Paint what of a rectangle lies in the canvas, and return that."""
+        rect = rect.clip(self.rect)
+        line = colour.to_bytes(BYTES, sys.byteorder) * rect.width
+        for row in range(rect.y, rect.y + rect.height):
+            start = self._offset(rect.x, row)
+            self._pixels[start : start + len(line)] = line
+        return rect
 
     def _offset(self, x: int, y: int) -> int:
         return (y * self.rect.width + x) * BYTES

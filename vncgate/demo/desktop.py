@@ -1,7 +1,7 @@
 """The embedded desktop: a small RFB 3.8 server (RFC 6143; VncAuth, Raw encoding) for where there is no TigerVNC.
 
-All viewers of a desktop share its screen. A viewer is sent what changed when it asks for it, one update at a time:
-one that does not read costs one update in its buffer and a few rectangles.
+All viewers of a desktop share its screen. A viewer is sent what changed when it asks for it, band by band as it
+reads: one that does not read costs a band of pixels in its buffer and a few rectangles.
 """
 
 from __future__ import annotations

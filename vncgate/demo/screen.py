@@ -101,19 +101,19 @@ class Screen:
         match NAMED_KEYS.get(keysym):
             case "Enter":
                 self._lines.append("")
-            case "Backspace" if self._lines[-1] or before > 1:
-                if not self._lines[-1]:
-                    self._lines.pop()
+            case "Backspace" if self._lines[-1]:
                 self._lines[-1] = self._lines[-1][:-1]
+            case "Backspace" if before > 1:
+                self._lines.pop()
             case None | "Space" if char:
                 if len(self._lines[-1]) >= COLUMNS - 1:  # the last column is the caret's
                     self._lines.append("")
                 self._lines[-1] += char
             case _:
                 return
+        same_lines = len(self._lines) == before
         del self._lines[:-ROWS]
-        unchanged = len(self._lines) - 1 if len(self._lines) == before else 0
-        for row in range(unchanged, ROWS):
+        for row in [len(self._lines) - 1] if same_lines else range(ROWS):
             self._draw_line(row)
 
     def _draw_all(self, title: str) -> None:
@@ -131,8 +131,7 @@ class Screen:
         self._draw_status()
 
     def _draw_background(self, rect: Rect) -> None:
-        for line in rect.bands(1):
-            self.canvas.fill(line, blend(self._top, self._bottom, line.y / HEIGHT))
+        self.canvas.shade(rect, self._top, self._bottom)
 
     def _draw_centred(self, words: str, y: int, scale: int, colour: Colour) -> None:
         box = text_box(0, y, words, scale)

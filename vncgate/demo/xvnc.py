@@ -75,19 +75,8 @@ async def serve(server: str, account: Account, socket: Path) -> AsyncIterator[No
 
 def _session(title: str) -> Iterator[list[str]]:
     """The programs of a session, some of which may not be installed."""
-    terminal = [
-        "xterm",
-        "-title",
-        title,
-        "-geometry",
-        "100x30+120+60",
-        "-fn",
-        "10x20",
-        "-bg",
-        "#0f172a",
-        "-fg",
-        "#e2e8f0",
-    ]
+    look = ["-geometry", "100x30+120+60", "-fn", "10x20", "-bg", "#0f172a", "-fg", "#e2e8f0"]
+    terminal = ["xterm", "-title", title, *look]
     yield ["xsetroot", "-solid", "#334155", "-cursor_name", "left_ptr"]
     if shutil.which("openbox") and shutil.which("xterm"):
         yield ["openbox", "--startup", shlex.join(terminal)]  # only a window that it sees appear gets the focus
