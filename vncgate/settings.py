@@ -9,12 +9,16 @@ from __future__ import annotations
 import difflib
 import enum
 import ipaddress
+import re
+import reprlib
+import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from vncgate.errors import SettingsError
 
@@ -43,12 +47,15 @@ class Form(enum.StrEnum):
     SINGLE = "single"
 
 
+Port = Annotated[int, Field(ge=0, le=65535, strict=True)]
+
+
 class HostPort(BaseModel):
     """`HOST:PORT`, `[IPv6]:PORT`; a bare `:PORT` means loopback."""
 
     model_config = ConfigDict(frozen=True)
     host: str
-    port: int = Field(ge=0, le=65535)
+    port: Port
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -60,22 +67,42 @@ class HostPort(BaseModel):
         return is_loopback(self.host)
 
 
+_HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
+_ORIGIN = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
 def _host_port(value: object) -> object:
-    if not isinstance(value, str):
+    if isinstance(value, HostPort):
         return value
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or (":" in host and not host.startswith("[")):
-        raise ValueError("write it as HOST:PORT, for example 127.0.0.1:8080")
-    return {"host": host.strip("[]") or "127.0.0.1", "port": int(port)}
+    match = _HOST_PORT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('write it as "HOST:PORT", for example "127.0.0.1:8080" or "[::1]:8080"')
+    if match["ipv6"]:
+        ipaddress.IPv6Address(match["ipv6"])
+    return {"host": match["ipv6"] or match["name"] or "127.0.0.1", "port": int(match["port"])}
 
 
 def _words(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
+def _command(value: object) -> object:
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+def _file(value: object) -> object:
+    if value == "":
+        return None
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a path cannot have a NUL character")
+    return value
+
+
 Address = Annotated[HostPort, BeforeValidator(_host_port)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Seconds = Annotated[float, Field(gt=0)]
+Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
+File = Annotated[Path | None, BeforeValidator(_file)]
+Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -85,15 +112,15 @@ class _Section(BaseModel):
 class ApacheSettings(_Section):
     """What the daemon does for Apache. Without `snippet` it does nothing."""
 
-    snippet: Path | None = None
+    snippet: File = None
     """File that the ProxyPass lines are written to; the vhost includes it. None: no file is written."""
     form: Form = Form.SINGLE
-    """`single`: one rule to the shared port, Apache never needs a reload. `guide`: the HPC wiki's two lines an account."""
-    configtest: Words = ("apachectl", "configtest")
+    """`single`: one rule to the shared port, never a reload. `guide`: the HPC wiki's two lines an account."""
+    configtest: Command = ("apachectl", "configtest")
     """Command that tests Apache's whole configuration before a reload; when it fails the old snippet is put back."""
-    reload: Words = ("apachectl", "graceful")
+    reload: Command = ("apachectl", "graceful")
     """Command that reloads Apache after a change (form `guide` only). Empty: Apache is never reloaded."""
-    reload_interval: Annotated[float, Field(ge=60)] = 60.0
+    reload_interval: Annotated[Seconds, Field(ge=60)] = 60.0
     """Seconds between two reloads at least; each pins an old child while desktops are open, so never below 60."""
 
 
@@ -104,17 +131,17 @@ class LandingSettings(_Section):
     """Heading of the landing page and title of the browser's tab."""
     welcome: str = ""
     """Text below the heading, in Markdown (raw HTML in it is shown as text)."""
-    logo: Path | None = None
+    logo: File = None
     """Image file shown beside the heading (SVG, PNG, JPEG, WebP or GIF)."""
     accent: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#2563eb"
     """Colour of buttons and links, as #rrggbb."""
-    templates: Path | None = None
+    templates: File = None
     """Folder whose Jinja2 templates take precedence over ours of the same name."""
-    stylesheet: Path | None = None
+    stylesheet: File = None
     """Style sheet of the site's own, loaded after ours."""
-    novnc_dir: Path | None = None
+    novnc_dir: File = None
     """A site's own noVNC folder (it has vnc.html): links then lead to that instead of our viewer."""
-    export: Path | None = None
+    export: File = None
     """Folder that the daemon keeps a static copy of the pages in. None: no copy is kept."""
 
 
@@ -125,11 +152,11 @@ class Settings(_Section):
     """Address of the landing page and the viewer. "off": no pages are served."""
     listen: str = "127.0.0.1"
     """Address that the websocket ports are bound to. Beyond loopback only where no Apache stands before them."""
-    shared_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    shared_port: Port = 8081
     """Port on which every account is reached as /ws/PATH (engine `relay`). 0: none."""
     engine: EngineName = EngineName.RELAY
     """`relay`: all accounts in this process. `websockify`: one websockify process an account."""
-    control: Path | None = None
+    control: File = None
     """Unix socket of the operator's commands. None: /run/vncgate/control for root, else below $XDG_RUNTIME_DIR."""
     watch: WatchMode = WatchMode.AUTO
     """How changes of the token file are noticed; `auto` polls where it lies on a network share."""
@@ -145,11 +172,11 @@ class Settings(_Section):
     """Seconds that connecting to a desktop may take."""
     handshake_timeout: Seconds = 10.0
     """Seconds that a browser may take for the websocket handshake, and a desktop for the login of a probe."""
-    max_message: Annotated[int, Field(ge=65536)] = 1048576
+    max_message: Annotated[int, Field(ge=65536, strict=True)] = 1048576
     """Bytes that one websocket frame from a browser may have; larger ones are refused with code 1009."""
     probe_interval: Seconds = 30.0
     """Seconds between two full VNC logins that tell whether a desktop nobody uses is there."""
-    probe: bool = True
+    probe: Annotated[bool, Field(strict=True)] = True
     """Whether desktops are probed at all; without it their state stays unknown."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
@@ -185,8 +212,7 @@ class Settings(_Section):
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for word in value:
-            scheme, _, rest = word.partition("://")
-            if scheme not in ("http", "https") or not rest or "/" in rest:
+            if not _ORIGIN.fullmatch(word):
                 raise ValueError(f"{word!r} is no origin such as https://workshop.example.org")
         return tuple(word.lower() for word in value)
 
@@ -238,41 +264,58 @@ RESERVED_VARIABLES = frozenset({"VNCGATE_REQUIRE_ALL", "VNCGATE_CONFIG"})
 
 def setting_names() -> Iterator[str]:
     """The dotted names of all settings, in the order of their definition."""
+    return iter(_fields())
+
+
+def _fields() -> dict[str, FieldInfo]:
+    """All settings by their dotted names."""
+    found = {}
     for name, info in Settings.model_fields.items():
         section = info.annotation
         if isinstance(section, type) and issubclass(section, _Section):
-            yield from (f"{name}.{key}" for key in section.model_fields)
+            found.update({f"{name}.{key}": inner for key, inner in section.model_fields.items()})
         else:
-            yield name
+            found[name] = info
+    return found
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8"))
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{file}: is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number too long, brackets too deep
         raise SettingsError(f"{file}: is not TOML: {error}") from None
 
 
 def _merge(values: dict[str, Any], sources: dict[str, str], table: Mapping[str, Any], source: str) -> None:
     for name, value in table.items():
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                _put(values, sources, f"{name}.{key}", inner, source)
-        else:
-            _put(values, sources, name, value, source)
+        values[name], sources[name] = value, source
+        if isinstance(value, dict):
+            sources.update((f"{name}.{key}", source) for key in value)
 
 
 def _put(values: dict[str, Any], sources: dict[str, str], name: str, value: Any, source: str) -> None:
-    section, dot, key = name.partition(".")
+    section, dot, key = name.rpartition(".")
     inner = values.setdefault(section, {}) if dot else values
     if not isinstance(inner, dict):
         return  # the file has a plain value where a section belongs, and is told so by validation
-    inner[key or section] = value
+    inner[key] = _typed(name, value) if isinstance(value, str) else value
     sources[name] = source
+
+
+def _typed(name: str, text: str) -> Any:
+    """A text of the environment or a flag as the number or boolean that it spells, where the setting is one."""
+    info = _fields().get(name)
+    kind = info.annotation if info else None
+    if kind not in (bool, int, float):
+        return text
+    try:
+        return TypeAdapter[object](kind).validate_python(text)
+    except ValidationError:
+        return text  # and validation says what is expected
 
 
 def _explain(detail: Any, sources: Mapping[str, str]) -> str:
@@ -280,12 +323,19 @@ def _explain(detail: Any, sources: Mapping[str, str]) -> str:
     name = next((n for n in (".".join(parts[:2]), parts[0]) if n in sources), ".".join(parts[:2]))
     source = sources.get(name, "settings")
     where = source if source.startswith(("--", ENV_PREFIX)) else f"{source}: {name}"
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: no such setting{_closest(name, setting_names())}"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[:1].lower()}{message[1:]} (it is {detail['input']!r})"
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{where}: no such setting{_closest(name, {**_fields(), **Settings.model_fields})}"
+        case "model_type":
+            return f"{where}: is a section: write [{name}] and its settings in the lines below"
+        case "path_type":
+            message = "input should be a path"
+        case _:
+            message = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]} (it is {reprlib.repr(detail['input'])})"
 
 
-def _closest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
+def _closest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = [full for full in known if full.endswith(f".{name}")] or difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
