@@ -140,7 +140,7 @@ def _announcement(accounts: list[Account], chosen: Settings, kind: str) -> str:
     rows = [f"  {account.name:{width}}  {account.password.reveal()}" for account in accounts]
     return "\n".join(
         [
-            f"{len(accounts)} desktops ({kind}) at http://{chosen.web}",
+            f"{len(accounts)} desktop{'s' if len(accounts) > 1 else ''} ({kind}) at http://{chosen.web}",
             "",
             f"  {'account':{width}}  password",
             *rows,
