@@ -195,6 +195,11 @@ test("where nobody answers, the gate is asked what it knows", () => {
   assert.deepEqual(after({ state: "offline", reason: "it does not answer" }).why,
     { kind: "offline", reason: "it does not answer" });
   assert.equal(after({ state: "ready", reason: "" }).why.kind, "barred");
+  const off = after({ state: "offline", reason: "it does not answer" });
+  const again = step(step(off, DUE, 2, 0).session, closed(), 3, 0);
+  assert.deepEqual([again.session.why, again.effects], [off.why, ["look"]], "what was said stands until it is asked again");
+  assert.equal(after(null, again.session).why.kind, "unreachable");
+  assert.equal(after({ state: "checking", reason: "it is being started" }).why.kind, "offline");
   assert.equal(after("unlisted").phase, "waiting", "a static page knows no gate that could be asked");
   assert.equal(after("unlisted", { ...session, listed: true }).phase, "ended");
   assert.equal(play(SUBMIT, closed(1006, "", false)).session.why.kind, "no network");

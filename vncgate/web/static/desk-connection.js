@@ -14,6 +14,11 @@ export class Connection {
     socket.addEventListener("open", () => this._say({ type: "opened" }));
     socket.addEventListener("close", ({ code, reason }) => { this._closing = { code, reason }; });
     this.rfb = new RFB(screen, socket, { shared: true });
+    // noVNC 1.7 looks at nothing behind the server's version until something else comes; a desktop that refuses
+    // everybody sends its version and its reason at once, and then nothing more. An empty message makes it look.
+    socket.addEventListener("message", () => {
+      socket.dispatchEvent(new MessageEvent("message", { data: new ArrayBuffer(0) }));
+    }, { once: true });
     show(this.rfb);
     // The password is given when it is asked for and not before: so a refusal before it is told from one after it.
     this.rfb.addEventListener("credentialsrequired", () => {

@@ -23,6 +23,7 @@ export const STEADY = 10;
 /* Seconds of a working connection that forgive all failures before it. */
 
 const POLICY = 1008; /* RFC 6455, section 7.4.1: the gate says so of an account that was stopped or removed */
+const EXPLAINED = ["offline", "barred"]; /* what only the gate can tell of a websocket that did not open */
 const RESTARTING = [1001, 1012]; /* going away; service restart (IANA WebSocket close code registry) */
 
 export class IllegalEvent extends Error {
@@ -152,7 +153,9 @@ function failed(session, { code, reason, online }, now, chance) {
     return [wait(session, kind, reason, now, chance)];
   }
   if (!online) return [wait(session, "no network", "", now, chance)];
-  return [wait(session, "unreachable", "", now, chance), "look"];
+  // What the gate said last time stands until it is asked again.
+  const told = EXPLAINED.includes(session.why?.kind) ? session.why : { kind: "unreachable", reason: "" };
+  return [wait(session, told.kind, told.reason, now, chance), "look"];
 }
 
 /* The desktop was on the screen, and the connection ended. */
@@ -168,11 +171,11 @@ function heard(session, { status }) {
 
 /* What the gate says of the account tells a desktop that is off from a gate that is, and from a way that is barred. */
 function explained(session, { status }) {
-  if (session.why.kind !== "unreachable") return heard(session, { status });
+  if (session.opened || session.why.kind === "no network") return heard(session, { status });
+  if (status === null) return [{ why: { kind: "unreachable", reason: "" } }];
   if (status === "unlisted") return session.listed ? end("removed", "") : [{}];
-  if (!isStatus(status)) return [{}];
-  const kind = status.state === "offline" ? "offline" : "barred";
-  return [{ listed: true, why: { kind, reason: kind === "offline" ? status.reason || "" : "" } }];
+  const usable = status.state === "ready" || status.state === "in use";
+  return [{ listed: true, why: usable ? { kind: "barred", reason: "" } : { kind: "offline", reason: status.reason ?? "" } }];
 }
 
 function isStatus(status) {

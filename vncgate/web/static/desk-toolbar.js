@@ -20,9 +20,14 @@ export class Toolbar {
     });
     bar.addEventListener("keydown", (event) => this._key(event));
     bar.addEventListener("pointerenter", () => clearTimeout(this._timer));
-    desk.querySelector(".desk-screen").addEventListener("pointerdown", () => this._closeAll("keys"));
+    desk.querySelector(".desk-screen").addEventListener("pointerdown", () => {
+      if (this._keysOpen) this._closeAll("keys");
+      else this.fold(true);
+    });
     this._listenForChord();
   }
+
+  get _keysOpen() { return !document.getElementById("panel-keys").hidden; }
 
   get folded() { return "folded" in this._bar.dataset; }
 
@@ -33,9 +38,11 @@ export class Toolbar {
     this._handle.setAttribute("aria-expanded", String(!folded));
   }
 
-  /* Shows it for a moment, so that everybody has seen where it is. */
-  greet() {
+  /* The desktop is there. The first time, the tools are shown for a moment, so that everybody has seen where they are. */
+  show() {
     this._bar.hidden = false;
+    if (this._greeted) return;
+    this._greeted = true;
     this.fold(false);
     this._timer = setTimeout(() => {
       const used = this._bar.matches(":focus-within") || this._openers.some((each) => !this._panel(each).hidden);

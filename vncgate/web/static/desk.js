@@ -25,8 +25,10 @@ const clock = () => performance.now() / 1000;
 
 let session = begin(clock(), desk.dataset.websocket !== "");
 let connection = null;
+let picture = null; // the canvas that noVNC draws on
 let password = "";
 let timer = 0;
+let ticker = 0;
 let unlisted = false; // this page is served without a gate that could be asked
 
 /* ---- the session ---- */
@@ -37,7 +39,9 @@ function dispatch(event) {
   const { session: after, effects } = step(session, event, clock(), Math.random());
   session = after;
   clearTimeout(timer);
+  clearInterval(ticker);
   if (session.due !== null) timer = setTimeout(() => dispatch({ type: "due" }), Math.max(0, session.due - clock()) * 1000);
+  if (session.phase === "waiting") ticker = setInterval(showCountdown, 250);
   for (const effect of effects) EFFECTS[effect]();
   render(before);
 }
@@ -89,7 +93,8 @@ function render(before) {
   part("notice").dataset.tone = said.tone;
   setText(part("headline"), said.headline);
   setText(part("detail"), said.detail);
-  setText(part("live"), [said.headline, said.detail].join(" ").trim());
+  // Tries that come by themselves are not read aloud, only what comes of them.
+  if (phase !== "connecting" || session.failures === 0) setText(part("live"), `${said.headline} ${said.detail}`.trim());
   showCountdown();
   if (phase !== before?.phase) enter(phase, before?.phase);
 }
@@ -108,13 +113,14 @@ function enter(phase, from) {
   if (phase === "connected") {
     field.value = "";
     reveal(false);
-    toolbar.greet();
+    toolbar.show();
     connection.rfb.focus();
     clipboard.focused();
   }
   if (from === "connected") {
     toolbar.hide();
     sticky.release();
+    showSticky();
     part("typing").blur();
     button("retry").focus();
   }
@@ -127,11 +133,10 @@ function enter(phase, from) {
 
 /* Behind the words about a lost connection stands, dimmed, what was on the screen. */
 function keepLastPicture() {
-  const picture = connection.rfb.getImageData();
   const last = desk.querySelector(".desk-last");
   last.width = picture.width;
   last.height = picture.height;
-  last.getContext("2d").putImageData(picture, 0, 0);
+  last.getContext("2d").drawImage(picture, 0, 0);
   last.hidden = false;
 }
 
@@ -175,9 +180,9 @@ function wire(rfb) {
   view.show(rfb);
   rfb.viewOnly = button("view").getAttribute("aria-pressed") === "true";
   rfb.addEventListener("clipboard", ({ detail }) => clipboard.received(detail.text));
-  const canvas = screenArea.querySelector("canvas");
-  canvas.tabIndex = 0;
-  canvas.addEventListener("blur", letGo);
+  picture = screenArea.querySelector("canvas");
+  picture.tabIndex = 0;
+  picture.addEventListener("blur", letGo);
 }
 
 /* Keys held while the desktop loses the keyboard would stay down there; noVNC lets go of them when the window does. */
@@ -222,7 +227,10 @@ const ACTIONS = {
   "clip-allow": () => clipboard.allow(),
 };
 
-for (const [name, act] of Object.entries(ACTIONS)) button(name).addEventListener("click", act);
+for (const each of desk.querySelectorAll("[data-do]")) {
+  const act = ACTIONS[each.dataset.do];
+  if (act) each.addEventListener("click", act);
+}
 
 for (const each of desk.querySelectorAll("[data-modifier]")) {
   each.addEventListener("click", () => {
@@ -254,7 +262,6 @@ window.addEventListener("focus", () => clipboard.focused());
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) dispatch({ type: "wake" });
 });
-setInterval(showCountdown, 250);
 setInterval(() => {
   if (session.phase === "asking" && !document.hidden && !unlisted) EFFECTS.look();
 }, LOOK_EVERY);

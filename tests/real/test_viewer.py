@@ -1,0 +1,422 @@
+"""The viewer in Chromium, through the built-in relay, on a real Xvnc with an xterm in it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import re
+import socket
+import time
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from playwright.async_api import async_playwright, expect
+
+from tests.real.conftest import find, need
+from tests.real.xvnc import Xvnc
+from vncgate.engines.base import POLICY, SERVICE_RESTART, Limits
+from vncgate.engines.relay import Relay
+from vncgate.model import Account, AccountStatus, Readiness, Roster, State, Traffic, Want
+from vncgate.settings import load
+from vncgate.web.app import build
+
+need("Xvnc", "openbox", "xterm", "chromium")
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+
+PATIENCE = 8.0
+CHROMIUM = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+class Gate:
+    """Pages and relay for some Xvncs, an account each, as the daemon would put them together."""
+
+    def __init__(self, **servers: Xvnc) -> None:
+        self.accounts = {
+            name: Account(name, server.desktop, name, None, server.password, name.upper())
+            for name, server in servers.items()
+        }
+        self.readiness = dict.fromkeys(servers, (Readiness.READY, ""))
+        self.proxies = {}
+        self.suspected: list[str] = []
+
+    async def __aenter__(self):
+        self._shared, pages = _listener(), _listener()
+        self.port = pages.getsockname()[1]
+        settings = load(flags={"web": f"127.0.0.1:{self.port}", "shared_port": self._shared.getsockname()[1]})
+        self._relay = Relay(Limits(web_port=self.port))
+        await self.serve()
+        for name in self.accounts:
+            await self.open(name)
+        app = build(settings=settings, roster=lambda: Roster(tuple(self.accounts.values())), statuses=self._statuses)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.SockSite(self._runner, pages).start()
+        return self
+
+    async def __aexit__(self, *_):
+        for name in list(self.proxies):
+            await self.close(name, POLICY, "the test is over")
+        await self.hide()
+        self._shared.close()
+        await self._runner.cleanup()
+
+    async def serve(self):
+        """Let the shared port answer."""
+        await self._relay.serve_shared(self._shared)
+
+    async def hide(self):
+        """Let nothing answer behind the shared port."""
+        await self._relay.aclose()
+
+    async def open(self, name):
+        self.proxies[name] = await self._relay.open(self.accounts[name], None, self.suspected.append)
+
+    async def close(self, name, code, reason):
+        await self.proxies.pop(name).close(code, reason)
+
+    def url(self, name):
+        return f"http://127.0.0.1:{self.port}/desk/{name}"
+
+    def _statuses(self):
+        return [self._status(name, self.proxies.get(name)) for name in self.accounts]
+
+    def _status(self, name, proxy):
+        want, state = (Want.UP, State.RUNNING) if proxy else (Want.DOWN, State.STOPPED)
+        traffic = proxy.traffic() if proxy else Traffic()
+        return AccountStatus(self.accounts[name], want, state, *self.readiness[name], 0.0, traffic, 0, "")
+
+
+def _listener():
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    return sock
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Xvnc(tmp_path_factory.mktemp("ws01"), session=True) as xvnc:
+        yield xvnc
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium():
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=find("chromium"), args=CHROMIUM)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def gate(server):
+    async with Gate(ws01=server) as running:
+        yield running
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    """An Xvnc that a test may kill."""
+    with Xvnc(tmp_path, session=True) as xvnc:
+        yield xvnc
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_gate(own_server):
+    async with Gate(ws01=own_server) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def viewer(chromium):
+    """A function that gives a page in a context of its own, with what its console complained of."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_page(url, **options):
+            context = await chromium.new_context(**options)
+            stack.push_async_callback(context.close)
+            page = await context.new_page()
+            page.complaints = []
+            page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+            page.on("pageerror", lambda error: page.complaints.append(str(error)))
+            page.set_default_timeout(PATIENCE * 1000)
+            await page.goto(url)
+            return page
+
+        yield open_page
+
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+async def log_in(page, password="secret01"):
+    await page.get_by_label("VNC password").fill(password)
+    await page.get_by_role("button", name="Connect").click()
+
+
+async def phase(page, name):
+    await expect(page.locator("#desk")).to_have_attribute("data-phase", name)
+
+
+async def connected(page):
+    await phase(page, "connected")
+    await expect(page.locator(".desk-screen canvas")).to_be_focused()
+
+
+async def tool(page, name):
+    """A button of the toolbar, which is unfolded first where it has folded away."""
+    if await page.locator(".bar").get_attribute("data-folded") is not None:
+        await page.get_by_role("button", name="Toolbar").click()
+    return page.get_by_role("toolbar").get_by_role("button", name=re.compile(f"^{name}"))
+
+
+async def says(page, headline, detail=""):
+    await expect(page.locator("[data-part=headline]")).to_contain_text(headline)
+    await expect(page.locator("[data-part=detail]")).to_contain_text(detail)
+
+
+async def content(file):
+    """What stands in a file once it is there and has a whole line."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if file.exists() and (text := file.read_text()).endswith("\n"):
+            return text
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{file.name} was not written")
+
+
+async def shell(page, server, line, file):
+    await page.keyboard.type(line + "\n")
+    return await content(server.folder / file)
+
+
+async def test_log_in_and_type(viewer, gate, server):
+    page = await viewer(gate.url("ws01"))
+    await expect(page.get_by_text("Ready")).to_be_visible()
+    await expect(page.get_by_label("VNC password")).to_be_focused()
+    await log_in(page)
+    await connected(page)
+    assert await shell(page, server, "echo Hello_World > typed.txt", "typed.txt") == "Hello_World\n"
+    assert await page.title() == "Connected · WS01 · Workshop desktops"
+    kept = await page.evaluate(
+        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])"
+    )
+    assert "secret01" not in kept + await page.content()
+    assert await page.get_by_label("VNC password").input_value() == ""
+    assert page.complaints == []
+
+
+async def test_wrong_password_asks_again_and_tries_nothing_by_itself(viewer, gate, server):
+    page = await viewer(gate.url("ws01"))
+    before = server.log.count("accepted")
+    await log_in(page, "wrong")
+    await expect(page.get_by_role("status").filter(has_text="not accepted")).to_be_attached()
+    await expect(page.get_by_label("VNC password")).to_have_value("")
+    await page.clock.install()
+    await page.clock.run_for(120_000)
+    await page.evaluate("window.dispatchEvent(new Event('online'))")
+    await phase(page, "asking")
+    assert server.log.count("accepted") == before + 1
+    await log_in(page)
+    await connected(page)
+
+
+async def test_too_many_wrong_passwords(viewer, tmp_path):
+    with Xvnc(tmp_path, blacklist=True) as strict:
+        async with Gate(ws01=strict) as gate:
+            page = await viewer(gate.url("ws01"))
+            for _ in range(5):
+                await log_in(page, "wrong")
+                await phase(page, "asking")
+            await log_in(page)
+            await phase(page, "waiting")
+            await says(page, "The desktop refuses all logins for a while")
+            await expect(page.get_by_text(re.compile(r"Trying again in [23]\d s"))).to_be_visible()
+
+
+async def test_dead_desktop_comes_back(viewer, own_gate, own_server):
+    page = await viewer(own_gate.url("ws01"))
+    await log_in(page)
+    await connected(page)
+    own_server.kill()
+    await says(page, "Connection lost")
+    await says(page, "The desktop is offline", f"Desktop {own_server.desktop} refused the connection.")
+    await expect(page.get_by_text(re.compile(r"Trying again in \d s"))).to_be_visible()
+    own_server.start()
+    await connected(page)
+    assert await shell(page, own_server, "echo again > again.txt", "again.txt") == "again\n"
+    assert "authentication failed" not in own_server.log.lower()
+
+
+async def test_desktop_that_is_off_at_first(viewer, own_gate, own_server):
+    own_gate.readiness["ws01"] = (Readiness.OFFLINE, f"desktop {own_server.desktop} does not answer")
+    own_server.kill()
+    page = await viewer(own_gate.url("ws01"))
+    await expect(page.get_by_text(f"Offline: desktop {own_server.desktop} does not answer")).to_be_visible()
+    await log_in(page)
+    await says(page, "The desktop is offline")
+    own_server.start()
+    await connected(page)
+
+
+async def test_gate_that_is_gone_restarted_or_closed_to_the_account(viewer, gate, server):
+    page = await viewer(gate.url("ws01"))
+    await gate.hide()
+    gate.readiness["ws01"] = (Readiness.READY, "")
+    await log_in(page)
+    await phase(page, "connecting")  # the connection waits in the daemon's socket
+    await gate.serve()
+    await connected(page)
+    await gate.close("ws01", SERVICE_RESTART, "account ws01 was changed")
+    await says(page, "The workshop’s gate is restarting")
+    await gate.open("ws01")
+    await connected(page)
+    await gate.close("ws01", POLICY, "account ws01 was stopped by an operator")
+    await says(page, "This desktop was stopped by the organizers", "Account ws01 was stopped by an operator.")
+    await gate.open("ws01")
+    await page.get_by_role("button", name="Try again").click()
+    await connected(page)
+    await (await tool(page, "Disconnect")).click()
+    await says(page, "You are disconnected.")
+
+
+async def test_websocket_that_cannot_be_opened(viewer, gate):
+    page = await viewer(gate.url("ws01"))
+    await gate.close("ws01", POLICY, "stopped")
+    await log_in(page)
+    await says(page, "The desktop is offline", "Stopped by the organizers.")
+    await page.route("**/api/accounts/*", lambda route: route.abort())
+    await page.get_by_role("button", name="Try now").click()
+    await says(page, "The workshop’s gate cannot be reached")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.get_by_label("VNC password")).to_be_visible()
+
+
+async def test_clipboard_both_ways(viewer, gate, server):
+    page = await viewer(gate.url("ws01"), permissions=["clipboard-read", "clipboard-write"])
+    await page.evaluate("navigator.clipboard.writeText('echo pasted > pasted.txt\\n')")
+    await log_in(page)
+    await connected(page)
+    await page.keyboard.press("Shift+Insert")  # an xterm pastes what was selected last
+    assert await content(server.folder / "pasted.txt") == "pasted\n"
+    copied = base64.b64encode(b"from the desktop").decode()
+    copier = f"printf '\\033]52;c;{copied}\\007'; exec sleep 60"
+    window = server.spawn("xterm", "-xrm", "XTerm*allowWindowOps: true", "-e", copier)
+    await page.wait_for_function("async () => await navigator.clipboard.readText() === 'from the desktop'")
+    await (await tool(page, "Clipboard")).click()
+    await expect(page.get_by_label("The desktop’s clipboard")).to_have_value("from the desktop")
+    window.terminate()
+    window.wait(PATIENCE)
+
+
+async def test_sticky_keys_and_escape(viewer, gate, server):
+    page = await viewer(gate.url("ws01"))
+    await log_in(page)
+    await connected(page)
+    await page.keyboard.type("cat > cut.txt\n")
+    await (await tool(page, "Keys")).click()
+    control = page.get_by_role("button", name="Ctrl", exact=True)
+    await control.click()
+    await expect(control).to_have_attribute("aria-pressed", "true")
+    await page.keyboard.type("c")
+    await expect(control).to_have_attribute("aria-pressed", "false")
+    assert await shell(page, server, "echo free > free.txt", "free.txt") == "free\n"
+    await page.keyboard.type("cat -v > escape.txt\n")
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Esc", exact=True).click()
+    await page.keyboard.type("\n")
+    await page.keyboard.press("Control+d")
+    assert await content(server.folder / "escape.txt") == "^[^[\n"
+
+
+async def test_view_only(viewer, gate, server):
+    page = await viewer(gate.url("ws01"))
+    await log_in(page)
+    await connected(page)
+    view = await tool(page, "View only")
+    await view.click()
+    await expect(view).to_have_attribute("aria-pressed", "true")
+    await page.keyboard.type("touch blocked; ")
+    await view.click()
+    assert await shell(page, server, "echo seen > seen.txt", "seen.txt") == "seen\n"
+    assert not (server.folder / "blocked").exists()
+
+
+async def test_the_toolbar_by_keyboard(viewer, gate, server):
+    page = await viewer(gate.url("ws01"))
+    await log_in(page)
+    await connected(page)
+    for key in ("Control", "Alt", "Shift"):
+        await page.keyboard.down(key)
+    for key in ("Shift", "Alt", "Control"):
+        await page.keyboard.up(key)
+    await expect(page.get_by_role("link", name="Back to the list").last).to_be_focused()
+    await page.keyboard.press("ArrowLeft")
+    await expect(page.get_by_role("button", name="Disconnect")).to_be_focused()
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("Enter")
+    panel = page.get_by_role("region", name="Help")
+    await expect(panel).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(panel).to_be_hidden()
+    await expect(page.get_by_role("button", name="Help")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".desk-screen canvas")).to_be_focused()
+    assert await shell(page, server, "echo plain > plain.txt", "plain.txt") == "plain\n"  # no modifier stayed down
+
+
+async def test_size_and_full_screen(viewer, gate):
+    page = await viewer(gate.url("ws01"), viewport={"width": 900, "height": 640})
+    await log_in(page)
+    await connected(page)
+    canvas = page.locator(".desk-screen canvas")
+    await expect(canvas).to_have_js_property("width", 800)
+    await (await tool(page, "Size and picture")).click()
+    await page.get_by_label("Change the desktop’s size").check()
+    await expect(canvas).to_have_js_property("width", 900)
+    await expect(canvas).to_have_js_property("height", 640)
+    await page.get_by_label("For a slow network").check()
+    await (await tool(page, "Full screen")).click()
+    await page.wait_for_function("document.fullscreenElement !== null")
+    await page.reload()
+    await log_in(page)
+    await connected(page)
+    await (await tool(page, "Size and picture")).click()
+    await expect(page.get_by_label("For a slow network")).to_be_checked()
+    assert page.complaints == []
+
+
+async def test_the_keyboard_of_a_touch_screen(viewer, gate, server):
+    page = await viewer(
+        gate.url("ws01"), viewport={"width": 390, "height": 760}, is_mobile=True, has_touch=True, device_scale_factor=2
+    )
+    await page.get_by_label("VNC password").fill("secret01")
+    await page.get_by_role("button", name="Connect").tap()
+    await phase(page, "connected")
+    button = await tool(page, "Keyboard")
+    await button.tap()
+    await expect(button).to_have_attribute("aria-pressed", "true")
+    # As an Android keyboard does it: a word is composed, corrected, taken over; nothing of it comes as keys.
+    devtools = await page.context.new_cdp_session(page)
+    for text in ("e", "exho", "echo"):
+        await devtools.send(
+            "Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)}
+        )
+    await devtools.send("Input.insertText", {"text": "echo"})
+    await devtools.send("Input.insertText", {"text": " touchedd"})
+    await page.evaluate("document.execCommand('delete')")
+    await devtools.send("Input.insertText", {"text": " > touched.txt"})
+    await page.keyboard.press("Enter")
+    assert await content(server.folder / "touched.txt") == "touched\n"
+    await button.tap()
+    await expect(button).to_have_attribute("aria-pressed", "false")
+
+
+async def test_no_keyboard_button_without_a_touch_screen(viewer, gate):
+    page = await viewer(gate.url("ws01"))
+    await log_in(page)
+    await connected(page)
+    await expect(page.get_by_role("button", name="Keyboard", exact=True)).to_be_hidden()
