@@ -183,8 +183,26 @@ async def test_a_refused_change_does_not_cost_the_one_that_waits_its_reload(benc
     with pytest.raises(PublishError):
         await bench.publisher.publish(roster("bad"))
     assert bench.snippet.read_text() == bench.text("ws02")
+    assert (bench.folder / "snippet.conf.pending").exists()  # nor when the daemon ends now
     bench.clock.turn(60)
     await bench.reloaded(2)
+    assert bench.files == {"calls", "snippet.conf"}
+
+
+async def test_a_reload_under_way_never_meets_a_file_that_was_not_tested(tmp_path):
+    reload = "echo reload >> calls; while [ ! -e go ]; do sleep 0.01; done; cat snippet.conf > loaded"
+    bench = Bench(tmp_path)
+    slow = bench.settings.apache.model_copy(update={"reload": bench.command(reload)})
+    bench.settings = bench.settings.model_copy(update={"apache": slow})
+    bench.publisher = bench.another()
+    await bench.publisher.publish(roster("ws01"))
+    await bench.until(lambda: "reload" in bench.calls)
+    task = asyncio.create_task(bench.publisher.publish(roster("ws02")))
+    await asyncio.sleep(0.1)  # time enough to write, were it let
+    (tmp_path / "go").touch()
+    await task
+    assert (tmp_path / "loaded").read_text() == bench.text("ws01")
+    await bench.publisher.aclose()
 
 
 async def test_a_reload_that_fails_is_tried_again_and_told(bench):

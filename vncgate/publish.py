@@ -8,6 +8,7 @@ seconds, and none in the form `single`, whose one line serves every account.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shlex
 import time
@@ -25,6 +26,8 @@ log = logging.getLogger("vncgate.publish")
 
 COMMAND_TIMEOUT = 30.0
 """Seconds that Apache's config test and its reload may take each; name look-ups can make them slow."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that `aclose()` waits for a reload under way."""
 PENDING = ".pending"
 """Suffix of an empty file beside the snippet that is there from a change until Apache has loaded it, so that a daemon
 which ended in between knows. No Include of *.conf picks it up."""
@@ -83,8 +86,11 @@ class ApachePublisher:
             self._refused = ""
 
     async def aclose(self) -> None:
-        """End the waiting reload, if there is one. The next daemon makes it."""
+        """End the waiting reload, if there is one: the next daemon makes it. One under way may end, for a second."""
         if self._reloader is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT), self._lock:
+                    pass
             self._reloader.cancel()
             await asyncio.wait([self._reloader])
             self._reloader = None
