@@ -10,6 +10,7 @@ import stat
 import pytest
 
 from vncgate import control
+from vncgate.control import HandedOver
 from vncgate.errors import ControlError, TokensError
 
 
@@ -29,10 +30,10 @@ class Operator:
     async def restart(self, names):
         self.calls.append(("restart", names))
 
-    async def reload(self, tokens=None):
-        if tokens == b"bad":
-            raise TokensError("workshop.tokens:1:1: error: what is this?")
-        self.calls.append(("reload", tokens))
+    async def reload(self, handed=None):
+        if handed and handed.content == b"bad":
+            raise TokensError(f"{handed.name}:1:1: error: what is this?")
+        self.calls.append(("reload", handed))
         return {"changes": "1 unchanged"}
 
 
@@ -55,12 +56,14 @@ async def test_commands_and_answers(served):
     assert await ask(path, "/start", {"accounts": ["ws01"]}) == {}
     assert await ask(path, "/restart", {"accounts": ["ws01", "ws02"]}) == {}
     assert await ask(path, "/reload", {}) == {"changes": "1 unchanged"}
-    assert await ask(path, "/reload", None, b"a token file") == {"changes": "1 unchanged"}
+    handed = [HandedOver("/etc/x.tokens", b"\xff a token file"), HandedOver("/etc/x.tokens", None, "cannot be read")]
+    for one in handed:
+        assert await ask(path, "/reload", one.to_json()) == {"changes": "1 unchanged"}
     assert operator.calls == [
         ("start", ["ws01"]),
         ("restart", ["ws01", "ws02"]),
         ("reload", None),
-        ("reload", b"a token file"),
+        *(("reload", one) for one in handed),
     ]
 
 
@@ -68,8 +71,8 @@ async def test_refusals_come_back_in_the_daemons_words(served):
     _, path = served
     with pytest.raises(ControlError, match="^no such account: ws99$"):
         await ask(path, "/stop", {"accounts": ["ws99"]})
-    with pytest.raises(ControlError, match="what is this"):
-        await ask(path, "/reload", None, b"bad")
+    with pytest.raises(ControlError, match="^/etc/x.tokens:1:1: error: what is this"):
+        await ask(path, "/reload", HandedOver("/etc/x.tokens", b"bad").to_json())
 
 
 async def test_only_its_owner_can_open_it(served):

@@ -66,6 +66,9 @@ class Workshop:
     async def ask(self, *args):
         return await asyncio.to_thread(control.call, self.control, *args)
 
+    async def hand_over(self, content, trouble=""):
+        return await self.ask("/reload", control.HandedOver("/etc/handed.tokens", content, trouble).to_json())
+
     async def until(self, condition, seconds=10):
         async with asyncio.timeout(seconds):
             while not condition(self.gate.status()):
@@ -156,10 +159,13 @@ async def test_the_operators_commands_and_signals(workshop):
                 await workshop.ask("/start", {"accounts": ["ws99"]})
 
             two = f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}\nws02 127.0.0.1 path-ws02 - {peer.port} x\n"
-            answer = await workshop.ask("/reload", None, two.encode())
+            answer = await workshop.hand_over(two.encode())
             assert answer == {"changes": "1 added, 1 unchanged"}
-            with pytest.raises(ControlError, match=r"workshop.tokens:1:\d+: error: "):
-                await workshop.ask("/reload", None, b"nonsense\n")
+            with pytest.raises(ControlError, match=r"/etc/handed.tokens:1:\d+: error: "):
+                await workshop.hand_over(b"nonsense\n")
+            with pytest.raises(ControlError, match="is not there"):
+                await workshop.hand_over(None, "/etc/handed.tokens is not there")
+            assert (await workshop.ask("/status"))["trouble"] == "/etc/handed.tokens is not there"
             assert names(await workshop.ask("/status")) == ["ws01", "ws02"]
             os.kill(os.getpid(), signal.SIGHUP)  # the file still has one account
             await workshop.until(lambda status: names(status) == ["ws01"])

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import http.client
@@ -14,6 +15,7 @@ import os
 import socket
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,8 +28,31 @@ if TYPE_CHECKING:
 
 REPLY_TIMEOUT = 60.0
 """Seconds that a command waits for its answer; a restart of a whole class takes a few."""
-MAX_TOKENS = 16 * 1024 * 1024
-"""Bytes of a token file that can be handed over."""
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes of a command; the largest hands a token file over."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """A token file that a command read for a daemon that cannot: its name there, and what it holds.
+
+    `content` is None where the command could not read it either; `trouble` says why.
+    """
+
+    name: str
+    content: bytes | None
+    trouble: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it travels; the content as base64, because it need not be UTF-8."""
+        content = None if self.content is None else base64.b64encode(self.content).decode()
+        return {"name": self.name, "content": content, "trouble": self.trouble}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> HandedOver:
+        """The reverse of `to_json()`."""
+        content = None if body["content"] is None else base64.b64decode(body["content"])
+        return cls(body["name"], content, body["trouble"])
 
 
 class Operator(Protocol):
@@ -45,8 +70,8 @@ class Operator(Protocol):
     async def restart(self, names: Sequence[str]) -> None:
         """Restart accounts."""
 
-    async def reload(self, tokens: bytes | None = None) -> dict[str, Any]:
-        """Read the token file again, or take `tokens` in its place."""
+    async def reload(self, handed: HandedOver | None = None) -> dict[str, Any]:
+        """Read the token file again, or take what a command read in its place."""
 
 
 def default_path(environ: Mapping[str, str], uid: int) -> Path:
@@ -121,29 +146,27 @@ def _application(operator: Operator) -> web.Application:
         return web.json_response({})
 
     async def reload(request: web.Request) -> web.Response:
-        tokens = await request.read() if request.content_type == "text/plain" else None
+        body = await request.json()
         try:
-            return web.json_response(await operator.reload(tokens))
+            return web.json_response(await operator.reload(HandedOver.from_json(body) if body else None))
         except VncgateError as error:
             return web.json_response({"error": str(error)}, status=409)
 
-    app = web.Application(client_max_size=MAX_TOKENS)
+    app = web.Application(client_max_size=MAX_BODY)
     app.router.add_get("/status", status)
     app.router.add_post("/reload", reload)
     app.router.add_post("/{deed:start|stop|restart}", act)
     return app
 
 
-def call(path: Path, route: str, body: object | None = None, tokens: bytes | None = None) -> dict[str, Any]:
+def call(path: Path, route: str, body: object | None = None) -> dict[str, Any]:
     """Send one command and return its answer; a GET when there is nothing to send.
 
     Raises ControlError when no daemon answers at `path`, or when it refuses.
     """
     connection = _UnixConnection(path)
     try:
-        if tokens is not None:
-            connection.request("POST", route, tokens, {"Content-Type": "text/plain"})
-        elif body is not None:
+        if body is not None:
             connection.request("POST", route, json.dumps(body), {"Content-Type": "application/json"})
         else:
             connection.request("GET", route)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -55,6 +56,7 @@ class Gate:
         """Set when everything serves, and every proxy runs or has failed once."""
         self.control_path = settings.control or control.default_path(environ, os.getuid())
         self._tokens = tokens
+        self._source = str(tokens)  # what problems are named by: the file itself, or the one that was handed over
         self._settings = settings
         self._notifier = Notifier(environ)
         self._stopping = asyncio.Event()
@@ -114,11 +116,11 @@ class Gate:
             "version": __version__,
             "pid": os.getpid(),
             "since": self._began,
-            "tokens": str(self._tokens),
+            "tokens": self._source,
             "engine": settings.engine,
             "web": str(settings.web) if settings.web else None,
             "shared_port": settings.shared_port if settings.engine is EngineName.RELAY else 0,
-            "problems": [problem.render(str(self._tokens)) for problem in self._problems],
+            "problems": [problem.render(self._source) for problem in self._problems],
             "trouble": self._trouble,
             "apache_error": self._apache.last_error if self._apache else "",
             "accounts": [_account_json(status) for status in statuses],
@@ -137,12 +139,13 @@ class Gate:
         """See control.Operator."""
         await self._supervisor.restart(names)
 
-    async def reload(self, tokens: bytes | None = None) -> dict[str, Any]:
+    async def reload(self, handed: control.HandedOver | None = None) -> dict[str, Any]:
         """See control.Operator. Raises TokensError with all problems when the new roster is not taken."""
         async with self._reloading:
             self._notifier.reloading()
             try:
-                roster = await self._load(self._read if tokens is None else lambda: parse(tokens))
+                self._source = handed.name if handed else str(self._tokens)
+                roster = await self._load(functools.partial(_parse_handed, handed) if handed else self._read)
                 return {"changes": await self._take(roster)}
             finally:
                 self._notifier.ready(self._summary())
@@ -184,7 +187,7 @@ class Gate:
             log.error("%s", error)
             raise
         self._problems = tuple(sorted((*parsed.problems, *check_roster(parsed.roster, self._settings))))
-        lines = [problem.render(str(self._tokens)) for problem in self._problems]
+        lines = [problem.render(self._source) for problem in self._problems]
         for problem, line in zip(self._problems, lines, strict=True):
             if problem not in before:
                 log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING, "%s", line)
@@ -193,7 +196,7 @@ class Gate:
             self._trouble = ""
             return parsed.roster
         stays = "; the last good roster stays" if self.started.is_set() else ""
-        self._trouble = f"{self._tokens} has {errors} error{'s' if errors > 1 else ''}{stays}"
+        self._trouble = f"{self._source} has {errors} error{'s' if errors > 1 else ''}{stays}"
         raise TokensError("\n".join([*lines, self._trouble]), self._problems)
 
     async def _take(self, roster: Roster) -> str:
@@ -290,13 +293,18 @@ class Gate:
         text = ", ".join(parts)
         return f"{text}; {self._trouble}" if self._trouble else text
 
-
     def _places(self) -> str:
         settings = self._settings
         places = [f"pages http://{settings.web}/"] if settings.web else []
         if settings.engine is EngineName.RELAY and settings.shared_port:
             places.append(f"shared port {settings.shared_port}")
         return ", ".join([*places, f"engine {settings.engine}", f"control socket {self.control_path}"])
+
+
+def _parse_handed(handed: control.HandedOver) -> Parsed:
+    if handed.content is None:
+        raise TokensError(handed.trouble)
+    return parse(handed.content)
 
 
 def _totals(statuses: Sequence[AccountStatus]) -> dict[str, int]:

@@ -18,7 +18,6 @@ from rich.table import Table
 from rich.text import Text
 
 from vncgate import control
-from vncgate.errors import ControlError
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of `status --watch`."""
@@ -91,13 +90,15 @@ def _act(args: argparse.Namespace) -> int:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    tokens = None
-    if args.tokens is not None:
-        try:
-            tokens = args.tokens.read_bytes()
-        except OSError as error:
-            raise ControlError(f"{args.tokens}: cannot be read: {error.strerror}") from None
-    print(control.call(_socket(args), "/reload", {}, tokens)["changes"])
+    path = _socket(args)
+    if args.tokens is None:
+        print(control.call(path, "/reload", {})["changes"])
+        return 0
+    try:
+        handed = control.HandedOver(str(args.tokens), args.tokens.read_bytes())
+    except OSError as error:
+        handed = control.HandedOver(str(args.tokens), None, f"{args.tokens}: cannot be read: {error.strerror}")
+    print(control.call(path, "/reload", handed.to_json())["changes"])
     return 0
 
 
