@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 PATIENCE = 8.0
 CHROMIUM = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP workshop.example 127.0.0.1",
 ]  # fmt: skip
 
 
@@ -413,6 +413,10 @@ async def test_the_keyboard_of_a_touch_screen(viewer, gate, server):
     assert await content(server.folder / "touched.txt") == "touched\n"
     await button.tap()
     await expect(button).to_have_attribute("aria-pressed", "false")
+    await (await tool(page, "Size")).tap()
+    await page.get_by_label("Actual size").check()
+    await page.get_by_role("button", name="Move the picture by dragging").tap()
+    assert page.complaints == []
 
 
 async def test_no_keyboard_button_without_a_touch_screen(viewer, gate):
@@ -420,3 +424,19 @@ async def test_no_keyboard_button_without_a_touch_screen(viewer, gate):
     await log_in(page)
     await connected(page)
     await expect(page.get_by_role("button", name="Keyboard", exact=True)).to_be_hidden()
+
+
+async def test_without_tls_the_clipboard_is_the_panel_s(viewer, gate, server):
+    page = await viewer(gate.url("ws01").replace("127.0.0.1", "workshop.example"))
+    assert not await page.evaluate("window.isSecureContext")
+    await log_in(page)
+    await connected(page)
+    await (await tool(page, "Clipboard")).click()
+    await page.get_by_label("The desktop’s clipboard").fill("echo by_hand > by_hand.txt\n")
+    await page.get_by_role("button", name="Copy text").click()
+    await expect(page.get_by_text("Copied to your own clipboard.")).to_be_visible()
+    await page.get_by_role("button", name="Send to desktop").click()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("Shift+Insert")
+    assert await content(server.folder / "by_hand.txt") == "by_hand\n"

@@ -27,6 +27,7 @@ export class Screen {
   show(rfb) {
     this._rfb = rfb;
     rfb.background = "transparent";
+    rfb.showDotCursor = true; // where the desktop shows no pointer, a person still sees one
     rfb.addEventListener("clippingviewport", () => this._showDrag());
     this._apply();
   }
@@ -49,7 +50,7 @@ export class Screen {
       return;
     }
     await document.documentElement.requestFullscreen();
-    await navigator.keyboard?.lock?.();
+    await navigator.keyboard?.lock?.().catch(() => {}); // without it, full screen is only less complete
   }
 
   _choose(name, value) {

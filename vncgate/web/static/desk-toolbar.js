@@ -99,6 +99,7 @@ export class Toolbar {
     let armed = false;
     const modifier = (event) => /^(Control|Alt|Shift)(Left|Right)$/.test(event.code);
     window.addEventListener("keydown", (event) => {
+      if (event.repeat) return;
       armed = modifier(event) && event.ctrlKey && event.altKey && event.shiftKey;
     }, true);
     window.addEventListener("keyup", (event) => {
