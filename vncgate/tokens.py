@@ -45,7 +45,7 @@ _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*", re.DOTALL)
 _DOTTED_NUMBERS = re.compile(r"[0-9.]+")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?")
 _KEY = re.compile("|".join(f"{key}=" for key in KEYS))
-_PLAIN = re.compile(r"[^ \t'\"\\#][^ \t'\"\\]*")
+_PLAIN = re.compile(r"[^\s'\"\\#][^\s'\"\\]*")
 _UNFIT = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]+")
 _FIELD_START = re.compile(r"[ \t]*+(?!#|\Z)")
 _PIECE = re.compile(
@@ -100,7 +100,7 @@ def render(accounts: Iterable[Account]) -> str:
     """
     rows = [["# " + FIELDS[0], *FIELDS[1:], ""], *(list(_row(account)) for account in accounts)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip(" ") for row in rows]
     return "\n".join([_HEADER, *lines, ""])
 
 
@@ -157,7 +157,7 @@ class _Reader:
         fields, stuck = _split(line)
         if stuck:
             what = "a backslash with nothing after it" if line[stuck - 1] == "\\" else "a quote that is never closed"
-            self._error(stuck, f"{what}: inside single quotes it would stand for itself")
+            self._error(stuck, f"{what}; a \\ before it lets it stand for itself")
         elif fields and self._six(line, fields):
             self._account(fields)
 

@@ -1,0 +1,175 @@
+"""`vncgate check` and `vncgate tokens new`, as they are called."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from vncgate import roster
+from vncgate.cli import main, tokens
+from vncgate.tokens import parse
+
+ROOT = Path(__file__).parent.parent.parent
+GOLDEN = Path(__file__).parent.parent / "golden" / "tokens"
+GOOD = "ws01 node01 p1 7000 5901 k3Vq9xTb\nws02 node02 p2 7001 5901 Hm7wPz4c\n"
+DASHES = "\n----------\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty working directory, on a host without X servers."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(roster.load_tokens, "__defaults__", (tmp_path / "none",))
+    return tmp_path
+
+
+@pytest.fixture
+def file(folder):
+    """A function that writes a private token file."""
+
+    def write(text, name="ws.tokens"):
+        path = folder / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return name
+
+    return write
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.glob("*.txt")))
+def test_golden(name, file, capsys):
+    """A file's token lines, a line of dashes, and what `check` says of them."""
+    text, expected = (GOLDEN / name).read_text().split(DASHES)
+    status = main(["check", file(text)])
+    assert capsys.readouterr().out == expected
+    assert status == (1 if ": error: " in expected else 0)
+
+
+def test_the_example_teaches_what_check_accepts(file, capsys):
+    assert main(["check", file((ROOT / "tokens.example").read_text())]) == 0
+    assert capsys.readouterr().out == "7 accounts on 5 hosts: no problems\n"
+
+
+def test_strict_makes_warnings_errors(file, capsys):
+    name = file("a n p 80 1 longsecret\n")
+    assert main(["check", name]) == 0
+    assert ": warning: " in capsys.readouterr().out
+    assert main(["check", "--strict", name]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("ws.tokens:1:12: error: vncpassword is longer")
+    assert out.endswith("1 account on 1 host: 1 error\n")
+
+
+def test_json(file, capsys):
+    assert main(["check", "--json", file(GOOD + "a n p 80 1 ''\nb n q x 2 s\n")]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [tuple(problem.values()) for problem in found["problems"]] == [
+        (3, 12, "warning", "vncpassword is empty: everybody can open this desktop"),
+        (4, 7, "error", "websocketport must be a number from 1 to 65535, or - for none"),
+    ]
+    assert list(found["problems"][0]) == ["line", "column", "severity", "message"]
+    del found["problems"]
+    assert found == {"file": "ws.tokens", "accounts": 3, "errors": 1, "warnings": 1}
+
+
+def test_a_file_that_others_can_read_is_a_warning(file, capsys):
+    name = file(GOOD)
+    Path(name).chmod(0o644)
+    assert main(["check", name]) == 0
+    assert capsys.readouterr().out.startswith("ws.tokens: warning: others can read or change this file")
+
+
+def test_a_file_that_cannot_be_read(capsys):
+    assert main(["check", "none"]) == 2
+    assert capsys.readouterr() == ("", "vncgate: none: cannot be read: No such file or directory\n")
+
+
+def new(*words):
+    return main(["tokens", "new", *words])
+
+
+def test_a_new_file_is_private_and_good(capsys, folder):
+    old = os.umask(0)
+    try:
+        assert new("--accounts", "60", "--hosts", "node[01-06]") == 0
+    finally:
+        os.umask(old)
+    path = folder / "workshop.tokens"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert capsys.readouterr().out == "workshop.tokens: 60 accounts on 6 hosts, readable by you alone\n"
+    assert main(["check", "workshop.tokens"]) == 0
+    assert capsys.readouterr().out == "60 accounts on 6 hosts: no problems\n"
+    assert len({account.password for account in parse(path.read_bytes()).roster.values()}) == 60
+
+
+def test_an_existing_file_stays(file, folder, capsys):
+    file("precious")
+    (folder / "link").symlink_to("nowhere")
+    for name in ("ws.tokens", "link"):
+        assert new("--accounts", "1", "--hosts", "n", "-o", name) == 1
+        assert "is there already and stays as it is" in capsys.readouterr().err
+    assert (folder / "ws.tokens").read_text() == "precious"
+    assert not (folder / "nowhere").exists()
+
+
+def test_every_flag(capsys, folder):
+    flags = "--accounts 2 --hosts gpu[1-2] --prefix kurs --first-websocketport - --first-vncport 5911 -o -"
+    assert new(*flags.split()) == 0
+    accounts = parse(capsys.readouterr().out.encode()).roster.accounts
+    assert [(a.name, str(a.desktop), a.port) for a in accounts] == [
+        ("kurs01", "gpu1:5911", None),
+        ("kurs02", "gpu2:5911", None),
+    ]
+    assert not list(folder.iterdir())
+
+
+def test_websocketports_of_x_displays_are_told_at_once(capsys, folder, monkeypatch):
+    (folder / "X0").touch()
+    monkeypatch.setattr(roster.load_tokens, "__defaults__", (folder,))
+    assert new("--accounts", "2", "--hosts", "::1") == 0
+    assert "X display :0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--accounts 0 --hosts n", "there must be at least one account and one host"),
+        ("--accounts 1 --hosts n[", "host list, character 2: a bracket without its partner"),
+        ("--accounts 1 --hosts n!", "--hosts: 'n!' must be a host name"),
+        ("--accounts 1 --hosts n --prefix -x", "--prefix: expected one argument"),
+        ("--accounts 1 --hosts n --prefix=-x", "--prefix: the account name '-x01' must be letters"),
+        ("--accounts 1 --hosts n --first-vncport 0", "1 vncports from 0 on do not fit"),
+        ("--accounts 1 --hosts n --first-websocketport x", "--first-websocketport: must be a number, or - for none"),
+        ("--accounts x --hosts n", "invalid int value"),
+    ],
+)
+def test_wrong_usage(flags, message, capsys, folder):
+    try:
+        status = new(*flags.split())
+    except SystemExit as end:  # argparse's own
+        status = end.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_that_is_not_there(capsys):
+    assert new("--accounts", "1", "--hosts", "n", "-o", "no/such/file") == 1
+    assert capsys.readouterr().err == "vncgate: no/such/file: cannot be written: No such file or directory\n"
+
+
+def test_half_a_file_is_not_left_behind(capsys, folder, monkeypatch):
+    real = os.open
+
+    def on_a_full_disk(path, *rest):
+        os.close(real(path, *rest))
+        return real("/dev/full", os.O_WRONLY)
+
+    monkeypatch.setattr(tokens.os, "open", on_a_full_disk)
+    assert new("--accounts", "1", "--hosts", "n") == 1
+    assert capsys.readouterr().err == "vncgate: workshop.tokens: cannot be written: No space left on device\n"
+    assert not list(folder.iterdir())
