@@ -25,7 +25,7 @@ from vncgate.web.app import build
 need("Xvnc", "openbox", "xterm", "chromium")
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 CHROMIUM = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP workshop.example 127.0.0.1",

@@ -106,6 +106,8 @@ test("a password that was not accepted is asked for again, and never sent again"
   assert.deepEqual(step(session, WAKE, 9, 0).effects, ["look"]);
   const again = play(SUBMIT, OPENED, ASKED, WRONG, SUBMIT, OPENED, ASKED, WRONG).session;
   assert.match(words(again).detail, /five wrong passwords/);
+  const right = play(SUBMIT, OPENED, ASKED, WRONG, ...ON, LEAVE, SUBMIT, OPENED, ASKED, WRONG).session;
+  assert.equal(right.wrong, 1);
 });
 
 test("nobody knows whether a password was right when the connection ends over it: a person decides", () => {
