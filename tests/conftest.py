@@ -55,11 +55,11 @@ def pytest_asyncio_loop_factories(config, item):
 
 def _descriptors() -> dict[int, str]:
     found = {}
-    for name in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            target = os.readlink(f"/proc/self/fd/{name}")
+            target = str(entry.readlink())
             if target != "/dev/null":  # libuv keeps one in reserve while the loop lives
-                found[int(name)] = target
+                found[int(entry.name)] = target
     return found
 
 

@@ -56,5 +56,6 @@ def test_settings_that_do_not():
         {"engine": "websockify"},
         {"engine": "websockify", "apache.snippet": "/x", "apache.form": "guide"},
         {"shared_port": 0, "web": "off"},
+        {"engine": "websockify", "apache.snippet": "/x"},
     ):
         check_settings(load(flags=flags))

@@ -11,6 +11,7 @@ import signal
 import time
 
 import aiohttp
+import picows
 import pytest
 
 from tests.engines.desktop import Peer, client
@@ -106,7 +107,7 @@ async def test_accounts_come_change_and_go_while_another_stays_connected(worksho
                 assert added.closed == (1008, "the account was removed")
             await workshop.until(lambda status: names(status) == ["ws01"])
             assert heard.closed is None
-            stays.send(aiohttp_binary(), b"still here")
+            stays.send(picows.WSMsgType.BINARY, b"still here")
             await heard.until(lambda: heard.data.endswith(b"still here"))
 
 
@@ -240,9 +241,3 @@ async def test_no_output_has_a_password_in_it(workshop, caplog):
     said += [caplog.text, snippet.read_text(), *(f.read_text("utf-8", "replace") for f in copy.rglob("*.html"))]
     assert len(said) > 8
     assert not [text for text in said if SECRET in text]
-
-
-def aiohttp_binary():
-    import picows
-
-    return picows.WSMsgType.BINARY

@@ -182,7 +182,7 @@ async def test_the_operators_commands(world):
 
 
 async def test_a_port_that_is_taken_is_a_failed_start_of_that_account_alone(world, free_port):
-    engine, supervisor = world
+    _, supervisor = world
     taken = supervisor.listeners.open(free_port(), "somebody else")
     port = taken.getsockname()[1]
     other = Listeners("127.0.0.1")

@@ -11,11 +11,11 @@ from vncgate.settings import EngineName, Form, Settings
 
 def check_settings(settings: Settings) -> None:
     """Raise SettingsError for settings that contradict each other."""
-    if settings.engine is EngineName.WEBSOCKIFY and settings.apache.snippet and settings.apache.form is Form.SINGLE:
+    if settings.snippet_form is Form.SINGLE and settings.engine is EngineName.WEBSOCKIFY:
         raise SettingsError(
             "apache.form: `single` needs the shared port, which engine `websockify` does not have; use form `guide`"
         )
-    if settings.apache.snippet and settings.apache.form is Form.SINGLE and not settings.shared_port:
+    if settings.snippet_form is Form.SINGLE and not settings.shared_port:
         raise SettingsError("apache.form: `single` needs a shared port; set shared_port, or use form `guide`")
     if settings.web and settings.web.port and settings.web.port == settings.shared_port:
         raise SettingsError(f"shared_port: {settings.shared_port} is the port of the pages (web) already")

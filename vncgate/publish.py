@@ -73,7 +73,7 @@ class ApachePublisher:
         async with self._lock:
             try:
                 text = render(roster, self._settings).encode()
-                if self._apache.form is Form.SINGLE:
+                if self._settings.snippet_form is Form.SINGLE:
                     await self._put_single(self._apache.snippet, text)
                 else:
                     await self._put_guide(self._apache.snippet, text)

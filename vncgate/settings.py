@@ -114,8 +114,9 @@ class ApacheSettings(_Section):
 
     snippet: File = None
     """File that the ProxyPass lines are written to; the vhost includes it. None: no file is written."""
-    form: Form = Form.SINGLE
-    """`single`: one rule to the shared port, never a reload. `guide`: the HPC wiki's two lines an account."""
+    form: Form | None = None
+    """`single`: one rule to the shared port, Apache never needs a reload. `guide`: the HPC wiki's two lines an
+    account. None: `single` where there is a shared port, else `guide`."""
     configtest: Command = ("apachectl", "configtest")
     """Command that tests Apache's whole configuration before a reload; when it fails the old snippet is put back."""
     reload: Command = ("apachectl", "graceful")
@@ -182,6 +183,13 @@ class Settings(_Section):
     """Least severe level that is logged."""
     apache: ApacheSettings = ApacheSettings()
     landing: LandingSettings = LandingSettings()
+
+    @property
+    def snippet_form(self) -> Form:
+        """The form of the Apache snippet, which is also the way that the pages of a fronted site name."""
+        if self.apache.form is not None:
+            return self.apache.form
+        return Form.SINGLE if self.engine is EngineName.RELAY and self.shared_port else Form.GUIDE
 
     @field_validator("web", mode="before")
     @classmethod

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import picows
 import pytest
 
 from tests.engines.desktop import BANNER, Peer, client
 from vncgate.engines.base import SERVICE_RESTART, Limits
 from vncgate.engines.relay import Relay
-
 from vncgate.engines.websockify import Websockify
 from vncgate.listeners import bind
 from vncgate.model import Account, Desktop, Secret
@@ -42,7 +42,7 @@ async def test_bytes_pass_both_ways_and_are_counted(engine, listener):
         proxy = await engine.open(account(listener, peer.port), listener, lambda reason: None)
         async with client(port_of(listener)) as (socket, heard):
             payload = bytes(range(256)) * 4000
-            socket.send(picows_binary(), payload)
+            socket.send(picows.WSMsgType.BINARY, payload)
             await heard.until(lambda: len(heard.data) >= len(BANNER) + len(payload))
             assert bytes(heard.data) == BANNER + payload
             traffic = proxy.traffic()
@@ -95,7 +95,7 @@ async def test_a_browser_that_leaves_hangs_up_at_the_desktop_after_its_last_byte
         proxy = await engine.open(account(listener, peer.port), listener, lambda reason: None)
         async with client(port_of(listener)) as (socket, heard):
             await heard.until(lambda: heard.data)
-            socket.send(picows_binary(), b"k" * 200_000)
+            socket.send(picows.WSMsgType.BINARY, b"k" * 200_000)
             socket.send_close(1000)
             async with asyncio.timeout(5):
                 await peer.gone.get()
@@ -124,9 +124,3 @@ async def test_after_close_nothing_is_served_and_the_socket_is_still_the_daemons
 async def connected(port):
     async with client(port) as (_, heard):
         await heard.until(lambda: heard.data)
-
-
-def picows_binary():
-    import picows
-
-    return picows.WSMsgType.BINARY

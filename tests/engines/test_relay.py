@@ -214,7 +214,7 @@ async def test_what_is_not_rfb_over_websocket_is_refused_with_the_right_code(wor
 
 async def test_fragments_and_single_bytes_arrive_in_order(world, peer):
     peer.echo = False
-    reader, writer, _ = await request(world.port, "Connection: Upgrade")
+    _, writer, _ = await request(world.port, "Connection: Upgrade")
     stream = (
         frame(2, b"abc", fin=False)
         + frame(9, b"ping")
@@ -234,7 +234,7 @@ async def test_fragments_and_single_bytes_arrive_in_order(world, peer):
 
 async def test_keys_sent_before_the_desktop_answers_are_not_lost(world, peer):
     peer.echo = False
-    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", world.port)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
         f"GET /websockify HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -198,7 +198,9 @@ def test_reload(gate):
     assert refused.returncode != 0
     assert gate.machine.show("vncgate", "ActiveState", "SubState") == ["active", "running"]
     assert "1 error; the last good roster stays" in gate.systemd_says()
-    assert any("/etc/vncgate/workshop.tokens:2:23: error: websocketport" in entry["MESSAGE"] for entry in gate.journal())
+    assert any(
+        "/etc/vncgate/workshop.tokens:2:23: error: websocketport" in entry["MESSAGE"] for entry in gate.journal()
+    )
     assert set(gate.accounts()) == {"ws01", "ws03"}
 
     gate.write(account(1))

@@ -20,18 +20,18 @@ GUIDE = {"apache.form": "guide"}
         ({}, False, "../", ":8081/ws/ws01"),
         ({"shared_port": 0}, False, "../", ":6000/websockify"),
         ({"engine": "websockify"}, False, "../", ":6000/websockify"),
-        ({"engine": "websockify"}, True, "../", "../ws/ws01"),
+        ({"engine": "websockify"}, True, "../", "../ws01"),
+        ({"shared_port": 0}, True, "../", "../ws01"),
     ],
 )
 def test_the_websocket_of_a_page(flags, fronted, root, address):
     assert Reach(load(flags=flags), fronted, "gate.example:8080").websocket(account(), root) == address
 
 
-def test_an_account_without_any_port_is_reached_through_apache_alone():
+def test_an_account_without_any_port_is_not_reached():
     settings = load(flags={"shared_port": 0})
     assert Reach(settings, False, "gate.example").websocket(account(port=None), "../") == ""
     assert Reach(settings, False, "gate.example").origins(account(port=None)) == ()
-    assert Reach(settings, True, "gate.example").websocket(account(port=None), "../") == "../ws/ws01"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class Websockify:
                 name=f"websockify of account {account.name}",
                 log=translator,
                 stdin=listener.fileno(),
-                env={**os.environ, "LC_ALL": "C.UTF-8"},  # its errors are read by us
+                env=_environment(os.environ),
                 cwd=Path("/"),  # it speaks TLS where it finds a self.pem
             )
         except OSError as error:
@@ -98,6 +98,12 @@ class Websockify:
 
     async def aclose(self) -> None:
         """See Engine.aclose: nothing is held."""
+
+
+def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Ours without what systemd told this process alone; and its errors, which we read, in English."""
+    told = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID")
+    return {name: value for name, value in ours.items() if name not in told} | {"LC_ALL": "C.UTF-8"}
 
 
 class WebsockifyProxy:

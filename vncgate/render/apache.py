@@ -27,13 +27,13 @@ _HEADER = """\
 
 
 def render(roster: Roster, settings: Settings) -> str:
-    """The snippet, in the form that `settings.apache.form` names.
+    """The snippet, in the form that `settings.snippet_form` names.
 
     Form `guide` reaches an account without a websocket port of its own on the shared port. Raises
     PublishError, with a line for each account, where an account cannot be reached or its path is unsafe.
     """
-    header = _HEADER.format(form=settings.apache.form)
-    if settings.apache.form is Form.SINGLE:
+    header = _HEADER.format(form=settings.snippet_form)
+    if settings.snippet_form is Form.SINGLE:
         return header + _single(settings)
     lines: list[str] = []
     problems: list[str] = []
@@ -50,7 +50,7 @@ def render(roster: Roster, settings: Settings) -> str:
 def _single(settings: Settings) -> str:
     if not _shared_port(settings):
         raise PublishError("form `single` needs engine relay with a shared_port; or use form `guide`")
-    # retry=0: all accounts share this backend, and mod_proxy would refuse them all after one failure.
+    # retry=0: all accounts share this backend; were it put aside after a failure (AH00959), all would wait.
     url = f"ws://{_backend(settings, settings.shared_port)}/ws/$1"
     return f'ProxyPassMatch "^/ws/({PATH})$" "{url}" retry=0 timeout={_timeout(settings)}\n'
 

@@ -38,7 +38,7 @@ class Reach:
         """The account's websocket address for a page that reaches the site's root by `root`."""
         path = quote(account.path, safe="")
         if self.fronted:
-            return f"{root}ws/{path}" if self.settings.apache.form is Form.SINGLE else root + path
+            return f"{root}ws/{path}" if self.settings.snippet_form is Form.SINGLE else root + path
         if self.settings.engine is EngineName.RELAY and self.settings.shared_port:
             return f":{self.settings.shared_port}/ws/{path}"
         return f":{account.port}/websockify" if account.port else ""

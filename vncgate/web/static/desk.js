@@ -141,9 +141,10 @@ function keepLastPicture() {
 }
 
 function reveal(shown) {
+  const word = shown ? "Hide" : "Show";
   part("form").elements.password.type = shown ? "text" : "password";
-  button("reveal").textContent = shown ? "Hide" : "Show";
-  button("reveal").setAttribute("aria-pressed", String(shown));
+  button("reveal").textContent = word;
+  button("reveal").setAttribute("aria-label", `${word} the password`);
 }
 
 /* ---- keys, clipboard, screen ---- */
@@ -214,7 +215,7 @@ function setViewOnly(on) {
 /* ---- what people do ---- */
 
 const ACTIONS = {
-  reveal: () => reveal(button("reveal").getAttribute("aria-pressed") !== "true"),
+  reveal: () => reveal(part("form").elements.password.type === "password"),
   retry: () => dispatch({ type: "retry" }),
   leave: () => dispatch({ type: "leave" }),
   full: () => view.full(),
