@@ -239,3 +239,15 @@ def test_overlong_lines_are_cut(chunk):
     data = b"x" * (3 * LONGEST_LINE) + b"\nnext\n" + b"y" * LONGEST_LINE + b"\n"
     chunks = [data[start : start + chunk] for start in range(0, len(data), chunk)]
     assert lines_of(*chunks) == ["x" * LONGEST_LINE + "…", "next", "y" * LONGEST_LINE]
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_start_that_is_cancelled_leaves_no_child(steps):
+    starting = asyncio.ensure_future(spawn(["sleep", "60"], name="sleeper", log=print))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert children == []

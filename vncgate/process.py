@@ -159,23 +159,36 @@ async def spawn(
     """Start `argv` and give it back as soon as it runs; `log` gets every line it writes to stdout or stderr.
 
     `stdin` is a descriptor, which stays the caller's; no other is inherited. `env` is its
-    whole environment, ours where it is None. Raises OSError: no such command, or no process to be had.
+    whole environment, ours where it is None. Raises OSError: no such command, or no process to be had. Cancelled
+    while it starts, the child is ended and reaped before CancelledError goes on.
     """
     command = shutil.which(argv[0])
     if command is None:
         raise FileNotFoundError(f"{argv[0]}: command not found")
     starter = [sys.executable, "-I", "-S", "-c", _STARTER, str(os.getpid()), command]
-    _, process = await asyncio.get_running_loop().subprocess_exec(
-        lambda: Process(name, log),
-        *starter,
-        *(os.fspath(word) for word in argv),
-        stdin=stdin,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=env,
-        cwd=cwd,
-        start_new_session=True,
+    loop = asyncio.get_running_loop()
+    starting = loop.create_task(
+        loop.subprocess_exec(
+            lambda: Process(name, log),
+            *starter,
+            *(os.fspath(word) for word in argv),
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        ),
+        name=f"start {name}",
     )
+    try:
+        _, process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # The loop raises before the child is there to be ended, so its start is waited for.
+        with contextlib.suppress(OSError):
+            _, process = await starting
+            await process.stop(0)
+        raise
     return process
 
 

@@ -209,6 +209,7 @@ function setViewOnly(on) {
   }
   connection.rfb.viewOnly = on;
   button("view").setAttribute("aria-pressed", String(on));
+  part("view-mark").hidden = !on; // seen when the toolbar is folded: or who wonders why nothing can be typed?
   if (!on) back();
 }
 
