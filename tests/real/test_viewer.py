@@ -295,6 +295,15 @@ async def test_websocket_that_cannot_be_opened(viewer, gate):
     await expect(page.get_by_label("VNC password")).to_be_visible()
 
 
+async def test_computer_without_a_network(viewer, gate):
+    page = await viewer(gate.url("ws01"))
+    await page.context.set_offline(True)
+    await log_in(page)
+    await says(page, "This computer is offline")
+    await page.context.set_offline(False)
+    await connected(page)
+
+
 async def test_clipboard_both_ways(viewer, gate, server):
     page = await viewer(gate.url("ws01"), permissions=["clipboard-read", "clipboard-write"])
     await page.evaluate("navigator.clipboard.writeText('echo pasted > pasted.txt\\n')")
