@@ -25,6 +25,8 @@ def roster(port):
         ({}, 8081, "websocketport 8081 is the gate's shared port"),
         ({}, 8080, "websocketport 8080 is the port of the gate's pages"),
         ({"web": "off"}, 8080, None),
+        ({"web": "192.0.2.1:8080"}, 8080, None),
+        ({"web": "0.0.0.0:8080"}, 8080, "websocketport 8080 is the port of the gate's pages"),
     ],
 )
 def test_accounts(flags, port, message):

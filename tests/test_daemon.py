@@ -127,6 +127,9 @@ async def test_a_bad_file_changes_nothing_and_is_named_until_it_is_mended(worksh
             workshop.tokens.unlink()
             await workshop.until(lambda status: "cannot be read" in status["trouble"])
             assert names(workshop.gate.status()) == ["ws01"]
+            workshop.write("# nobody")
+            await workshop.until(lambda status: "has no accounts" in status["trouble"])
+            assert names(workshop.gate.status()) == ["ws01"]
             workshop.write(good)
             await workshop.until(lambda status: not status["trouble"])
             assert heard.closed is None

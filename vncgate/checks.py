@@ -8,6 +8,9 @@ from vncgate.errors import SettingsError
 from vncgate.model import Account, Problem, Roster, Severity
 from vncgate.settings import EngineName, Form, Settings
 
+ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not bound to)
+"""Addresses that stand for all of a machine's."""
+
 
 def check_settings(settings: Settings) -> None:
     """Raise SettingsError for settings that contradict each other."""
@@ -17,7 +20,7 @@ def check_settings(settings: Settings) -> None:
         )
     if settings.snippet_form is Form.SINGLE and not settings.shared_port:
         raise SettingsError("apache.form: `single` needs a shared port; set shared_port, or use form `guide`")
-    if settings.web and settings.web.port and settings.web.port == settings.shared_port:
+    if settings.shared_port and _is_the_pages(settings.shared_port, settings):
         raise SettingsError(f"shared_port: {settings.shared_port} is the port of the pages (web) already")
 
 
@@ -38,5 +41,15 @@ def _misfits(account: Account, settings: Settings) -> Iterator[str]:
             yield "without a websocketport it needs the shared port, and the setting shared_port is 0"
     elif settings.engine is EngineName.RELAY and account.port == settings.shared_port:
         yield f"websocketport {account.port} is the gate's shared port (setting shared_port)"
-    elif settings.web and account.port == settings.web.port:
+    elif _is_the_pages(account.port, settings):
         yield f"websocketport {account.port} is the port of the gate's pages (setting web)"
+
+
+def _is_the_pages(port: int, settings: Settings) -> bool:
+    """Whether a websocket port would be the pages' one too: the same number, on an address that both have."""
+    web = settings.web
+    return (
+        web is not None
+        and web.port == port
+        and (web.host == settings.listen or bool(ANY & {web.host, settings.listen}))
+    )

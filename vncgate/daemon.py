@@ -192,11 +192,16 @@ class Gate:
             if problem not in before:
                 log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING, "%s", line)
         errors = sum(problem.severity is Severity.ERROR for problem in self._problems)
-        if not errors:
+        if errors:
+            self._trouble = f"{self._source} has {errors} error{'s' if errors > 1 else ''}"
+        elif self._supervisor.roster and not parsed.roster:
+            # An editor's or a script's accident far sooner than the wish to throw everybody out.
+            self._trouble = f"{self._source} has no accounts (`vncgate stop` stops them)"
+        else:
             self._trouble = ""
             return parsed.roster
-        stays = "; the last good roster stays" if self.started.is_set() else ""
-        self._trouble = f"{self._source} has {errors} error{'s' if errors > 1 else ''}{stays}"
+        if self.started.is_set():
+            self._trouble += "; the last good roster stays"
         raise TokensError("\n".join([*lines, self._trouble]), self._problems)
 
     async def _take(self, roster: Roster) -> str:
