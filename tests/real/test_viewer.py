@@ -8,6 +8,7 @@ import contextlib
 import re
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -178,14 +179,18 @@ async def says(page, headline, detail=""):
     await expect(page.locator("[data-part=detail]")).to_contain_text(detail)
 
 
+async def appears(file, ready=Path.exists):
+    deadline = time.monotonic() + PATIENCE
+    while not ready(file):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{file.name} was not written")
+        await asyncio.sleep(0.05)
+
+
 async def content(file):
     """What stands in a file once it is there and has a whole line."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if file.exists() and (text := file.read_text()).endswith("\n"):
-            return text
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{file.name} was not written")
+    await appears(file, lambda it: it.exists() and it.read_text().endswith("\n"))
+    return file.read_text()
 
 
 async def shell(page, server, line, file):
@@ -326,6 +331,7 @@ async def test_sticky_keys_and_escape(viewer, gate, server):
     await log_in(page)
     await connected(page)
     await page.keyboard.type("cat > cut.txt\n")
+    await appears(server.folder / "cut.txt")  # an earlier Ctrl+C would not be the cat's
     await (await tool(page, "Keys")).click()
     control = page.get_by_role("button", name="Ctrl", exact=True)
     await control.click()
