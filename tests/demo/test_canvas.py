@@ -86,6 +86,22 @@ def test_a_region_forgets_nothing_and_stays_small(changes):
             assert any(change.clip(rect) == change for rect in taken)
 
 
+def test_many_changes_become_one():
+    region = Region()
+    for place in range(Region.LIMIT + 1):
+        region.add(Rect(3 * place, 5, 2, 2))
+    assert region.take() == [Rect(0, 5, 3 * Region.LIMIT + 2, 2)]
+
+
+def test_a_part_of_the_background_is_shaded_as_the_whole():
+    canvas, other = Canvas(4, 8), Canvas(4, 8)
+    canvas.shade(canvas.rect, RED, 0)
+    other.shade(Rect(1, 2, 2, 3), RED, 0)
+    assert colours(other, Rect(1, 2, 2, 3)) == colours(canvas, Rect(1, 2, 2, 3))
+    assert colours(canvas)[4] == [0x800000] * 4
+    assert other.changed == [Rect(1, 2, 2, 3)]
+
+
 def test_bands_cover_a_rectangle():
     assert list(Rect(1, 2, 3, 5).bands(2)) == [Rect(1, 2, 3, 2), Rect(1, 4, 3, 2), Rect(1, 6, 3, 1)]
 

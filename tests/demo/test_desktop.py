@@ -117,20 +117,35 @@ async def test_the_pointer_is_drawn_where_it_is(desktop):
 
 async def test_all_viewers_share_the_screen(desktop):
     async with viewing(desktop) as one, viewing(desktop) as other:
-        await one.first_picture()
-        await other.first_picture()
-        other.ask(incremental=True)
+        for viewer in (one, other):
+            await viewer.first_picture()
+            viewer.ask(incremental=True)
         one.key("a")
+        assert await one.update()
         assert await other.update()
 
 
-async def test_nothing_is_sent_while_nothing_changes(desktop, monkeypatch):
+async def silent(viewer) -> bool:
+    """Whether it is sent nothing for a moment."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await viewer.update()
+            return False
+    return True
+
+
+async def test_nothing_is_sent_while_nothing_changes(desktop):
     async with viewing(desktop) as viewer:
         await viewer.first_picture()
         viewer.ask(incremental=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.1):
-                pytest.fail(f"sent: {await viewer.update()}")
+        assert await silent(viewer)
+
+
+async def test_nothing_is_sent_that_was_not_asked_for(desktop):
+    async with viewing(desktop) as viewer:
+        await viewer.first_picture()
+        viewer.key("a")
+        assert await silent(viewer)
 
 
 async def test_the_clock_turns(desktop, monkeypatch):
@@ -185,20 +200,25 @@ async def test_who_does_not_log_in_is_sent_away(desktop, monkeypatch):
         assert await viewer.reader.read() == b"RFB 003.008\n"
 
 
+@contextlib.asynccontextmanager
+async def serving(shown: module.DemoDesktop, path):
+    async with await asyncio.start_unix_server(shown.accept, path):
+        try:
+            yield Desktop(unix=str(path))
+        finally:
+            await asyncio.gather(*shown.drop_viewers(), return_exceptions=True)
+
+
 async def test_a_viewer_that_does_not_read_costs_little_and_stops_nobody(path):
     shown = module.DemoDesktop(Account("ws01", None, "websocketpath01", None, PASSWORD), 0.6)
-    server = await asyncio.start_unix_server(shown.accept, path)
-    async with viewing(Desktop(unix=str(path))) as idle:
+    async with serving(shown, path) as desktop, viewing(desktop) as idle:
         for _ in range(200):
             idle.ask(incremental=False)
             idle.key("a")
-        async with viewing(Desktop(unix=str(path))) as other:
+        async with viewing(desktop) as other:
             await other.first_picture()
             held = [viewer._writer.transport.get_write_buffer_size() for viewer in shown.viewers]
             assert 0 < max(held) < 2 * module.BAND * WIDTH * 4
-    server.close()
-    await asyncio.gather(*shown.drop_viewers(), return_exceptions=True)
-    await server.wait_closed()
 
 
 async def test_leaving_drops_the_viewers(path):

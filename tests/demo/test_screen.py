@@ -106,6 +106,13 @@ def test_the_clock_changes_only_its_own_place(screen):
     assert look(screen, screen.canvas.rect) == first
 
 
+def test_a_clock_that_stands_changes_nothing(screen):
+    screen.tick("12:34:56")
+    screen.canvas.changed.clear()
+    screen.tick("12:34:56")
+    assert not screen.canvas.changed
+
+
 def test_accounts_have_colours_of_their_own_and_any_title_fits():
     assert len({look(Screen("x", place / 4), STATUS) for place in range(4)}) == 4
     for title in ("", "a" * 200, "Ümläut \N{CJK UNIFIED IDEOGRAPH-4E00}"):

@@ -62,12 +62,14 @@ class Screen:
         self._top, self._bottom, self._bright = (_colour(hue, light) for light in (0.32, 0.13, 0.78))
         self._lines = [""]
         self._held: set[int] = set()
-        self._pointed, self._pressed = "-", "none"
+        self._clock, self._pointed, self._pressed = "", "-", "none"
         self._draw_all(title)
 
     def tick(self, clock: str) -> None:
         """Show the time."""
-        self._draw_centred(clock, 222, 5, self._bright)
+        if clock != self._clock:
+            self._clock = clock
+            self._draw_centred(clock, 222, 5, self._bright)
 
     def pointer(self, x: int, y: int, buttons: int) -> None:
         """The pointer moved, or a button changed; `buttons` is the mask of RFC 6143, section 7.5.5."""
