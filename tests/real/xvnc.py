@@ -111,7 +111,7 @@ class Xvnc:
     def spawn(self, *argv: str) -> subprocess.Popen:
         """A program on this display, working in the folder; it ends with the server."""
         home = str(self.folder)
-        environment = os.environ | {"DISPLAY": self.display, "HOME": home, "SHELL": "/bin/sh"}
+        environment = os.environ | {"DISPLAY": self.display, "HOME": home, "TMPDIR": home, "SHELL": "/bin/sh"}
         with (self.folder / "session.log").open("ab") as log:
             self._processes.append(
                 subprocess.Popen(argv, env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
