@@ -63,7 +63,7 @@ class NoVncHook(BuildHookInterface[Any]):
 
             status = bundled(list(args), return_completed_process=True).returncode
         if status != 0:
-            raise RuntimeError(f"noVNC's modules could not be fetched: npm {args[0]} failed; is its registry reachable?")
+            raise RuntimeError(f"noVNC's modules could not be fetched: npm {args[0]} failed; is it offline?")
 
     def _copy(self, package: Path) -> None:
         staging = self._target.with_name("novnc.new")
