@@ -28,7 +28,7 @@ from vncgate.checks import check_roster, check_settings
 from vncgate.engines.base import GOING_AWAY, Engine, Limits
 from vncgate.engines.relay import Relay
 from vncgate.engines.websockify import Websockify
-from vncgate.errors import DesktopError, PublishError, TokensError
+from vncgate.errors import PublishError, TokensError
 from vncgate.model import Account, AccountStatus, Problem, Readiness, Roster, Severity, State
 from vncgate.publish import ApachePublisher
 from vncgate.roster import load_tokens
@@ -164,8 +164,6 @@ class Gate:
         return Relay(limits) if settings.engine is EngineName.RELAY else Websockify(limits)
 
     async def _look(self, account: Account) -> None:
-        if account.desktop is None:
-            raise DesktopError("no desktop: the token file leaves it to a launcher ('-')", Readiness.OFFLINE)
         settings = self._settings
         await probe.login(
             account.desktop,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 
@@ -30,12 +31,14 @@ async def connect(
         reason = f"did not answer within {timeout:g} s"
     except ConnectionRefusedError:
         reason = "refused the connection"
-    except socket.gaierror:
-        reason = "is not known: no such host"
     except FileNotFoundError:
         reason = "is not there: no such socket"
+    except socket.gaierror as error:
+        reason = "cannot be looked up now" if error.errno == socket.EAI_AGAIN else "is not known: no such host"
+    except UnicodeError:  # of the idna codec
+        reason = "is not known: that is no host name"
     except OSError as error:
-        reason = f"cannot be reached: {(error.strerror or str(error)).lower()}"
+        reason = f"cannot be reached: {os.strerror(error.errno) if error.errno else error}"
     else:
         return transport
     raise DesktopError(f"desktop {desktop} {reason}", Readiness.OFFLINE)

@@ -16,7 +16,7 @@ from vncgate.model import Desktop, Readiness, Secret
 from vncgate.rfb import Refusal
 
 
-async def login(desktop: Desktop, password: Secret, *, connect_timeout: float, timeout: float) -> rfb.ServerInit:
+async def login(desktop: Desktop | None, password: Secret, *, connect_timeout: float, timeout: float) -> rfb.ServerInit:
     """Log in to `desktop`, hang up, and tell what it presented itself as.
 
     Waits at most `connect_timeout` seconds for the connection and `timeout` for the login. Raises DesktopError with

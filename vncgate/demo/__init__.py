@@ -145,10 +145,15 @@ def _announcement(accounts: list[Account], chosen: Settings, kind: str) -> str:
             f"  {'account':{width}}  password",
             *rows,
             "",
-            f"vncgate status --control {chosen.control} shows what the gate sees.",
+            f"{_command()} status --control {chosen.control} shows what the gate sees.",
             "Ctrl-C ends the demo and leaves nothing behind.",
         ]
     )
+
+
+def _command() -> str:
+    """How this program was called, so that the line that is printed works when it is copied."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "vncgate" else "vncgate"
 
 
 def _on_signal(deed: Callable[[], object] | None) -> None:
