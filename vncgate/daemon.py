@@ -29,8 +29,9 @@ from vncgate.engines.base import GOING_AWAY, Engine, Limits
 from vncgate.engines.relay import Relay
 from vncgate.engines.websockify import Websockify
 from vncgate.errors import PublishError, TokensError
-from vncgate.model import Account, AccountStatus, Problem, Readiness, Roster, Severity, State
+from vncgate.model import Account, Problem, Roster, Severity
 from vncgate.publish import ApachePublisher
+from vncgate.render import status
 from vncgate.roster import load_tokens
 from vncgate.settings import EngineName, Settings, is_loopback
 from vncgate.supervisor import Supervisor
@@ -110,7 +111,6 @@ class Gate:
 
     def status(self) -> dict[str, Any]:
         """See control.Operator."""
-        statuses = self._supervisor.statuses()
         settings = self._settings
         return {
             "version": __version__,
@@ -123,8 +123,7 @@ class Gate:
             "problems": [problem.render(self._source) for problem in self._problems],
             "trouble": self._trouble,
             "apache_error": self._apache.last_error if self._apache else "",
-            "accounts": [_account_json(status) for status in statuses],
-            "totals": _totals(statuses),
+            **status.report(self._supervisor.statuses()),
         }
 
     async def start(self, names: Sequence[str]) -> None:
@@ -289,12 +288,7 @@ class Gate:
                 self._notifier.status(summary)
 
     def _summary(self) -> str:
-        totals = _totals(self._supervisor.statuses())
-        count = totals["accounts"]
-        parts = [f"{count} account{'' if count == 1 else 's'}", f"{totals['in_use']} in use"]
-        parts += [f"{count} {word}" for word in ("offline", "not running") if (count := totals[word.replace(" ", "_")])]
-        text = ", ".join(parts)
-        return f"{text}; {self._trouble}" if self._trouble else text
+        return status.summary(self._supervisor.statuses(), self._trouble)
 
     def _places(self) -> str:
         settings = self._settings
@@ -308,38 +302,3 @@ def _parse_handed(handed: control.HandedOver) -> Parsed:
     if handed.content is None:
         raise TokensError(handed.trouble)
     return parse(handed.content)
-
-
-def _totals(statuses: Sequence[AccountStatus]) -> dict[str, int]:
-    running = [status for status in statuses if status.state is State.RUNNING]
-    return {
-        "accounts": len(statuses),
-        "in_use": sum(status.traffic.connections > 0 for status in statuses),
-        "ready": sum(status.readiness is Readiness.READY for status in running),
-        "offline": sum(status.readiness in (Readiness.OFFLINE, Readiness.WRONG_PASSWORD) for status in running),
-        "not_running": len(statuses) - len(running),
-        "connections": sum(status.traffic.connections for status in statuses),
-        "bytes_up": sum(status.traffic.bytes_up or 0 for status in statuses),
-        "bytes_down": sum(status.traffic.bytes_down or 0 for status in statuses),
-    }
-
-
-def _account_json(status: AccountStatus) -> dict[str, Any]:
-    account, traffic = status.account, status.traffic
-    return {
-        "name": account.name,
-        "title": account.title,
-        "path": account.path,
-        "port": account.port,
-        "desktop": str(account.desktop) if account.desktop else None,
-        "want": status.want,
-        "state": status.state,
-        "ready": status.readiness,
-        "reason": status.reason,
-        "since": status.since,
-        "connections": traffic.connections,
-        "bytes_up": traffic.bytes_up,
-        "bytes_down": traffic.bytes_down,
-        "restarts": status.restarts,
-        "last_error": status.last_error,
-    }
