@@ -15,8 +15,9 @@ import picows
 import pytest
 
 from tests.engines.desktop import Peer, client
-from vncgate import control, settings
+from vncgate import control, daemon, settings
 from vncgate.daemon import Gate
+from vncgate.engines.relay import Relay
 from vncgate.errors import ControlError, ProxyError, TokensError
 
 SECRET = "Canary88"
@@ -194,6 +195,40 @@ async def test_sigterm_tells_every_browser_and_is_quick(workshop):
                     await asyncio.sleep(0.02)
                 assert time.monotonic() - began < 5
             assert gate.status()["accounts"] == []
+
+
+async def test_sigterm_while_it_starts(workshop, monkeypatch):
+    workshop.write(f"ws01 127.0.0.1 path-ws01 - 5901 {SECRET}")
+    opening = asyncio.Event()
+
+    async def hang(*args):
+        opening.set()
+        await asyncio.sleep(1000)
+
+    monkeypatch.setattr(Relay, "open", hang)
+    gate = Gate(workshop.tokens, settings.load(flags={"web": "off", "shared_port": workshop.shared}), {})
+    gate.control_path = workshop.control
+    task = asyncio.ensure_future(gate.run())
+    async with asyncio.timeout(5):
+        await opening.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await task
+    assert not workshop.control.exists()
+
+
+async def test_a_change_while_it_starts_is_not_missed(workshop, monkeypatch):
+    workshop.write(f"ws01 127.0.0.1 path-ws01 - 5901 {SECRET}")
+    load = daemon.load_tokens
+
+    def load_and_change(path):
+        monkeypatch.setattr(daemon, "load_tokens", load)
+        parsed = load(path)
+        workshop.write(f"ws02 127.0.0.1 path-ws02 - 5902 {SECRET}")
+        return parsed
+
+    monkeypatch.setattr(daemon, "load_tokens", load_and_change)
+    async with workshop.running():
+        await workshop.until(lambda status: names(status) == ["ws02"])
 
 
 async def test_what_it_cannot_begin_without(workshop):

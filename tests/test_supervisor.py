@@ -307,3 +307,19 @@ async def test_cancelling_a_stop_leaves_nothing_running():
         await closing
     await asyncio.sleep(1)
     assert engine.open_now == []
+
+
+async def test_nothing_is_started_once_all_was_stopped_for_good():
+    engine = FakeEngine()
+    supervisor = Supervisor(engine, Listeners("127.0.0.1"), None)
+    applying = asyncio.ensure_future(supervisor.apply(Roster((account("ws01"),))))
+    await asyncio.sleep(0.01)
+    closing = asyncio.ensure_future(supervisor.aclose(1001, "stop"))
+    late = asyncio.ensure_future(supervisor.apply(Roster((account("ws01"), account("ws02")))))
+    await asyncio.wait([applying, closing])
+    with pytest.raises(ControlError, match="the gate is being stopped"):
+        await late
+    with pytest.raises(ControlError, match="the gate is being stopped"):
+        await supervisor.start(["ws01"])
+    await asyncio.sleep(1)
+    assert engine.open_now == []

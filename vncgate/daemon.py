@@ -28,7 +28,7 @@ from vncgate.checks import check_roster, check_settings
 from vncgate.engines.base import GOING_AWAY, Engine, Limits
 from vncgate.engines.relay import Relay
 from vncgate.engines.websockify import Websockify
-from vncgate.errors import PublishError, TokensError
+from vncgate.errors import ControlError, PublishError, TokensError
 from vncgate.model import Account, Problem, Roster, Severity
 from vncgate.publish import ApachePublisher
 from vncgate.render import status
@@ -61,6 +61,7 @@ class Gate:
         self._settings = settings
         self._notifier = Notifier(environ)
         self._stopping = asyncio.Event()
+        self._starting: asyncio.Task[Any] | None = None
         self._began = time.time()
         self._problems: tuple[Problem, ...] = ()
         self._trouble = ""
@@ -77,37 +78,50 @@ class Gate:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def shut_down(self) -> None:
-        """End `run()` in good order."""
+        """End `run()` in good order, also while it is still starting."""
         self._stopping.set()
+        if self._starting is not None:
+            self._starting.cancel()
 
     async def run(self) -> None:
         """Serve. Raises a VncgateError when it cannot even begin (token file, ports, control socket)."""
-        roster = await self._load(self._read)
-        listeners.raise_descriptor_limit()
-        self._warn_of_exposure()
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(control.serve(control.bind(self.control_path), self))
-            if self._settings.web:
-                await stack.enter_async_context(
-                    self._serve_pages(str(self._settings.web.host), self._settings.web.port)
-                )
-            stack.push_async_callback(self._close)
-            if isinstance(self._engine, Relay) and self._settings.shared_port:
-                await self._engine.serve_shared(self._listeners.open(self._settings.shared_port, "the shared port"))
-            await self._take(roster)
             stack.enter_context(self._signals())
             stack.push_async_callback(self._cancel_tasks)
+            # Watching begins before the first reading, so that no change falls in between.
             watcher = Watcher(self._tokens, self._on_change, self._settings.watch, self._settings.poll_interval)
             await watcher.start()
             stack.push_async_callback(watcher.stop)
-            self._spawn(self._notifier.watchdog(), "systemd watchdog")
-            self._spawn(self._keep_status(), "systemd status")
-            self._notifier.ready(self._summary())
-            log.info("serving %s; %s", self._summary(), self._places())
-            self.started.set()
+            self._starting = asyncio.current_task()
+            try:
+                async with self._reloading:
+                    await self._begin(stack)
+            except asyncio.CancelledError:
+                if not self._stopping.is_set():
+                    raise
+            finally:
+                self._starting = None
             await self._stopping.wait()
             log.info("stopping")
             self._notifier.stopping()
+
+    async def _begin(self, stack: contextlib.AsyncExitStack) -> None:
+        """Start everything; `stack` ends it, the proxies first."""
+        roster = await self._load(self._read)
+        listeners.raise_descriptor_limit()
+        self._warn_of_exposure()
+        await stack.enter_async_context(control.serve(control.bind(self.control_path), self))
+        if web_address := self._settings.web:
+            await stack.enter_async_context(self._serve_pages(web_address.host, web_address.port))
+        stack.push_async_callback(self._close)
+        if isinstance(self._engine, Relay) and self._settings.shared_port:
+            await self._engine.serve_shared(self._listeners.open(self._settings.shared_port, "the shared port"))
+        await self._take(roster)
+        self._spawn(self._notifier.watchdog(), "systemd watchdog")
+        self._spawn(self._keep_status(), "systemd status")
+        self._notifier.ready(self._summary())
+        log.info("serving %s; %s", self._summary(), self._places())
+        self.started.set()
 
     def status(self) -> dict[str, Any]:
         """See control.Operator."""
@@ -147,7 +161,8 @@ class Gate:
                 roster = await self._load(functools.partial(_parse_handed, handed) if handed else self._read)
                 return {"changes": await self._take(roster)}
             finally:
-                self._notifier.ready(self._summary())
+                if not self._stopping.is_set():
+                    self._notifier.ready(self._summary())
 
     def _make_engine(self) -> Engine:
         settings = self._settings
@@ -218,10 +233,11 @@ class Gate:
         return str(done)
 
     def _on_change(self) -> None:
-        self._spawn(self._reload_quietly(), "reload")
+        if not self._stopping.is_set():
+            self._spawn(self._reload_quietly(), "reload")
 
     async def _reload_quietly(self) -> None:
-        with contextlib.suppress(TokensError):  # _load has said it
+        with contextlib.suppress(TokensError, ControlError):  # it is in the log, or there is nothing to reload any more
             await self.reload()
 
     @contextlib.contextmanager

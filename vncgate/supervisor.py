@@ -60,13 +60,17 @@ class Supervisor:
         self.roster = Roster()
         self._runners: dict[str, Runner] = {}
         self._lock = asyncio.Lock()
+        self._closed = False
 
     async def apply(self, roster: Roster) -> Plan:
         """Make `roster` true, touching only what changed; returns what was done.
 
-        Ends when every proxy that had to go is gone and every new one runs or has failed once.
+        Ends when every proxy that had to go is gone and every new one runs or has failed once. Raises
+        ControlError when all was stopped for good.
         """
         async with self._lock:
+            if self._closed:
+                raise ControlError("the gate is being stopped")
             todo = plan(roster, {name: runner.account for name, runner in self._runners.items()})
             await asyncio.gather(
                 *(self._remove(account, POLICY, "the account was removed") for account in todo.remove),
@@ -102,9 +106,14 @@ class Supervisor:
 
     async def aclose(self, code: int, reason: str) -> None:
         """Stop everything, for good."""
+        self._closed = True
+        await self._stop_all(code, reason)  # also what an apply() under way has just started, so that it ends soon
         async with self._lock:
-            await asyncio.gather(*(runner.stop(code, reason) for runner in self._runners.values()))
+            await self._stop_all(code, reason)
             self._runners.clear()
+
+    async def _stop_all(self, code: int, reason: str) -> None:
+        await asyncio.gather(*(runner.stop(code, reason) for runner in self._runners.values()))
 
     async def _remove(self, account: Account, code: int, reason: str) -> None:
         await self._runners[account.name].stop(code, reason)
@@ -112,6 +121,8 @@ class Supervisor:
 
     def _named(self, names: Iterable[str]) -> Sequence[Runner]:
         names = list(dict.fromkeys(names))
+        if self._closed:
+            raise ControlError("the gate is being stopped")
         unknown = [name for name in names if name not in self._runners]
         if unknown:
             raise ControlError(f"no such account: {', '.join(unknown)}")
