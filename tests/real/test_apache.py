@@ -323,12 +323,16 @@ async def test_static_export_is_served_as_the_gate_would(name, backend):
             assert page.headers["Strict-Transport-Security"]
             again = await client.get("/", headers={"If-None-Match": page.headers["ETag"]})
             assert again.status == 304
-            script = re.search(r'src="\./(static/[^"]+\.js\?v=[0-9a-f]+)"', await page.text()).group(1)
+            script = re.search(r'src="\./(static/[0-9a-f]{16}/landing\.js)"', await page.text()).group(1)
             file = await client.get("/" + script)
             assert file.status == 200
             assert file.content_type == "text/javascript"
             assert file.headers.getall("Cache-Control") == [IMMUTABLE]
-            assert (await client.get("/" + script.partition("?")[0])).headers["Cache-Control"] == REVALIDATE
+            again = await client.get("/" + script, headers={"If-None-Match": file.headers["ETag"]})
+            assert again.status == 304
+            missing = await client.get("/" + script.replace("landing", "nothing"))
+            assert missing.status == 404
+            assert missing.headers.get("Cache-Control") is None
             desk = await client.get("/desk/ws01", allow_redirects=True)
             assert desk.status == 200
             assert desk.url.path == "/desk/ws01/"

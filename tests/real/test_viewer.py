@@ -44,6 +44,7 @@ class Gate:
         self.readiness = dict.fromkeys(servers, (Readiness.READY, ""))
         self.proxies = {}
         self.suspected: list[str] = []
+        self.served: list[str] = []
 
     async def __aenter__(self):
         self._shared, pages = _listener(), _listener()
@@ -54,6 +55,7 @@ class Gate:
         for name in self.accounts:
             await self.open(name)
         app = build(settings=settings, roster=lambda: Roster(tuple(self.accounts.values())), statuses=self._statuses)
+        app.on_response_prepare.append(self._note)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.SockSite(self._runner, pages).start()
@@ -82,6 +84,9 @@ class Gate:
 
     def url(self, name):
         return f"http://127.0.0.1:{self.port}/desk/{name}"
+
+    async def _note(self, request, response):
+        self.served.append(f"{response.status} {request.path}")
 
     def _statuses(self):
         return [self._status(name, self.proxies.get(name)) for name in self.accounts]
@@ -212,6 +217,33 @@ async def test_log_in_and_type(viewer, gate, server):
     assert "secret01" not in kept + await page.content()
     assert await page.get_by_label("VNC password").input_value() == ""
     assert page.complaints == []
+
+
+async def test_the_modules_come_at_once_and_are_never_asked_for_again(viewer, gate):
+    page = await viewer(gate.url("ws01"))
+    await phase(page, "asking")
+    named = await page.evaluate("[...document.querySelectorAll('link[rel=modulepreload]')].map(link => link.href)")
+    files = [line for line in gate.served if "/static/" in line]
+    assert len(files) == len(set(files)) > len(named) > 50
+    assert {"200"} == {line.split()[0] for line in files}
+
+    async def bare(route):
+        answer = await route.fetch()
+        await route.fulfill(response=answer, body=re.sub("<link rel=.modulepreload.*", "", await answer.text()))
+
+    gate.served.clear()
+    again, said = await page.context.new_page(), []
+    again.on("console", lambda line: said.append(line.text))
+    await again.goto(gate.url("ws01"))
+    await phase(again, "asking")
+    assert [line for line in gate.served if "/static/" in line] == []
+
+    await again.route(gate.url("ws01"), bare)
+    await again.reload()
+    await phase(again, "asking")
+    imported = await again.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert sorted(named) == sorted(url for url in imported if url.endswith(".js"))
+    assert page.complaints + said == []
 
 
 async def test_wrong_password_asks_again_and_tries_nothing_by_itself(viewer, gate, server):

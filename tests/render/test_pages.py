@@ -14,10 +14,8 @@ from vncgate.render.reach import Reach
 from vncgate.settings import load
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pages"
-ASSETS = dict.fromkeys(
-    ("icon.svg", "site.css", "landing.js", "desk.js", "desk.css", "site/theme.css", "site/style.css"),
-    "0123456789abcdef",
-) | {"site/logo.png": "fedcba9876543210"}
+NAMES = ("icon.svg", "site.css", "landing.js", "desk.css", "site/theme.css", "site/style.css", "site/logo.png")
+FILES = dict.fromkeys(NAMES, b"") | {"desk.js": b'import "./novnc/x.js";', "novnc/x.js": b""}
 HOSTILE = '"><script>alert(1)</script>'
 
 
@@ -28,7 +26,7 @@ def version(monkeypatch):
 
 def make(static=False, **landing):
     settings = load(flags={f"landing.{name}": value for name, value in landing.items()})
-    return Pages(settings.landing, ASSETS, static=static), Reach(settings, fronted=True)
+    return Pages(settings.landing, FILES, static=static), Reach(settings, fronted=True)
 
 
 def check(name, text):
@@ -118,6 +116,16 @@ def test_the_viewer_page_says_where_its_websocket_is():
     assert "../api/accounts/ws01" in html
 
 
+def test_the_viewer_page_names_its_modules_so_that_they_come_at_once():
+    site, reach = make()
+    html = site.desk(account(), reach, root="../")
+    for name in ("desk.js", "novnc/x.js"):
+        assert f'<link rel="modulepreload" href="../static/{site.edition}/{name}">' in html
+    assert html.count("modulepreload") == 2
+    assert f'<script type="module" src="../static/{site.edition}/desk.js">' in html
+    assert "modulepreload" not in site.landing([], reach)
+
+
 def test_markdown():
     html = markdown("# Hi\n\n<b>x</b> [a](javascript:alert(1)) <https://example.org>\n\n| a |\n|---|\n| b |")
     assert "<h2>Hi</h2>" in html  # the page's own title is its h1
@@ -150,7 +158,11 @@ def test_a_template_that_cannot_be_read_is_an_error_at_start(tmp_path, text, sai
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{{ nonsense }}", "'nonsense' is undefined"), ("{{ asset('x.css') }}", "there is no file static/x.css")],
+    [
+        ("{{ nonsense }}", "'nonsense' is undefined"),
+        ("{{ asset('x.css') }}", "there is no file static/x.css"),
+        ("{{ asset(modules('x.js')[0]) }}", "there is no file static/x.js"),
+    ],
 )
 def test_a_template_that_asks_for_what_is_not_there_is_an_error(tmp_path, text, said):
     (tmp_path / "error.html").write_text(text)

@@ -47,6 +47,6 @@ STATIC_HEADERS = {
 }
 """What Apache sends with every file of the static export, word for word; ours send the same."""
 IMMUTABLE = "public, max-age=31536000, immutable"
-"""Cache-Control of a file below static/ that was asked for with its content's hash (`?v=`)."""
+"""Cache-Control of a file that was asked for by its edition: `static/EDITION/NAME`."""
 REVALIDATE = "no-cache"
 """Cache-Control of all other files and of the pages: keep them, but ask whether they are current."""

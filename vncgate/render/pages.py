@@ -6,7 +6,8 @@ read once, so that a mistake in one shows at start and not in a participant's br
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from vncgate.model import Account
 from vncgate.render.cards import Card
 from vncgate.render.headers import policy
 from vncgate.render.reach import Reach
+from vncgate.render.static import edition, modules
 from vncgate.settings import LandingSettings
 
 TEMPLATES = ("landing.html", "desk.html", "error.html")
@@ -34,7 +36,8 @@ FILTER_FROM = 9
 
 
 class Pages:
-    """All pages of a site. `assets` gives the content's hash of each file below static/, by its name there.
+    """All pages of a site. `files` are those below static/, by their names there; `edition` is what
+    stands in their addresses: static/EDITION/NAME.
 
     The pages link to nothing but the site itself, by relative addresses: `root` is how a page reaches the
     site's root ("./", "../"), so that the site can be mounted anywhere. `static` makes pages for files that a
@@ -43,7 +46,8 @@ class Pages:
     Raises SettingsError when a template cannot be used.
     """
 
-    def __init__(self, settings: LandingSettings, assets: Mapping[str, str], *, static: bool = False) -> None:
+    def __init__(self, settings: LandingSettings, files: Mapping[str, bytes], *, static: bool = False) -> None:
+        self.edition = edition(files)
         self._static = static
         own = [jinja2.FileSystemLoader(settings.templates)] if settings.templates else []
         self._environment = jinja2.Environment(
@@ -56,7 +60,8 @@ class Pages:
             auto_reload=False,
         )
         self._environment.globals |= {
-            "asset": _asset_function(assets),
+            "asset": _asset_function(f"static/{self.edition}/", files),
+            "modules": functools.cache(lambda entry: modules(entry, files)),
             "site": {
                 "title": settings.title,
                 "welcome": Markup(markdown(settings.welcome)),  # noqa: S704 (raw HTML in it was escaped)
@@ -133,11 +138,11 @@ def _lower_headings(state: StateCore) -> None:
             token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
 
 
-def _asset_function(assets: Mapping[str, str]) -> Any:
+def _asset_function(folder: str, files: Container[str]) -> Any:
     @jinja2.pass_context
     def asset(context: jinja2.runtime.Context, name: str) -> str:
-        if name not in assets:
+        if name not in files:
             raise jinja2.TemplateRuntimeError(f"there is no file static/{name}")
-        return f"{context['root']}static/{name}?v={assets[name]}"
+        return f"{context['root']}{folder}{name}"
 
     return asset

@@ -58,7 +58,7 @@ def build(
     app.router.add_get("/api/accounts", site.accounts)
     app.router.add_get("/api/accounts/{path}", site.account)
     app.router.add_get("/api/events", site.events, allow_head=False)
-    app.router.add_get("/static/{name:.+}", site.static)
+    app.router.add_get("/static/{edition:[0-9a-f]{16}}/{name:.+}", site.static)
     app.router.add_get("/healthz", site.health)
     if settings.landing.novnc_dir is not None:
         if not (settings.landing.novnc_dir / "vnc.html").is_file():
@@ -77,7 +77,7 @@ class Site:
         self._roster = roster
         self._statuses = statuses
         self._assets = assets.load(settings.landing)
-        self._pages = Pages(settings.landing, assets.digests(self._assets))
+        self._pages = Pages(settings.landing, assets.bodies(self._assets))
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._events = Events(self._cards)
 
@@ -124,18 +124,18 @@ class Site:
         return response
 
     async def static(self, request: web.Request) -> web.Response:
-        """A file; one that is asked for by its hash never changes."""
-        name = request.match_info["name"]
-        asset = self._assets.get(name)
+        """A file, as it is now: at an edition's own address for good, else for a page of an older edition."""
+        current = self._pages.edition
+        asset = self._assets.get(request.match_info["name"])
         if asset is None:
             raise web.HTTPNotFound(text="There is no such file.")
         response = web.Response(body=asset.body, content_type=asset.media_type)
         if asset.media_type.startswith(("text/", "image/svg")):
             response.charset = "utf-8"
-        if request.if_none_match and any(tag.value in (asset.digest, "*") for tag in request.if_none_match):
+        if request.if_none_match and any(tag.value in (current, "*") for tag in request.if_none_match):
             response = web.Response(status=304)
-        response.etag = asset.digest
-        response.headers["Cache-Control"] = IMMUTABLE if request.query.get("v") == asset.digest else REVALIDATE
+        response.etag = current
+        response.headers["Cache-Control"] = IMMUTABLE if request.match_info["edition"] == current else REVALIDATE
         return response
 
     async def health(self, _: web.Request) -> web.Response:

@@ -6,7 +6,6 @@ manager puts a new version in place, and a request cannot reach any other file.
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,11 +26,10 @@ LOGO_SUFFIXES = frozenset({".svg", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file: its bytes, their media type, and the hash that stands in its address and its ETag."""
+    """One file: its bytes and their media type."""
 
     body: bytes
     media_type: str
-    digest: str
 
 
 def load(settings: LandingSettings) -> Mapping[str, Asset]:
@@ -51,15 +49,15 @@ def load(settings: LandingSettings) -> Mapping[str, Asset]:
     return assets
 
 
-def digests(assets: Mapping[str, Asset]) -> dict[str, str]:
-    """The hash of each file, as the pages need them."""
-    return {name: asset.digest for name, asset in assets.items()}
+def bodies(assets: Mapping[str, Asset]) -> dict[str, bytes]:
+    """What is in each file, as the pages need it."""
+    return {name: asset.body for name, asset in assets.items()}
 
 
 def _asset(name: str, body: bytes) -> Asset:
     suffix = Path(name).suffix.lower()
     media_type = TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "text/plain"
-    return Asset(body, media_type, hashlib.sha256(body).hexdigest()[:16])
+    return Asset(body, media_type)
 
 
 def _read(path: Path, setting: str) -> bytes:

@@ -20,16 +20,18 @@ from vncgate.settings import Settings
 from vncgate.web import assets
 
 MANIFEST = ".vncgate-export.json"
-"""The names of all files in the folder that are ours: these are replaced and removed, and no others."""
+"""The names of all files in the folder that are ours, in two lists: `site`, what the pages are and link to, and
+`previous`, what they linked to before. These are replaced and removed, and no others."""
 
 
 def export(directory: Path, settings: Settings, roster: Roster) -> None:
     """Make `directory` a static copy of the site, for the accounts of `roster`.
 
     Each file changes in one step, and the page that links to others comes after them, so a reader never meets
-    half a site. Files of ours that are no longer needed are removed; a file that is not ours is never touched,
-    and PublishError is raised, with nothing changed, where one is in the way. Files are readable for all (0644),
-    whatever the umask. It blocks on the disk. Raises SettingsError as web.app.build() does.
+    half a site. Files of ours that are no longer needed are removed, but a page that was loaded a moment before
+    still finds its own: one edition below static/ is kept beside the current one. A file that is not ours is
+    never touched, and PublishError is raised, with nothing changed, where one is in the way. Files are readable
+    for all (0644), whatever the umask. It blocks on the disk. Raises SettingsError as web.app.build() does.
     """
     files = _site(settings, roster)
     try:
@@ -41,9 +43,9 @@ def export(directory: Path, settings: Settings, roster: Roster) -> None:
 def _site(settings: Settings, roster: Roster) -> dict[str, bytes]:
     """All files by name, in the order in which they are written."""
     loaded = assets.load(settings.landing)
-    pages = Pages(settings.landing, assets.digests(loaded), static=True)
+    pages = Pages(settings.landing, assets.bodies(loaded), static=True)
     reach = Reach(settings, fronted=True)
-    files = {f"static/{name}": asset.body for name, asset in loaded.items()}
+    files = {f"static/{pages.edition}/{name}": asset.body for name, asset in loaded.items()}
     for account in roster.values():
         files[f"desk/{account.path}/index.html"] = pages.desk(account, reach, root="../../").encode()
     files["index.html"] = pages.landing((Card(account) for account in roster.values()), reach).encode()
@@ -51,19 +53,23 @@ def _site(settings: Settings, roster: Roster) -> dict[str, bytes]:
 
 
 def _write(directory: Path, files: dict[str, bytes]) -> None:
-    ours = _manifest(directory)
+    site, previous = _manifest(directory)
+    ours = site | previous
     for name in files:
         if name not in ours and (directory / name).exists():
             raise PublishError(f"{directory / name}: is not vncgate's; name an empty folder, or remove that file")
     _folder(directory)
     # Named before they are written: whatever happens in between, the next export knows them for ours.
-    _put_manifest(directory, ours.union(files))
+    _put_manifest(directory, site.union(files), previous)
     for name, body in files.items():
         for parent in reversed(PurePosixPath(name).parents[:-1]):
             _folder(directory / parent)
         replace_file(directory / name, body)
-    _remove(directory, ours.difference(files))
-    _put_manifest(directory, files)
+    # What the pages linked to until now; where it is the same edition still, the one before that stays.
+    replaced = {name for name in site.difference(files) if name.startswith("static/")}
+    previous = (replaced or previous).difference(files)
+    _remove(directory, ours.difference(files, previous))
+    _put_manifest(directory, files, previous)
 
 
 def _remove(directory: Path, names: Iterable[str]) -> None:
@@ -80,23 +86,24 @@ def _folder(path: Path) -> None:
         path.chmod(0o755)
 
 
-def _manifest(directory: Path) -> set[str]:
+def _manifest(directory: Path) -> tuple[set[str], set[str]]:
     try:
-        names = json.loads((directory / MANIFEST).read_bytes())
+        match json.loads((directory / MANIFEST).read_bytes()):
+            case {"site": [*site], "previous": [*previous]} if all(map(_inside, [*site, *previous])):
+                return set(site), set(previous)
     except FileNotFoundError:
-        return set()
+        return set(), set()
     except ValueError:
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) and _inside(name) for name in names):
-        raise PublishError(f"{directory / MANIFEST}: is damaged; remove the folder, and it is made anew")
-    return set(names)
+        pass
+    raise PublishError(f"{directory / MANIFEST}: is damaged; remove the folder, and it is made anew")
 
 
-def _inside(name: str) -> bool:
-    """Whether a name stays in the folder, which others may be able to write to."""
-    path = PurePosixPath(name)
+def _inside(name: object) -> bool:
+    """Whether it is a name that stays in the folder, which others may be able to write to."""
+    path = PurePosixPath(name if isinstance(name, str) else "")
     return not path.is_absolute() and ".." not in path.parts and path.parts != ()
 
 
-def _put_manifest(directory: Path, names: Iterable[str]) -> None:
-    replace_file(directory / MANIFEST, json.dumps(sorted(names), indent=0).encode())
+def _put_manifest(directory: Path, site: Iterable[str], previous: Iterable[str]) -> None:
+    names = {"site": sorted(site), "previous": sorted(previous)}
+    replace_file(directory / MANIFEST, json.dumps(names, indent=0).encode())
