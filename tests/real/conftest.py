@@ -1,14 +1,16 @@
-"""What the tests on real parts share: a word for what they need, and what happens when it is not there.
+"""What the tests on real parts share: a word for what they need, and what happens when it is not there; a browser.
 
 from tests.real.conftest import need
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 
 import pytest
+import pytest_asyncio
 
 PACKAGES = {
     "Xvnc": "tigervnc-standalone-server",
@@ -49,3 +51,27 @@ def lacking(reason: str) -> None:
     if os.environ.get("VNCGATE_REQUIRE_ALL", "") not in ("", "0"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason, allow_module_level=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium():
+    """A Chromium for all tests of a module; these run in the module's loop."""
+    from tests.real.browser import launch  # here, because most tests start without playwright
+
+    async with launch() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browse(chromium):
+    """A function that opens an address in a context of its own; see browser.open_page()."""
+    from tests.real.browser import open_page
+
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def browse_(url, before=None, **options):
+            context = await chromium.new_context(ignore_https_errors=True, **options)
+            stack.push_async_callback(context.close)
+            return await open_page(context, url, before)
+
+        yield browse_

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
-from tests.real.conftest import find, lacking, need
+from tests.real.conftest import lacking, need
 from tests.web.values import Gate, account, accounts
 from vncgate.model import Readiness, Roster
 from vncgate.settings import load
@@ -21,15 +19,8 @@ from vncgate.web.export import export
 need("chromium")
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
-PATIENCE = 8.0
-CHROMIUM = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 NOVNC = "/usr/share/novnc"
-
-expect.set_options(timeout=PATIENCE * 1000)
 
 
 class Site(Gate):
@@ -57,41 +48,6 @@ class Site(Gate):
 
     async def __aexit__(self, *_):
         await self.stop()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium():
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=find("chromium"), args=CHROMIUM)
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def browse(chromium):
-    """A function that opens an address in a context of its own.
-
-    The page gets `complaints` (console errors, refusals of the policy among them), `requests` (all addresses) and
-    `websockets` (theirs).
-    """
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def open_page(url, before=None, **options):
-            context = await chromium.new_context(**options)
-            stack.push_async_callback(context.close)
-            page = await context.new_page()
-            page.complaints, page.requests, page.websockets = [], [], []
-            page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
-            page.on("pageerror", lambda error: page.complaints.append(str(error)))
-            page.on("request", lambda request: page.requests.append(request.url))
-            page.on("websocket", lambda websocket: page.websockets.append(websocket.url))
-            page.set_default_timeout(PATIENCE * 1000)
-            if before:
-                await before(page)
-            await page.goto(url)
-            return page
-
-        yield open_page
 
 
 def card(page, path):

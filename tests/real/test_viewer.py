@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import re
 import socket
-import time
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
-from tests.real.conftest import find, need
+from tests.real.browser import HOST, PATIENCE, appears, connected, content, log_in, phase
+from tests.real.conftest import need
 from tests.real.xvnc import Xvnc
 from vncgate.engines.base import POLICY, SERVICE_RESTART, Limits
 from vncgate.engines.relay import Relay
@@ -25,12 +22,6 @@ from vncgate.web.app import build
 
 need("Xvnc", "openbox", "xterm", "chromium")
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
-
-PATIENCE = 20.0
-CHROMIUM = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP workshop.example 127.0.0.1",
-]  # fmt: skip
 
 
 class Gate:
@@ -109,14 +100,6 @@ def server(tmp_path_factory):
         yield xvnc
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium():
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=find("chromium"), args=CHROMIUM)
-        yield browser
-        await browser.close()
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def gate(server):
     async with Gate(ws01=server) as running:
@@ -136,42 +119,6 @@ async def own_gate(own_server):
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def viewer(chromium):
-    """A function that gives a page in a context of its own, with what its console complained of."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def open_page(url, **options):
-            context = await chromium.new_context(**options)
-            stack.push_async_callback(context.close)
-            page = await context.new_page()
-            page.complaints = []
-            page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
-            page.on("pageerror", lambda error: page.complaints.append(str(error)))
-            page.set_default_timeout(PATIENCE * 1000)
-            await page.goto(url)
-            return page
-
-        yield open_page
-
-
-expect.set_options(timeout=PATIENCE * 1000)
-
-
-async def log_in(page, password="secret01"):
-    await page.get_by_label("VNC password").fill(password)
-    await page.get_by_role("button", name="Connect").click()
-
-
-async def phase(page, name):
-    await expect(page.locator("#desk")).to_have_attribute("data-phase", name)
-
-
-async def connected(page):
-    await phase(page, "connected")
-    await expect(page.locator(".desk-screen canvas")).to_be_focused()
-
-
 async def tool(page, name):
     """A button of the toolbar, which is unfolded first where it has folded away."""
     if await page.locator(".bar").get_attribute("data-folded") is not None:
@@ -184,27 +131,13 @@ async def says(page, headline, detail=""):
     await expect(page.locator("[data-part=detail]")).to_contain_text(detail)
 
 
-async def appears(file, ready=Path.exists):
-    deadline = time.monotonic() + PATIENCE
-    while not ready(file):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{file.name} was not written")
-        await asyncio.sleep(0.05)
-
-
-async def content(file):
-    """What stands in a file once it is there and has a whole line."""
-    await appears(file, lambda it: it.exists() and it.read_text().endswith("\n"))
-    return file.read_text()
-
-
 async def shell(page, server, line, file):
     await page.keyboard.type(line + "\n")
     return await content(server.folder / file)
 
 
-async def test_log_in_and_type(viewer, gate, server):
-    page = await viewer(gate.url("ws01"))
+async def test_log_in_and_type(browse, gate, server):
+    page = await browse(gate.url("ws01"))
     await expect(page.get_by_text("Ready")).to_be_visible()
     await expect(page.get_by_label("VNC password")).to_be_focused()
     await log_in(page)
@@ -219,8 +152,8 @@ async def test_log_in_and_type(viewer, gate, server):
     assert page.complaints == []
 
 
-async def test_the_modules_come_at_once_and_are_never_asked_for_again(viewer, gate):
-    page = await viewer(gate.url("ws01"))
+async def test_the_modules_come_at_once_and_are_never_asked_for_again(browse, gate):
+    page = await browse(gate.url("ws01"))
     await phase(page, "asking")
     named = await page.evaluate("[...document.querySelectorAll('link[rel=modulepreload]')].map(link => link.href)")
     files = [line for line in gate.served if "/static/" in line]
@@ -246,8 +179,8 @@ async def test_the_modules_come_at_once_and_are_never_asked_for_again(viewer, ga
     assert page.complaints + said == []
 
 
-async def test_wrong_password_asks_again_and_tries_nothing_by_itself(viewer, gate, server):
-    page = await viewer(gate.url("ws01"))
+async def test_wrong_password_asks_again_and_tries_nothing_by_itself(browse, gate, server):
+    page = await browse(gate.url("ws01"))
     before = server.log.count("accepted")
     await log_in(page, "wrong")
     await expect(page.get_by_role("status").filter(has_text="not accepted")).to_be_attached()
@@ -261,10 +194,10 @@ async def test_wrong_password_asks_again_and_tries_nothing_by_itself(viewer, gat
     await connected(page)
 
 
-async def test_too_many_wrong_passwords(viewer, tmp_path):
+async def test_too_many_wrong_passwords(browse, tmp_path):
     with Xvnc(tmp_path, blacklist=True) as strict:
         async with Gate(ws01=strict) as gate:
-            page = await viewer(gate.url("ws01"))
+            page = await browse(gate.url("ws01"))
             for _ in range(5):
                 await log_in(page, "wrong")
                 await phase(page, "asking")
@@ -274,8 +207,8 @@ async def test_too_many_wrong_passwords(viewer, tmp_path):
             await expect(page.get_by_text(re.compile(r"Trying again in [23]\d s"))).to_be_visible()
 
 
-async def test_dead_desktop_comes_back(viewer, own_gate, own_server):
-    page = await viewer(own_gate.url("ws01"))
+async def test_dead_desktop_comes_back(browse, own_gate, own_server):
+    page = await browse(own_gate.url("ws01"))
     await log_in(page)
     await connected(page)
     own_server.kill()
@@ -288,10 +221,10 @@ async def test_dead_desktop_comes_back(viewer, own_gate, own_server):
     assert "authentication failed" not in own_server.log.lower()
 
 
-async def test_desktop_that_is_off_at_first(viewer, own_gate, own_server):
+async def test_desktop_that_is_off_at_first(browse, own_gate, own_server):
     own_gate.readiness["ws01"] = (Readiness.OFFLINE, f"desktop {own_server.desktop} does not answer")
     own_server.kill()
-    page = await viewer(own_gate.url("ws01"))
+    page = await browse(own_gate.url("ws01"))
     await expect(page.get_by_text(f"Offline: desktop {own_server.desktop} does not answer")).to_be_visible()
     await log_in(page)
     await says(page, "The desktop is offline")
@@ -299,8 +232,8 @@ async def test_desktop_that_is_off_at_first(viewer, own_gate, own_server):
     await connected(page)
 
 
-async def test_gate_that_is_gone_restarted_or_closed_to_the_account(viewer, gate, server):
-    page = await viewer(gate.url("ws01"))
+async def test_gate_that_is_gone_restarted_or_closed_to_the_account(browse, gate, server):
+    page = await browse(gate.url("ws01"))
     await gate.hide()
     gate.readiness["ws01"] = (Readiness.READY, "")
     await log_in(page)
@@ -320,8 +253,8 @@ async def test_gate_that_is_gone_restarted_or_closed_to_the_account(viewer, gate
     await says(page, "You are disconnected.")
 
 
-async def test_websocket_that_cannot_be_opened(viewer, gate):
-    page = await viewer(gate.url("ws01"))
+async def test_websocket_that_cannot_be_opened(browse, gate):
+    page = await browse(gate.url("ws01"))
     await gate.close("ws01", POLICY, "stopped")
     await log_in(page)
     await says(page, "The desktop is offline", "Stopped by the organizers.")
@@ -332,8 +265,8 @@ async def test_websocket_that_cannot_be_opened(viewer, gate):
     await expect(page.get_by_label("VNC password")).to_be_visible()
 
 
-async def test_computer_without_a_network(viewer, gate):
-    page = await viewer(gate.url("ws01"))
+async def test_computer_without_a_network(browse, gate):
+    page = await browse(gate.url("ws01"))
     await page.context.set_offline(True)
     await log_in(page)
     await says(page, "This computer is offline")
@@ -341,8 +274,8 @@ async def test_computer_without_a_network(viewer, gate):
     await connected(page)
 
 
-async def test_clipboard_both_ways(viewer, gate, server):
-    page = await viewer(gate.url("ws01"), permissions=["clipboard-read", "clipboard-write"])
+async def test_clipboard_both_ways(browse, gate, server):
+    page = await browse(gate.url("ws01"), permissions=["clipboard-read", "clipboard-write"])
     await page.evaluate("navigator.clipboard.writeText('echo pasted > pasted.txt\\n')")
     await log_in(page)
     await connected(page)
@@ -358,8 +291,8 @@ async def test_clipboard_both_ways(viewer, gate, server):
     window.wait(PATIENCE)
 
 
-async def test_sticky_keys_and_escape(viewer, gate, server):
-    page = await viewer(gate.url("ws01"))
+async def test_sticky_keys_and_escape(browse, gate, server):
+    page = await browse(gate.url("ws01"))
     await log_in(page)
     await connected(page)
     await page.keyboard.type("cat > cut.txt\n")
@@ -379,8 +312,8 @@ async def test_sticky_keys_and_escape(viewer, gate, server):
     assert await content(server.folder / "escape.txt") == "^[^[\n"
 
 
-async def test_view_only(viewer, gate, server):
-    page = await viewer(gate.url("ws01"))
+async def test_view_only(browse, gate, server):
+    page = await browse(gate.url("ws01"))
     await log_in(page)
     await connected(page)
     view = await tool(page, "View only")
@@ -392,8 +325,8 @@ async def test_view_only(viewer, gate, server):
     assert not (server.folder / "blocked").exists()
 
 
-async def test_the_toolbar_by_keyboard(viewer, gate, server):
-    page = await viewer(gate.url("ws01"))
+async def test_the_toolbar_by_keyboard(browse, gate, server):
+    page = await browse(gate.url("ws01"))
     await log_in(page)
     await connected(page)
     for key in ("Control", "Alt", "Shift"):
@@ -415,8 +348,8 @@ async def test_the_toolbar_by_keyboard(viewer, gate, server):
     assert await shell(page, server, "echo plain > plain.txt", "plain.txt") == "plain\n"  # no modifier stayed down
 
 
-async def test_size_and_full_screen(viewer, gate):
-    page = await viewer(gate.url("ws01"), viewport={"width": 900, "height": 640})
+async def test_size_and_full_screen(browse, gate):
+    page = await browse(gate.url("ws01"), viewport={"width": 900, "height": 640})
     await log_in(page)
     await connected(page)
     canvas = page.locator(".desk-screen canvas")
@@ -436,8 +369,8 @@ async def test_size_and_full_screen(viewer, gate):
     assert page.complaints == []
 
 
-async def test_the_keyboard_of_a_touch_screen(viewer, gate, server):
-    page = await viewer(
+async def test_the_keyboard_of_a_touch_screen(browse, gate, server):
+    page = await browse(
         gate.url("ws01"), viewport={"width": 390, "height": 760}, is_mobile=True, has_touch=True, device_scale_factor=2
     )
     await page.get_by_label("VNC password").fill("secret01")
@@ -466,15 +399,15 @@ async def test_the_keyboard_of_a_touch_screen(viewer, gate, server):
     assert page.complaints == []
 
 
-async def test_no_keyboard_button_without_a_touch_screen(viewer, gate):
-    page = await viewer(gate.url("ws01"))
+async def test_no_keyboard_button_without_a_touch_screen(browse, gate):
+    page = await browse(gate.url("ws01"))
     await log_in(page)
     await connected(page)
     await expect(page.get_by_role("button", name="Keyboard", exact=True)).to_be_hidden()
 
 
-async def test_without_tls_the_clipboard_is_the_panel_s(viewer, gate, server):
-    page = await viewer(gate.url("ws01").replace("127.0.0.1", "workshop.example"))
+async def test_without_tls_the_clipboard_is_the_panel_s(browse, gate, server):
+    page = await browse(gate.url("ws01").replace("127.0.0.1", HOST))
     assert not await page.evaluate("window.isSecureContext")
     await log_in(page)
     await connected(page)

@@ -8,13 +8,12 @@ import re
 import time
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
 from tests.real.apache import Apache, example
-from tests.real.conftest import find, need
+from tests.real.browser import connected, content, log_in, phase
+from tests.real.conftest import need
 from tests.real.gate import RunningGate, free_ports
-from tests.real.test_viewer import CHROMIUM, connected, content, log_in, phase
 from tests.real.xvnc import Xvnc
 
 need("Xvnc", "openbox", "xterm", "chromium", "apache2")
@@ -29,32 +28,6 @@ def servers(tmp_path_factory):
         Xvnc(tmp_path_factory.mktemp("two"), session=True, password="secret02") as two,
     ):
         yield one, two
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium():
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=find("chromium"), args=CHROMIUM)
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def open_page(chromium):
-    """A function that opens a page in a context of its own."""
-    contexts = []
-
-    async def open_(url):
-        contexts.append(await chromium.new_context(ignore_https_errors=True))
-        page = await contexts[-1].new_page()
-        page.complaints = []
-        page.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
-        await page.goto(url)
-        return page
-
-    yield open_
-    for context in contexts:
-        await context.close()
 
 
 class Site:
@@ -115,7 +88,7 @@ async def headline(page, text):
 @pytest.mark.parametrize(
     ("form", "engine"), [("single", "relay"), ("guide", "relay"), ("guide", "websockify")], ids=lambda value: value
 )
-async def test_from_the_landing_page_to_typing_while_the_roster_changes(form, engine, servers, open_page, tmp_path):
+async def test_from_the_landing_page_to_typing_while_the_roster_changes(form, engine, servers, browse, tmp_path):
     one, two = servers
     site = Site(tmp_path, form, engine)
     ports = free_ports(3) if form == "guide" else ["-"] * 3
@@ -123,7 +96,7 @@ async def test_from_the_landing_page_to_typing_while_the_roster_changes(form, en
     first = gate.line("ws01", one, ports[0], 'name="Ada L."')
     gate.write(first, gate.line("ws02", two, ports[1]))
     with site:
-        page = await open_page(site.apache.url("/"))
+        page = await browse(site.apache.url("/"))
         await expect(page.get_by_role("link", name=re.compile("Ada L."))).to_contain_text("ready", ignore_case=True)
         await page.get_by_role("link", name=re.compile("Ada L.")).click()
         await log_in(page, "secret01")
@@ -142,7 +115,7 @@ async def test_from_the_landing_page_to_typing_while_the_roster_changes(form, en
             assert f"ws://127.0.0.1:{ports[2]}/websockify" in site.snippet.read_text()
             assert site.apache.generations >= generations
         else:
-            other = await open_page(site.apache.url("/desk/path-ws03/"))
+            other = await browse(site.apache.url("/desk/path-ws03/"))
             await log_in(other, "secret02")
             await connected(other)
             gate.write(first, gate.line("ws02", one, ports[1]))
@@ -157,14 +130,14 @@ async def test_from_the_landing_page_to_typing_while_the_roster_changes(form, en
         await phase(page, "waiting")
 
 
-async def test_a_wrong_password_and_a_dead_desktop_that_comes_back(open_page, tmp_path):
+async def test_a_wrong_password_and_a_dead_desktop_that_comes_back(browse, tmp_path):
     site = Site(tmp_path, "single", "relay")
     gate = site.gate
     with Xvnc(tmp_path / "desktop", password="secret02") as two, site_of(site, gate.line("ws02", two)):
-        landing = await open_page(site.apache.url("/"))
+        landing = await browse(site.apache.url("/"))
         card = landing.get_by_role("link", name=re.compile("ws02"))
         await expect(card).to_contain_text("ready", ignore_case=True)
-        page = await open_page(site.apache.url("/desk/path-ws02/"))
+        page = await browse(site.apache.url("/desk/path-ws02/"))
         await log_in(page, "wrong")
         await expect(page.get_by_role("status").filter(has_text="not accepted")).to_be_attached()
         await log_in(page, "secret02")
@@ -179,13 +152,13 @@ async def test_a_wrong_password_and_a_dead_desktop_that_comes_back(open_page, tm
         await expect(card).to_contain_text("in use", ignore_case=True)
 
 
-async def test_the_static_copy_served_by_apache(servers, open_page, tmp_path):
+async def test_the_static_copy_served_by_apache(servers, browse, tmp_path):
     one, _ = servers
     site = Site(tmp_path, "single", "relay", export=True)
     gate = site.gate
     gate.write(gate.line("ws01", one, more='name="Ada L."'))
     with site:
-        page = await open_page(site.apache.url("/"))
+        page = await browse(site.apache.url("/"))
         await page.get_by_role("link", name=re.compile("Ada L.")).click()
         await log_in(page, "secret01")
         await connected(page)
