@@ -14,7 +14,6 @@ from vncgate.lifecycle import (
     JITTER,
     LONGEST_DELAY,
     START_TRIES,
-    TABLE,
     Action,
     Event,
     IllegalEventError,
@@ -24,15 +23,50 @@ from vncgate.lifecycle import (
 )
 from vncgate.model import State, Want
 
+EXPECTED = {
+    State.STOPPED: {
+        Event.START: (State.STARTING, Action.LAUNCH),
+        Event.STOP: (State.STOPPED, Action.NOTHING),
+    },
+    State.STARTING: {
+        Event.START: (State.STARTING, Action.NOTHING),
+        Event.STOP: (State.STOPPING, Action.END),
+        Event.STARTED: (State.RUNNING, Action.NOTHING),
+        Event.START_FAILED: (State.BACKOFF, Action.WAIT),
+    },
+    State.RUNNING: {
+        Event.START: (State.RUNNING, Action.NOTHING),
+        Event.STOP: (State.STOPPING, Action.END),
+        Event.DIED: (State.BACKOFF, Action.WAIT),
+    },
+    State.BACKOFF: {
+        Event.START: (State.STARTING, Action.LAUNCH),
+        Event.STOP: (State.STOPPED, Action.END_WAIT),
+        Event.DELAY_OVER: (State.STARTING, Action.LAUNCH),
+    },
+    State.STOPPING: {
+        Event.START: (State.STOPPING, Action.NOTHING),
+        Event.STOP: (State.STOPPING, Action.NOTHING),
+        Event.ENDED: (State.STOPPED, Action.NOTHING),
+    },
+    State.FATAL: {
+        Event.START: (State.STARTING, Action.LAUNCH),
+        Event.STOP: (State.STOPPED, Action.NOTHING),
+    },
+}
+"""The table, written down a second time. An event that is not named is illegal in that state."""
+
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
 def test_every_state_and_event(state, event):
     life = Life(state=state, since=5.0, deaths=2, failures=1)
-    if (state, event) in TABLE:
+    if event in EXPECTED[state]:
         after, action = step(life, event, 10.0, 0.0)
-        assert (after.state, action) == TABLE[state, event] or after.want is Want.UP
+        assert (after.state, action) == EXPECTED[state][event]
+        assert after.since == (5.0 if after.state is state else 10.0)
+        assert after.want is {Event.START: Want.UP}.get(event, Want.DOWN)
         return
-    with pytest.raises(IllegalEventError, match=f"{event.name} cannot happen in {state}"):
+    with pytest.raises(IllegalEventError, match=f"^{event.name} cannot happen in {state}$"):
         step(life, event, 10.0, 0.0)
     assert life == Life(state=state, since=5.0, deaths=2, failures=1)
 
@@ -102,7 +136,7 @@ class Lives(RuleBasedStateMachine):
         try:
             self.life, action = step(before, event, self.now, chance)
         except IllegalEventError:
-            assert (before.state, event) not in TABLE
+            assert event not in EXPECTED[before.state]
             return
         assert (action is Action.WAIT) == (self.life.delay > 0 and before.state is not State.BACKOFF)
         assert (action is Action.LAUNCH) <= (self.life.state is State.STARTING)
