@@ -9,19 +9,26 @@ import logging
 import os
 import socket
 import struct
+from pathlib import Path
 
 import picows
 import pytest
 
 from tests.engines.desktop import BANNER, Peer, client
+from vncgate.engines import session
 from vncgate.engines.base import GOING_AWAY, POLICY, Limits
 from vncgate.engines.relay import Relay
+from vncgate.engines.session import READ_SIZE, WRITE_LIMIT
 from vncgate.errors import ProxyError
 from vncgate.listeners import bind
 from vncgate.model import Account, Desktop, Secret
 
 BINARY = picows.WSMsgType.BINARY
 MIB = 1 << 20
+FRAME_HEAD = 10
+"""Bytes that a frame of the relay has before its payload, at most (RFC 6455, section 5.2)."""
+LARGEST_READ = 2 * int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
+"""picows reads what the kernel has kept of a browser's bytes at once (tcp(7)), behind what it had of a frame."""
 
 
 @pytest.fixture
@@ -273,7 +280,26 @@ async def settled(read, seconds=10.0):
             await asyncio.sleep(0.3)
 
 
-async def test_a_browser_that_does_not_read_costs_a_bounded_buffer(world, peer):
+@pytest.fixture
+def held(monkeypatch):
+    """What the relay itself held for a slow reader, in bytes, after each piece that it passed on: (down, up)."""
+    down, up = [], []
+    pass_down, pass_up = session._DesktopSide.buffer_updated, session.Browser.on_ws_frame
+
+    def measured_down(side, nbytes):
+        pass_down(side, nbytes)
+        down.append(side._browser.socket.underlying_transport.get_write_buffer_size())
+
+    def measured_up(browser, transport, frame):
+        pass_up(browser, transport, frame)
+        up.append(browser.desktop.get_write_buffer_size() if browser.desktop else 0)
+
+    monkeypatch.setattr(session._DesktopSide, "buffer_updated", measured_down)
+    monkeypatch.setattr(session.Browser, "on_ws_frame", measured_up)
+    return down, up
+
+
+async def test_a_browser_that_does_not_read_costs_a_bounded_buffer(world, peer, held):
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     sock.setblocking(False)
@@ -291,8 +317,7 @@ async def test_a_browser_that_does_not_read_costs_a_bounded_buffer(world, peer):
     payload = os.urandom(MIB) * 64
     peer.writer.write(payload)  # the peer has it all in its own buffer; the kernel and the relay take what they may
     taken = await settled(lambda: total - peer.writer.transport.get_write_buffer_size())
-    assert taken < 24 * MIB
-    assert world.proxy.traffic().bytes_down < taken
+    assert world.proxy.traffic().bytes_down < taken < total, "the rest waits in the desktop"
     got = bytearray()
     async with asyncio.timeout(30):
         while len(got) < total + len(BANNER):
@@ -305,10 +330,12 @@ async def test_a_browser_that_does_not_read_costs_a_bounded_buffer(world, peer):
                 (size,) = struct.unpack("!Q", await reader.readexactly(8))
             got += await reader.readexactly(size)
     assert got == BANNER + payload, "nothing is lost or mixed up"
+    down, _ = held
+    assert WRITE_LIMIT < max(down) <= WRITE_LIMIT + READ_SIZE + FRAME_HEAD
     writer.close()
 
 
-async def test_a_desktop_that_does_not_read_costs_a_bounded_buffer(world, peer):
+async def test_a_desktop_that_does_not_read_costs_a_bounded_buffer(world, peer, held):
     peer.reading.clear()
     peer.echo = False
     async with client(world.port) as (transport, heard):
@@ -324,6 +351,8 @@ async def test_a_desktop_that_does_not_read_costs_a_bounded_buffer(world, peer):
             while len(peer.received) < 256 * len(chunk):
                 await asyncio.sleep(0.05)
         assert bytes(peer.received) == chunk * 256
+    _, up = held
+    assert WRITE_LIMIT < max(up) <= WRITE_LIMIT + LARGEST_READ
 
 
 # ---- the ways out
