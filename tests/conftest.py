@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import uvloop
 
 
@@ -102,8 +103,27 @@ def no_leaks(request):
 
 
 @pytest.fixture(autouse=True)
-async def no_leaked_tasks():
-    """Fail a test that leaves an asyncio task behind."""
+def no_leaked_tasks(request):
+    """Fail a test that leaves an asyncio task behind in the loop that it runs in: its own, or its module's."""
+    marker = request.node.get_closest_marker("asyncio")
+    loop = marker.kwargs.get("loop_scope", "function") if marker else "function"
+    request.getfixturevalue(f"no_tasks_left_in_the_loop_of_the_{loop}")
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def no_tasks_left_in_the_loop_of_the_function():
+    async with no_tasks_left():
+        yield
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def no_tasks_left_in_the_loop_of_the_module():
+    async with no_tasks_left():
+        yield
+
+
+@contextlib.asynccontextmanager
+async def no_tasks_left():
     before = asyncio.all_tasks()
     yield
     for _ in range(20):
