@@ -19,9 +19,9 @@ def roster(port):
     [
         ({}, 6000, None),
         ({}, None, None),
-        ({"engine": "websockify"}, None, "engine websockify needs a websocketport"),
+        ({"engine": "websockify"}, None, "needs the shared port, which engine `websockify` does not have"),
         ({"engine": "websockify"}, 8081, None),
-        ({"shared_port": 0}, None, "it needs the shared port"),
+        ({"shared_port": 0}, None, "it needs the shared port, and the setting shared_port is 0"),
         ({}, 8081, "websocketport 8081 is the gate's shared port"),
         ({}, 8080, "websocketport 8080 is the port of the gate's pages"),
         ({"web": "off"}, 8080, None),
@@ -43,7 +43,10 @@ def test_accounts(flags, port, message):
     ("flags", "message"),
     [
         ({"engine": "websockify", "apache.snippet": "/x", "apache.form": "single"}, "which engine `websockify` does"),
-        ({"shared_port": 0, "apache.snippet": "/x", "apache.form": "single"}, "needs a shared port"),
+        (
+            {"shared_port": 0, "apache.snippet": "/x", "apache.form": "single"},
+            "needs the shared port, and the setting shared_port is 0",
+        ),
         ({"shared_port": 8080}, "8080 is the port of the pages"),
     ],
 )

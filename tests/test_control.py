@@ -56,7 +56,10 @@ async def test_commands_and_answers(served):
     assert await ask(path, "/start", {"accounts": ["ws01"]}) == {}
     assert await ask(path, "/restart", {"accounts": ["ws01", "ws02"]}) == {}
     assert await ask(path, "/reload", {}) == {"changes": "1 unchanged"}
-    handed = [HandedOver("/etc/x.tokens", b"\xff a token file"), HandedOver("/etc/x.tokens", None, "cannot be read")]
+    handed = [
+        HandedOver("/etc/x.tokens", b"\xff a token file"),
+        HandedOver("/etc/x.tokens", None, trouble="cannot be read"),
+    ]
     for one in handed:
         assert await ask(path, "/reload", one.to_json()) == {"changes": "1 unchanged"}
     assert operator.calls == [

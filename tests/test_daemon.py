@@ -15,7 +15,7 @@ import picows
 import pytest
 
 from tests.engines.desktop import Peer, client
-from vncgate import control, daemon, settings
+from vncgate import control, roster, settings
 from vncgate.daemon import Gate
 from vncgate.engines.relay import Relay
 from vncgate.errors import ControlError, ProxyError, TokensError
@@ -41,14 +41,14 @@ class Workshop:
         new.rename(self.tokens)
 
     @contextlib.asynccontextmanager
-    async def running(self, **flags):
+    async def running(self, environ=None, **flags):
         flags = {
             "web": f"127.0.0.1:{self.web}",
             "shared_port": self.shared,
             "control": self.control,
             "probe": False,
         } | flags
-        self.gate = Gate(self.tokens, settings.load(flags=flags), {})
+        self.gate = Gate(self.tokens, settings.load(flags=flags), environ or {})
         task = asyncio.ensure_future(self.gate.run())
         try:
             async with asyncio.timeout(20):
@@ -69,7 +69,7 @@ class Workshop:
         return await asyncio.to_thread(control.call, self.control, *args)
 
     async def hand_over(self, content, trouble=""):
-        return await self.ask("/reload", control.HandedOver("/etc/handed.tokens", content, trouble).to_json())
+        return await self.ask("/reload", control.HandedOver("/etc/handed.tokens", content, 0o100644, trouble).to_json())
 
     async def until(self, condition, seconds=10):
         async with asyncio.timeout(seconds):
@@ -170,7 +170,7 @@ async def test_the_operators_commands_and_signals(workshop):
                 await workshop.hand_over(b"nonsense\n")
             with pytest.raises(ControlError, match="is not there"):
                 await workshop.hand_over(None, "/etc/handed.tokens is not there")
-            assert (await workshop.ask("/status"))["trouble"] == "/etc/handed.tokens is not there"
+            assert (await workshop.ask("/status"))["trouble"].startswith("/etc/handed.tokens is not there")
             assert names(await workshop.ask("/status")) == ["ws01", "ws02"]
             os.kill(os.getpid(), signal.SIGHUP)  # the file still has one account
             await workshop.until(lambda status: names(status) == ["ws01"])
@@ -218,17 +218,46 @@ async def test_sigterm_while_it_starts(workshop, monkeypatch):
 
 async def test_a_change_while_it_starts_is_not_missed(workshop, monkeypatch):
     workshop.write(f"ws01 127.0.0.1 path-ws01 - 5901 {SECRET}")
-    load = daemon.load_tokens
+    load = roster.load_tokens
 
     def load_and_change(path):
-        monkeypatch.setattr(daemon, "load_tokens", load)
+        monkeypatch.setattr(roster, "load_tokens", load)
         parsed = load(path)
         workshop.write(f"ws02 127.0.0.1 path-ws02 - 5902 {SECRET}")
         return parsed
 
-    monkeypatch.setattr(daemon, "load_tokens", load_and_change)
+    monkeypatch.setattr(roster, "load_tokens", load_and_change)
     async with workshop.running():
         await workshop.until(lambda status: names(status) == ["ws02"])
+
+
+async def test_a_credential_is_not_read_again_but_handed_over(workshop):
+    """The copy that LoadCredential= makes does not follow the file: taking it again would undo what was handed over."""
+    async with Peer() as peer:
+        good = f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}\n"
+        workshop.write(good)
+        async with workshop.running(environ={"CREDENTIALS_DIRECTORY": str(workshop.folder)}):
+            await workshop.hand_over((good + good.replace("ws01", "ws02")).encode())
+            with pytest.raises(ControlError, match="systemctl reload"):
+                await workshop.ask("/reload", {})
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.1)
+            assert names(await workshop.ask("/status")) == ["ws01", "ws02"]
+
+
+async def test_pages_that_cannot_be_written_are_named_in_the_status(workshop, caplog):
+    style = workshop.folder / "style.css"
+    style.write_text("")
+    workshop.write("ws01 127.0.0.1 path-ws01 - 5901 x")
+    flags = {"landing.export": workshop.folder / "pages", "landing.stylesheet": style}
+    async with workshop.running(**flags):
+        style.unlink()
+        workshop.write("ws02 127.0.0.1 path-ws02 - 5901 x")
+        await workshop.until(lambda status: "style.css cannot be read" in status["pages_error"])
+        await workshop.until(lambda status: names(status) == ["ws02"])
+        style.write_text("")
+        workshop.write("ws03 127.0.0.1 path-ws03 - 5901 x")
+        await workshop.until(lambda status: not status["pages_error"] and names(status) == ["ws03"])
 
 
 async def test_what_it_cannot_begin_without(workshop):

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from vncgate.errors import TokensError
-from vncgate.roster import load_tokens
+from vncgate.roster import load_tokens, read_tokens
 
 
 @pytest.fixture
@@ -69,3 +69,16 @@ def test_files_that_cannot_be_read(tmp_path):
             load_tokens(path)
         assert str(caught.value) == f"{path}: cannot be read: {reason}"
         assert caught.value.problems == ()
+
+
+async def test_a_file_that_blocks_does_not_block_the_loop(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(TokensError, match=r"pipe: cannot be read: no answer within 0.2 s"):
+        await read_tokens(pipe, timeout=0.2)
+    os.close(os.open(pipe, os.O_WRONLY))  # lets the thread go
+    good = tmp_path / "good"
+    good.write_text("ws01 node01 path01 - 5901 k3Vq9xTb\n")
+    assert list((await read_tokens(good)).roster) == ["ws01"]
+    with pytest.raises(TokensError, match="No such file"):
+        await read_tokens(tmp_path / "none")

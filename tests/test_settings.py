@@ -43,7 +43,6 @@ SAMPLES = {  # for each setting, what a variable may say, and the value that it 
     "ping_interval": ("12", 12.0),
     "connect_timeout": ("2.5", 2.5),
     "handshake_timeout": ("3", 3.0),
-    "max_message": ("70000", 70000),
     "probe_interval": ("5", 5.0),
     "probe": ("off", False),
     "log_level": ("debug", "debug"),

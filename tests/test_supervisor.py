@@ -12,6 +12,7 @@ from vncgate.engines.base import POLICY, SERVICE_RESTART
 from vncgate.errors import ControlError, DesktopError, ProxyError
 from vncgate.listeners import Listeners
 from vncgate.model import Account, Desktop, Readiness, Roster, Secret, State, Traffic, Want
+from vncgate.prober import PROBES_AT_ONCE, Probing
 from vncgate.supervisor import Supervisor
 
 pytestmark = pytest.mark.virtual_time
@@ -215,7 +216,8 @@ class FakeDesktops:
 @pytest.fixture
 async def looking():
     engine, desktops = FakeEngine(), FakeDesktops()
-    supervisor = Supervisor(engine, Listeners("127.0.0.1"), desktops, chance=lambda: 0.0)
+    probing = Probing(desktops, 30.0, lambda: 0.0)
+    supervisor = Supervisor(engine, Listeners("127.0.0.1"), probing, chance=lambda: 0.0)
     yield engine, desktops, supervisor
     await supervisor.aclose(1001, "end of the test")
 
@@ -289,11 +291,11 @@ async def test_a_thousand_desktops_are_not_looked_at_all_at_once(looking):
         await asyncio.sleep(0.01)
         busy -= 1
 
-    supervisor.probe = look
+    supervisor.probing = Probing(look, 30.0)
     await supervisor.apply(Roster(tuple(account(f"ws{i}") for i in range(200))))
     await asyncio.sleep(5)
     assert {status.readiness for status in supervisor.statuses()} == {Readiness.READY}
-    assert most == 16
+    assert most == PROBES_AT_ONCE
 
 
 async def test_cancelling_a_stop_leaves_nothing_running():
@@ -323,3 +325,84 @@ async def test_nothing_is_started_once_all_was_stopped_for_good():
         await supervisor.start(["ws01"])
     await asyncio.sleep(1)
     assert engine.open_now == []
+
+
+async def test_a_wrong_password_is_not_forgotten_while_the_desktop_comes_and_goes(looking):
+    engine, desktops, supervisor = looking
+    wrong = DesktopError("desktop node01:5901 refused the password", Readiness.WRONG_PASSWORD)
+    offline = DesktopError("desktop node01:5901 refused the connection", Readiness.OFFLINE)
+    await supervisor.apply(Roster((account("ws01"),)))
+    tries = 0
+    for _ in range(60):
+        desktops.found["ws01"] = offline if desktops.found.get("ws01") is wrong else wrong
+        before = len(desktops.looks)
+        await asyncio.sleep(37)
+        tries += (len(desktops.looks) - before) * (desktops.found["ws01"] is wrong)
+        await supervisor.apply(Roster((account("ws01"), account("ws02"))))  # an edit of another line
+        await supervisor.apply(Roster((account("ws01"),)))
+    assert tries <= 4  # one may be under way as it changes
+    engine.suspects["ws01"]("desktop node01:5901 refused the connection")
+    await asyncio.sleep(60)
+    desktops.found.clear()
+    await supervisor.restart(["ws01"])
+    await asyncio.sleep(1)
+    assert supervisor.statuses()[0].readiness is Readiness.READY
+
+
+async def test_a_browser_that_is_merely_connected_does_not_make_a_wrong_password_right(looking):
+    engine, desktops, supervisor = looking
+    desktops.found["ws01"] = DesktopError("refused", Readiness.WRONG_PASSWORD)
+    await supervisor.apply(Roster((account("ws01"),)))
+    await asyncio.sleep(1)
+    engine.proxies["ws01"].connections = 1
+    await asyncio.sleep(600)
+    assert supervisor.statuses()[0].readiness is Readiness.WRONG_PASSWORD
+    assert len(desktops.looks) == 1
+
+
+async def test_a_probe_that_breaks_is_in_the_log_and_is_tried_again(looking, caplog):
+    _, desktops, supervisor = looking
+    desktops.found["ws01"] = ZeroDivisionError("a defect")
+    await supervisor.apply(Roster((account("ws01"),)))
+    await asyncio.sleep(1)
+    assert "could not be probed" in supervisor.statuses()[0].reason
+    assert "ZeroDivisionError" in caplog.text
+    desktops.found.clear()
+    await asyncio.sleep(6)
+    assert supervisor.statuses()[0].readiness is Readiness.READY
+
+
+async def test_an_engine_that_breaks_fails_that_account_alone(world, caplog):
+    engine, supervisor = world
+    engine.broken["ws01"] = ZeroDivisionError("a defect")
+    await supervisor.apply(Roster((account("ws01"), account("ws02"))))
+    assert states(supervisor) == {"ws01": State.BACKOFF, "ws02": State.RUNNING}
+    assert supervisor.statuses()[0].last_error == "the proxy could not start; the gate's log says why"
+    assert "ZeroDivisionError" in caplog.text
+    await asyncio.sleep(60)
+    assert states(supervisor)["ws01"] is State.FATAL
+
+
+async def test_commands_that_race_with_a_change_of_the_roster_leave_nothing_behind(world):
+    engine, supervisor = world
+    for delay in (0.0, 0.01, 0.06, 0.12):
+        await supervisor.apply(Roster((account("ws01"), account("ws02"))))
+        commands = [
+            asyncio.ensure_future(deed(["ws01"])) for deed in (supervisor.restart, supervisor.start, supervisor.stop)
+        ]
+        await asyncio.sleep(delay)
+        removing = asyncio.ensure_future(supervisor.apply(Roster((account("ws02"),))))
+        await asyncio.gather(*commands, removing, return_exceptions=True)
+        await asyncio.sleep(5)
+        assert engine.open_now == ["path-ws02"]
+
+
+async def test_an_account_that_an_operator_stopped_stays_stopped_when_its_desktop_moves(world):
+    engine, supervisor = world
+    await supervisor.apply(Roster((account("ws01"),)))
+    await supervisor.stop(["ws01"])
+    await supervisor.apply(Roster((account("ws01", port=5999),)))
+    status = supervisor.statuses()[0]
+    assert (status.want, status.state, engine.open_now) == (Want.DOWN, State.STOPPED, [])
+    await supervisor.start(["ws01"])
+    assert engine.proxies["ws01"].account.desktop.port == 5999

@@ -8,7 +8,7 @@ The house has floors; a room imports only from the floors below its own (checked
     0  pure: errors model tokens hostlist seats settings checks plan lifecycle readiness forwarded rfb render
     1  hands: files watch roster process listeners dial probe systemd log tasks
     2  engines (base, relay, websockify)
-    3  supervisor  publish
+    3  supervisor  prober  publish
     4  web  control
     5  daemon  demo  cli
 

@@ -14,13 +14,11 @@ ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not bound to)
 
 def check_settings(settings: Settings) -> None:
     """Raise SettingsError for settings that contradict each other."""
-    if settings.snippet_form is Form.SINGLE and settings.engine is EngineName.WEBSOCKIFY:
+    if settings.snippet_form is Form.SINGLE and not settings.accounts_port:
         raise SettingsError(
-            "apache.form: `single` needs the shared port, which engine `websockify` does not have; use form `guide`"
+            f"apache.form: `single` needs the shared port, {_why_not_shared(settings)}; use form `guide`"
         )
-    if settings.snippet_form is Form.SINGLE and not settings.shared_port:
-        raise SettingsError("apache.form: `single` needs a shared port; set shared_port, or use form `guide`")
-    if settings.shared_port and _is_the_pages(settings.shared_port, settings):
+    if settings.accounts_port and _is_the_pages(settings.accounts_port, settings):
         raise SettingsError(f"shared_port: {settings.shared_port} is the port of the pages (web) already")
 
 
@@ -35,14 +33,18 @@ def check_roster(roster: Roster, settings: Settings) -> tuple[Problem, ...]:
 
 def _misfits(account: Account, settings: Settings) -> Iterator[str]:
     if account.port is None:
-        if settings.engine is EngineName.WEBSOCKIFY:
-            yield "engine websockify needs a websocketport; '-' works with engine relay only"
-        elif not settings.shared_port:
-            yield "without a websocketport it needs the shared port, and the setting shared_port is 0"
-    elif settings.engine is EngineName.RELAY and account.port == settings.shared_port:
+        if not settings.accounts_port:
+            yield f"without a websocketport ('-') it needs the shared port, {_why_not_shared(settings)}"
+    elif account.port == settings.accounts_port:
         yield f"websocketport {account.port} is the gate's shared port (setting shared_port)"
     elif _is_the_pages(account.port, settings):
         yield f"websocketport {account.port} is the port of the gate's pages (setting web)"
+
+
+def _why_not_shared(settings: Settings) -> str:
+    if settings.engine is EngineName.WEBSOCKIFY:
+        return "which engine `websockify` does not have"
+    return "and the setting shared_port is 0"
 
 
 def _is_the_pages(port: int, settings: Settings) -> bool:

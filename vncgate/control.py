@@ -34,25 +34,26 @@ MAX_BODY = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """A token file that a command read for a daemon that cannot: its name there, and what it holds.
+    """A token file that a command read for a daemon that cannot: its name, content and mode (stat(2)) there.
 
     `content` is None where the command could not read it either; `trouble` says why.
     """
 
     name: str
     content: bytes | None
+    mode: int = 0o100600
     trouble: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As it travels; the content as base64, because it need not be UTF-8."""
         content = None if self.content is None else base64.b64encode(self.content).decode()
-        return {"name": self.name, "content": content, "trouble": self.trouble}
+        return {"name": self.name, "content": content, "mode": self.mode, "trouble": self.trouble}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> HandedOver:
         """The reverse of `to_json()`."""
         content = None if body["content"] is None else base64.b64decode(body["content"])
-        return cls(body["name"], content, body["trouble"])
+        return cls(body["name"], content, body["mode"], body["trouble"])
 
 
 class Operator(Protocol):

@@ -12,37 +12,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from vncgate import __version__, control, listeners, probe
+from vncgate import __version__, control, listeners, probe, tasks
 from vncgate.checks import check_roster, check_settings
-from vncgate.engines.base import GOING_AWAY, Engine, Limits
-from vncgate.engines.relay import Relay
-from vncgate.engines.websockify import Websockify
-from vncgate.errors import ControlError, PublishError, TokensError
+from vncgate.engines import ENGINES
+from vncgate.engines.base import GOING_AWAY, Limits
+from vncgate.errors import ControlError, PublishError, SettingsError, TokensError
 from vncgate.model import Account, Problem, Roster, Severity
+from vncgate.prober import Probing
 from vncgate.publish import ApachePublisher
 from vncgate.render import status
-from vncgate.roster import load_tokens
-from vncgate.settings import EngineName, Settings, is_loopback
+from vncgate.roster import parse_tokens, read_tokens
+from vncgate.settings import Settings, is_loopback
 from vncgate.supervisor import Supervisor
 from vncgate.systemd import Notifier
-from vncgate.tokens import Parsed, parse
+from vncgate.tokens import Parsed
 from vncgate.watch import Watcher
 from vncgate.web import app, export
 
-log = logging.getLogger("vncgate")
+log = logging.getLogger(__name__)
 
-STOP_TIMEOUT = 4.0
+STOP_TIMEOUT = 4.5
 """Seconds after SIGTERM in which everything has ended; what has not is cut."""
 STATUS_INTERVAL = 5.0
 """Seconds between two looks at whether systemd's STATUS= is still true."""
@@ -58,6 +57,9 @@ class Gate:
         self.control_path = settings.control or control.default_path(environ, os.getuid())
         self._tokens = tokens
         self._source = str(tokens)  # what problems are named by: the file itself, or the one that was handed over
+        # systemd.exec(5), LoadCredential=: copied when the service starts, and never again.
+        credentials = environ.get("CREDENTIALS_DIRECTORY")
+        self._is_credential = credentials is not None and tokens.is_relative_to(credentials)
         self._settings = settings
         self._notifier = Notifier(environ)
         self._stopping = asyncio.Event()
@@ -65,15 +67,12 @@ class Gate:
         self._began = time.time()
         self._problems: tuple[Problem, ...] = ()
         self._trouble = ""
+        self._pages_error = ""
         self._reloading = asyncio.Lock()
         self._listeners = listeners.Listeners(settings.listen)
-        self._engine = self._make_engine()
-        self._supervisor = Supervisor(
-            self._engine,
-            self._listeners,
-            self._look if settings.probe else None,
-            probe_interval=settings.probe_interval,
-        )
+        self._engine = ENGINES[settings.engine](Limits.of(settings))
+        probing = Probing(self._probe, settings.probe_interval) if settings.probe else None
+        self._supervisor = Supervisor(self._engine, self._listeners, probing)
         self._apache = ApachePublisher(settings) if settings.apache.snippet else None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -85,37 +84,47 @@ class Gate:
 
     async def run(self) -> None:
         """Serve. Raises a VncgateError when it cannot even begin (token file, ports, control socket)."""
-        async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(self._signals())
-            stack.push_async_callback(self._cancel_tasks)
-            # Watching begins before the first reading, so that no change falls in between.
-            watcher = Watcher(self._tokens, self._on_change, self._settings.watch, self._settings.poll_interval)
-            await watcher.start()
-            stack.push_async_callback(watcher.stop)
-            self._starting = asyncio.current_task()
-            try:
-                async with self._reloading:
-                    await self._begin(stack)
-            except asyncio.CancelledError:
-                if not self._stopping.is_set():
-                    raise
-            finally:
-                self._starting = None
+        stack = contextlib.AsyncExitStack()
+        try:
+            await self._start(stack)
             await self._stopping.wait()
             log.info("stopping")
             self._notifier.stopping()
+        finally:
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await stack.aclose()
+            except TimeoutError:
+                log.error("not everything ended within %g s; the rest is cut", STOP_TIMEOUT)
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        """Start everything, unless `shut_down()` comes first; `stack` ends what was started, the proxies first."""
+        stack.enter_context(self._signals())
+        stack.push_async_callback(self._cancel_tasks)
+        # Watching begins before the first reading, so that no change falls in between.
+        watcher = Watcher(self._tokens, self._on_change, self._settings.watch, self._settings.poll_interval)
+        await watcher.start()
+        stack.push_async_callback(watcher.stop)
+        self._starting = asyncio.current_task()
+        try:
+            async with self._reloading:
+                await self._begin(stack)
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+        finally:
+            self._starting = None
 
     async def _begin(self, stack: contextlib.AsyncExitStack) -> None:
-        """Start everything; `stack` ends it, the proxies first."""
-        roster = await self._load(self._read)
+        roster = await self._load(read_tokens(self._tokens))
         listeners.raise_descriptor_limit()
         self._warn_of_exposure()
         await stack.enter_async_context(control.serve(control.bind(self.control_path), self))
         if web_address := self._settings.web:
             await stack.enter_async_context(self._serve_pages(web_address.host, web_address.port))
         stack.push_async_callback(self._close)
-        if isinstance(self._engine, Relay) and self._settings.shared_port:
-            await self._engine.serve_shared(self._listeners.open(self._settings.shared_port, "the shared port"))
+        port = self._settings.accounts_port
+        await self._engine.start(self._listeners.open(port, "the shared port") if port else None)
         await self._take(roster)
         self._spawn(self._notifier.watchdog(), "systemd watchdog")
         self._spawn(self._keep_status(), "systemd status")
@@ -133,10 +142,11 @@ class Gate:
             "tokens": self._source,
             "engine": settings.engine,
             "web": str(settings.web) if settings.web else None,
-            "shared_port": settings.shared_port if settings.engine is EngineName.RELAY else 0,
+            "shared_port": settings.accounts_port,
             "problems": [problem.render(self._source) for problem in self._problems],
             "trouble": self._trouble,
             "apache_error": self._apache.last_error if self._apache else "",
+            "pages_error": self._pages_error,
             **status.report(self._supervisor.statuses()),
         }
 
@@ -154,30 +164,22 @@ class Gate:
 
     async def reload(self, handed: control.HandedOver | None = None) -> dict[str, Any]:
         """See control.Operator. Raises TokensError with all problems when the new roster is not taken."""
+        if handed is None and self._is_credential:
+            raise ControlError(
+                "the token file is a credential of systemd's, a copy that does not follow the file: "
+                "`systemctl reload` this service, or `vncgate reload --tokens FILE`"
+            )
         async with self._reloading:
             self._notifier.reloading()
             try:
                 self._source = handed.name if handed else str(self._tokens)
-                roster = await self._load(functools.partial(_parse_handed, handed) if handed else self._read)
+                roster = await self._load(_parse(handed) if handed else read_tokens(self._tokens))
                 return {"changes": await self._take(roster)}
             finally:
                 if not self._stopping.is_set():
                     self._notifier.ready(self._summary())
 
-    def _make_engine(self) -> Engine:
-        settings = self._settings
-        limits = Limits(
-            ping_interval=settings.ping_interval,
-            connect_timeout=settings.connect_timeout,
-            handshake_timeout=settings.handshake_timeout,
-            max_message=settings.max_message,
-            origins=settings.origins,
-            trusted_proxies=settings.trusted_proxies,
-            web_port=settings.web.port if settings.web else 0,
-        )
-        return Relay(limits) if settings.engine is EngineName.RELAY else Websockify(limits)
-
-    async def _look(self, account: Account) -> None:
+    async def _probe(self, account: Account) -> None:
         settings = self._settings
         await probe.login(
             account.desktop,
@@ -186,51 +188,53 @@ class Gate:
             timeout=settings.handshake_timeout,
         )
 
-    def _read(self) -> Parsed:
-        return load_tokens(self._tokens)
-
-    async def _load(self, read: Callable[[], Parsed]) -> Roster:
-        """The roster that `read` gives, or TokensError with all problems; both are kept for status and log."""
-        before = self._problems
+    async def _load(self, reading: Coroutine[Any, Any, Parsed]) -> Roster:
+        """The roster that `reading` gives, or TokensError with all problems; both are kept for status and log."""
+        before, self._problems = self._problems, ()
         try:
-            parsed = await asyncio.to_thread(read)
+            parsed = await reading
         except TokensError as error:
-            self._trouble = str(error)
-            log.error("%s", error)
-            raise
+            raise self._not_taken(str(error)) from None
         self._problems = tuple(sorted((*parsed.problems, *check_roster(parsed.roster, self._settings))))
-        lines = [problem.render(self._source) for problem in self._problems]
-        for problem, line in zip(self._problems, lines, strict=True):
+        for problem in self._problems:
             if problem not in before:
-                log.log(logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING, "%s", line)
-        errors = sum(problem.severity is Severity.ERROR for problem in self._problems)
-        if errors:
-            self._trouble = f"{self._source} has {errors} error{'s' if errors > 1 else ''}"
-        elif self._supervisor.roster and not parsed.roster:
+                level = logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING
+                log.log(level, "%s", problem.render(self._source))
+        if errors := sum(problem.severity is Severity.ERROR for problem in self._problems):
+            raise self._not_taken(f"{self._source} has {errors} error{'s' if errors > 1 else ''}")
+        if self._supervisor.roster and not parsed.roster:
             # An editor's or a script's accident far sooner than the wish to throw everybody out.
-            self._trouble = f"{self._source} has no accounts (`vncgate stop` stops them)"
-        else:
-            self._trouble = ""
-            return parsed.roster
-        if self.started.is_set():
-            self._trouble += "; the last good roster stays"
-        raise TokensError("\n".join([*lines, self._trouble]), self._problems)
+            raise self._not_taken(f"{self._source} has no accounts (`vncgate stop` stops them)")
+        self._trouble = ""
+        return parsed.roster
+
+    def _not_taken(self, trouble: str) -> TokensError:
+        self._trouble = f"{trouble}; the last good roster stays" if self.started.is_set() else trouble
+        log.error("%s", self._trouble)
+        return TokensError("\n".join([*(problem.render(self._source) for problem in self._problems), self._trouble]))
 
     async def _take(self, roster: Roster) -> str:
         """Make a roster true and publish it; returns what changed, in words."""
         done = await self._supervisor.apply(roster)
         if not done.is_empty:
             log.info("roster: %s", done)
+        await self._publish(roster)
+        return str(done)
+
+    async def _publish(self, roster: Roster) -> None:
+        """Apache's snippet and the static pages; what fails is in log and status, and the old ones stand."""
+        self._pages_error = ""
         try:
             if self._apache is not None:
                 await self._apache.publish(roster)
-            if folder := self._settings.landing.export:
-                await asyncio.to_thread(export.export, folder, self._settings, roster)
         except PublishError as error:
             log.error("%s", error)
-        except OSError as error:
-            log.error("the static pages could not be written: %s", error)
-        return str(done)
+        try:
+            if folder := self._settings.landing.export:
+                await asyncio.to_thread(export.export, folder, self._settings, roster)
+        except (PublishError, SettingsError) as error:
+            self._pages_error = str(error)
+            log.error("%s", error)
 
     def _on_change(self) -> None:
         if not self._stopping.is_set():
@@ -275,25 +279,21 @@ class Gate:
             log.warning("%s: other machines can reach them, and without TLS all can be read", ", ".join(exposed))
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        task = tasks.spawn(work, name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _cancel_tasks(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await tasks.end(*self._tasks)
 
     async def _close(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT):
-                await self._engine.aclose()
-                await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
-                if self._apache is not None:
-                    await self._apache.aclose()
-        self._listeners.close_all()
+        try:
+            await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
+            await self._engine.aclose()
+            if self._apache is not None:
+                await self._apache.aclose()
+        finally:
+            self._listeners.close_all()
 
     async def _keep_status(self) -> None:
         said = self._summary()
@@ -309,12 +309,12 @@ class Gate:
     def _places(self) -> str:
         settings = self._settings
         places = [f"pages http://{settings.web}/"] if settings.web else []
-        if settings.engine is EngineName.RELAY and settings.shared_port:
-            places.append(f"shared port {settings.shared_port}")
+        if settings.accounts_port:
+            places.append(f"shared port {settings.accounts_port}")
         return ", ".join([*places, f"engine {settings.engine}", f"control socket {self.control_path}"])
 
 
-def _parse_handed(handed: control.HandedOver) -> Parsed:
+async def _parse(handed: control.HandedOver) -> Parsed:
     if handed.content is None:
         raise TokensError(handed.trouble)
-    return parse(handed.content)
+    return await asyncio.to_thread(parse_tokens, handed.content, handed.mode)

@@ -63,6 +63,19 @@ class Desktop:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """What a proxy needs of its account: when this changes, the proxy is replaced. It has no secret.
+
+    `path` is the websocket's on the shared port, `port` its own (None: it has none).
+    """
+
+    name: str
+    desktop: Desktop | None
+    path: str
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One line of the token file.
 
@@ -85,9 +98,9 @@ class Account:
         return self.display_name or self.name
 
     @property
-    def route(self) -> tuple[Desktop | None, str, int | None]:
-        """What its proxy depends on: when this changes, the proxy is replaced."""
-        return (self.desktop, self.path, self.port)
+    def route(self) -> Route:
+        """What its proxy depends on."""
+        return Route(self.name, self.desktop, self.path, self.port)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import stat
+import threading
 from pathlib import Path
 
 from vncgate.errors import TokensError
@@ -12,6 +15,8 @@ from vncgate.tokens import Parsed, mode_problem, parse
 
 X_SOCKETS = Path("/tmp/.X11-unix")  # noqa: S108 (its place is fixed: Xserver(1), Xtrans)
 """Where the X servers of a host have their sockets, X and the number of the display each."""
+READ_TIMEOUT = 10.0
+"""Seconds that a token file may take to be read, before its share counts as hanging."""
 
 
 def load_tokens(path: Path, x_sockets: Path = X_SOCKETS) -> Parsed:
@@ -21,13 +26,52 @@ def load_tokens(path: Path, x_sockets: Path = X_SOCKETS) -> Parsed:
     """
     try:
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())
+            mode = os.fstat(file.fileno()).st_mode
             data = file.read()
     except OSError as error:
         raise TokensError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse_tokens(data, mode, x_sockets)
+
+
+def parse_tokens(data: bytes, mode: int, x_sockets: Path = X_SOCKETS) -> Parsed:
+    """The accounts and all problems of a token file's content, and of its `mode` as stat(2) gives it."""
     parsed = parse(data, displays=_displays(x_sockets))
-    readable = mode_problem(status.st_mode) if stat.S_ISREG(status.st_mode) else None
+    readable = mode_problem(mode) if stat.S_ISREG(mode) else None
     return Parsed(parsed.roster, (readable, *parsed.problems)) if readable else parsed
+
+
+async def read_tokens(path: Path, timeout: float = READ_TIMEOUT) -> Parsed:
+    """`load_tokens()` for a loop that must not block: in a thread of its own, for `timeout` seconds at most.
+
+    Not in the loop's pool of threads: a share that hangs, or a named pipe that nobody writes to, would hold one for
+    ever, and the end of the process too.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[Parsed] = loop.create_future()
+
+    def settle(parsed: Parsed | None, error: Exception | None) -> None:
+        if result.done():
+            return  # nobody waits any more
+        if error is not None:
+            result.set_exception(error)
+        elif parsed is not None:
+            result.set_result(parsed)
+
+    def work() -> None:
+        parsed, error = None, None
+        try:
+            parsed = load_tokens(path)
+        except Exception as caught:  # noqa: BLE001  (it is raised where the result is awaited)
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, parsed, error)
+
+    threading.Thread(target=work, name=f"read {path}", daemon=True).start()
+    try:
+        async with asyncio.timeout(timeout):
+            return await result
+    except TimeoutError:
+        raise TokensError(f"{path}: cannot be read: no answer within {timeout:g} s; does its share hang?") from None
 
 
 def _displays(folder: Path) -> frozenset[int]:

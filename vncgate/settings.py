@@ -173,8 +173,6 @@ class Settings(_Section):
     """Seconds that connecting to a desktop may take."""
     handshake_timeout: Seconds = 10.0
     """Seconds that a browser may take for the websocket handshake, and a desktop for the login of a probe."""
-    max_message: Annotated[int, Field(ge=65536, strict=True)] = 1048576
-    """Bytes that one websocket frame from a browser may have; larger ones are refused with code 1009."""
     probe_interval: Seconds = 30.0
     """Seconds between two full VNC logins that tell whether a desktop nobody uses is there."""
     probe: Annotated[bool, Field(strict=True)] = True
@@ -185,11 +183,16 @@ class Settings(_Section):
     landing: LandingSettings = LandingSettings()
 
     @property
+    def accounts_port(self) -> int:
+        """The shared port that is really served: 0 where there is none, or the engine has no use for it."""
+        return self.shared_port if self.engine is EngineName.RELAY else 0
+
+    @property
     def snippet_form(self) -> Form:
         """The form of the Apache snippet, which is also the way that the pages of a fronted site name."""
         if self.apache.form is not None:
             return self.apache.form
-        return Form.SINGLE if self.engine is EngineName.RELAY and self.shared_port else Form.GUIDE
+        return Form.SINGLE if self.accounts_port else Form.GUIDE
 
     @field_validator("web", mode="before")
     @classmethod

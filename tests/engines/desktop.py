@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 
 import picows
 
+from vncgate.engines.base import Limits
+from vncgate.settings import Settings
+
 BANNER = b"RFB 003.008\n"
+
+
+def limits(**changes) -> Limits:
+    """What an engine is held to by default, with `changes`."""
+    return dataclasses.replace(Limits.of(Settings()), **changes)
 
 
 class Peer:

@@ -7,17 +7,17 @@ import asyncio
 import picows
 import pytest
 
-from tests.engines.desktop import BANNER, Peer, client
-from vncgate.engines.base import SERVICE_RESTART, Limits
-from vncgate.engines.relay import Relay
-from vncgate.engines.websockify import Websockify
+from tests.engines.desktop import BANNER, Peer, client, limits
+from vncgate.engines import ENGINES
+from vncgate.engines.base import SERVICE_RESTART
 from vncgate.listeners import bind
-from vncgate.model import Account, Desktop, Secret
+from vncgate.model import Desktop, Route
 
 
-@pytest.fixture(params=[Relay, Websockify])
+@pytest.fixture(params=ENGINES.values(), ids=ENGINES)
 async def engine(request):
-    engine = request.param(Limits())
+    engine = request.param(limits())
+    await engine.start(None)
     yield engine
     await engine.aclose()
 
@@ -29,8 +29,8 @@ def listener():
     sock.close()
 
 
-def account(listener, port, host="127.0.0.1"):
-    return Account("ws01", Desktop(host, port), "websocketpath01", listener.getsockname()[1], Secret("secret"))
+def route(listener, port, host="127.0.0.1"):
+    return Route("ws01", Desktop(host, port), "websocketpath01", listener.getsockname()[1])
 
 
 def port_of(listener):
@@ -39,7 +39,7 @@ def port_of(listener):
 
 async def test_bytes_pass_both_ways_and_are_counted(engine, listener):
     async with Peer() as peer:
-        proxy = await engine.open(account(listener, peer.port), listener, lambda reason: None)
+        proxy = await engine.open(route(listener, peer.port), listener, lambda reason: None)
         async with client(port_of(listener)) as (socket, heard):
             payload = bytes(range(256)) * 4000
             socket.send(picows.WSMsgType.BINARY, payload)
@@ -54,7 +54,7 @@ async def test_bytes_pass_both_ways_and_are_counted(engine, listener):
 
 async def test_two_browsers_share_an_account(engine, listener):
     async with Peer() as peer:
-        proxy = await engine.open(account(listener, peer.port), listener, lambda reason: None)
+        proxy = await engine.open(route(listener, peer.port), listener, lambda reason: None)
         async with client(port_of(listener)) as (_, one), client(port_of(listener)) as (_, two):
             await one.until(lambda: one.data)
             await two.until(lambda: two.data)
@@ -64,7 +64,7 @@ async def test_two_browsers_share_an_account(engine, listener):
 
 async def test_a_desktop_that_is_not_there_is_a_suspect_and_the_browser_is_told(engine, listener, free_port):
     suspected = asyncio.Queue()
-    proxy = await engine.open(account(listener, free_port()), listener, suspected.put_nowait)
+    proxy = await engine.open(route(listener, free_port()), listener, suspected.put_nowait)
     async with client(port_of(listener)) as (_, heard):
         await heard.until(lambda: heard.closed)
         code, reason = heard.closed
@@ -77,7 +77,7 @@ async def test_a_desktop_that_is_not_there_is_a_suspect_and_the_browser_is_told(
 
 async def test_a_desktop_that_hangs_up_ends_the_session_after_its_last_bytes(engine, listener):
     async with Peer() as peer:
-        proxy = await engine.open(account(listener, peer.port), listener, lambda reason: None)
+        proxy = await engine.open(route(listener, peer.port), listener, lambda reason: None)
         async with client(port_of(listener)) as (_, heard):
             await heard.until(lambda: heard.data)
             peer.writer.write(b"x" * 300_000 + b"end")
@@ -92,7 +92,7 @@ async def test_a_desktop_that_hangs_up_ends_the_session_after_its_last_bytes(eng
 async def test_a_browser_that_leaves_hangs_up_at_the_desktop_after_its_last_bytes(engine, listener):
     async with Peer() as peer:
         peer.echo = False
-        proxy = await engine.open(account(listener, peer.port), listener, lambda reason: None)
+        proxy = await engine.open(route(listener, peer.port), listener, lambda reason: None)
         async with client(port_of(listener)) as (socket, heard):
             await heard.until(lambda: heard.data)
             socket.send(picows.WSMsgType.BINARY, b"k" * 200_000)
@@ -105,7 +105,7 @@ async def test_a_browser_that_leaves_hangs_up_at_the_desktop_after_its_last_byte
 
 async def test_after_close_nothing_is_served_and_the_socket_is_still_the_daemons(engine, listener):
     async with Peer() as peer:
-        who = account(listener, peer.port)
+        who = route(listener, peer.port)
         proxy = await engine.open(who, listener, lambda reason: None)
         async with client(port_of(listener)) as (_, heard):
             await heard.until(lambda: heard.data)

@@ -14,14 +14,14 @@ from pathlib import Path
 import picows
 import pytest
 
-from tests.engines.desktop import BANNER, Peer, client
+from tests.engines.desktop import BANNER, Peer, client, limits
 from vncgate.engines import session
-from vncgate.engines.base import GOING_AWAY, POLICY, Limits
+from vncgate.engines.base import GOING_AWAY, POLICY
 from vncgate.engines.relay import Relay
 from vncgate.engines.session import READ_SIZE, WRITE_LIMIT
 from vncgate.errors import ProxyError
 from vncgate.listeners import bind
-from vncgate.model import Account, Desktop, Secret
+from vncgate.model import Desktop, Route
 
 BINARY = picows.WSMsgType.BINARY
 MIB = 1 << 20
@@ -40,16 +40,16 @@ async def peer():
 class World:
     """A relay with one account, on its own port and on the shared one."""
 
-    def __init__(self, limits=None):
-        self.relay = Relay(limits or Limits())
+    def __init__(self, held_to=None):
+        self.relay = Relay(held_to or limits())
         self.own, self.shared = bind("127.0.0.1", 0, "own"), bind("127.0.0.1", 0, "shared")
         self.port, self.shared_port = self.own.getsockname()[1], self.shared.getsockname()[1]
         self.suspects = []
 
     async def open(self, desktop):
-        account = Account("ws01", desktop, "websocketpath01", self.port, Secret("swordfish"))
-        await self.relay.serve_shared(self.shared)
-        self.proxy = await self.relay.open(account, self.own, self.suspects.append)
+        await self.relay.start(self.shared)
+        route = Route("ws01", desktop, "websocketpath01", self.port)
+        self.proxy = await self.relay.open(route, self.own, self.suspects.append)
         return self
 
     async def close(self):
@@ -85,9 +85,9 @@ async def test_the_own_port_has_websockify_and_nothing_else(world):
 
 
 async def test_a_path_is_served_once(world, peer):
-    account = Account("ws02", Desktop("127.0.0.1", peer.port), "websocketpath01", None, Secret("x"))
+    route = Route("ws02", Desktop("127.0.0.1", peer.port), "websocketpath01", None)
     with pytest.raises(ProxyError, match="path websocketpath01 is taken by account ws01"):
-        await world.relay.open(account, None, print)
+        await world.relay.open(route, None, print)
 
 
 async def test_a_closed_account_is_not_found_on_the_shared_port(world):
@@ -107,7 +107,7 @@ async def test_pages_of_other_sites_are_refused(world, origin, caplog):
     assert "refused a page of another site" in caplog.text
 
 
-@pytest.mark.parametrize("world", [Limits(web_port=8080, origins=("https://portal.example:8443",))], indirect=True)
+@pytest.mark.parametrize("world", [limits(web_port=8080, origins=("https://portal.example:8443",))], indirect=True)
 async def test_our_own_pages_are_let_in(world):
     for headers in (
         {"Origin": f"http://127.0.0.1:{world.port}"},
@@ -157,7 +157,7 @@ async def test_only_an_offered_subprotocol_is_answered(world, offered, answered)
     writer.close()
 
 
-@pytest.mark.parametrize("world", [Limits(handshake_timeout=0.2)], indirect=True)
+@pytest.mark.parametrize("world", [limits(handshake_timeout=0.2)], indirect=True)
 async def test_a_browser_that_does_not_finish_its_handshake_is_cut(world):
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
     writer.write(b"GET /websockify HTTP/1.1\r\n")
@@ -209,7 +209,7 @@ async def close_of(reader):
         (frame(9, b"ping", fin=False), 1002),
     ],
 )
-@pytest.mark.parametrize("world", [Limits(max_message=65536)], indirect=True)
+@pytest.mark.parametrize("world", [limits(max_message=65536)], indirect=True)
 async def test_what_is_not_rfb_over_websocket_is_refused_with_the_right_code(world, sent, code):
     reader, writer, _ = await request(world.port, "Connection: Upgrade")
     writer.write(sent)
@@ -254,7 +254,7 @@ async def test_keys_sent_before_the_desktop_answers_are_not_lost(world, peer):
     writer.close()
 
 
-@pytest.mark.parametrize("world", [Limits(ping_interval=0.2)], indirect=True)
+@pytest.mark.parametrize("world", [limits(ping_interval=0.2)], indirect=True)
 async def test_a_quiet_browser_is_pinged_and_one_that_does_not_answer_is_cut(world, caplog):
     async with client(world.port) as (_, heard):
         await heard.until(lambda: heard.pings >= 3)
@@ -403,8 +403,7 @@ async def test_a_long_reason_is_cut_to_what_a_close_frame_holds(world):
         assert heard.closed == (1008, "ü" * 61)
 
 
-@pytest.mark.parametrize("limits", [Limits(connect_timeout=0.3)])
-async def test_a_desktop_that_does_not_answer(limits):
+async def test_a_desktop_that_does_not_answer():
     deaf = socket.socket()
     deaf.bind(("127.0.0.1", 0))
     deaf.listen(0)
@@ -415,7 +414,7 @@ async def test_a_desktop_that_does_not_answer(limits):
         with contextlib.suppress(BlockingIOError):
             filler.connect(deaf.getsockname())
         fillers.append(filler)
-    world = await World(limits).open(Desktop(*deaf.getsockname()))
+    world = await World(limits(connect_timeout=0.3)).open(Desktop(*deaf.getsockname()))
     async with client(world.port) as (_, heard):
         await heard.until(lambda: heard.closed)
         assert heard.closed == (1014, f"desktop 127.0.0.1:{deaf.getsockname()[1]} did not answer within 0.3 s")
@@ -460,18 +459,17 @@ async def test_a_browser_that_leaves_while_the_desktop_is_being_connected_to(wor
 # ---- the log
 
 
-async def test_the_log_names_account_and_browser_and_no_secret(world, caplog):
+async def test_the_log_names_account_and_browser_but_no_path(world, caplog):
     caplog.set_level(logging.DEBUG)
     async with client(world.port, X_Forwarded_For="10.9.9.9, 192.0.2.7") as (_, heard):
         await heard.until(lambda: heard.data)
     async with asyncio.timeout(5):
         while world.proxy.traffic().connections:
             await asyncio.sleep(0.01)
-    records = [record for record in caplog.records if record.name == "vncgate.relay"]
+    records = [record for record in caplog.records if record.name.startswith("vncgate.engines")]
     assert {(record.account, record.client) for record in records} == {("ws01", "192.0.2.7")}
     assert [record.getMessage().split(";")[0] for record in records] == [
         f"connected to {world.proxy.desktop}",
         "the browser vanished",
     ]
-    assert "swordfish" not in caplog.text
     assert "websocketpath01" not in caplog.text

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.desktop import BANNER, Peer, client
+from tests.engines.desktop import BANNER, Peer, client, limits
 from vncgate.engines import websockify
-from vncgate.engines.base import SERVICE_RESTART, Limits
+from vncgate.engines.base import SERVICE_RESTART
 from vncgate.engines.websockify import Translator, Websockify
 from vncgate.errors import ProxyError
 from vncgate.listeners import bind
-from vncgate.model import Account, Desktop, Secret, Traffic
+from vncgate.model import Desktop, Route, Traffic
 
 PATIENCE = 10.0
 DESKTOP = Desktop("node01", 5901)
@@ -38,9 +38,9 @@ async def opened():
     """Open an account's proxy, and close it afterwards."""
     proxies = []
 
-    async def start(listener, desktop, limits=Limits(), suspect=lambda reason: None):  # noqa: B008
-        account = Account("ws01", desktop, "websocketpath01", 6000, Secret("hunter22"))
-        proxies.append(await Websockify(limits).open(account, listener, suspect))
+    async def start(listener, desktop, held_to=None, suspect=lambda reason: None):
+        route = Route("ws01", desktop, "websocketpath01", 6000)
+        proxies.append(await Websockify(held_to or limits()).open(route, listener, suspect))
         return proxies[-1]
 
     yield start
@@ -157,7 +157,7 @@ async def test_no_interpreter(listener, opened, monkeypatch):
 
 
 async def test_idle_browser_is_pinged(listener, peer, opened):
-    await opened(listener, Desktop("127.0.0.1", peer.port), Limits(ping_interval=1.0))
+    await opened(listener, Desktop("127.0.0.1", peer.port), limits(ping_interval=1.0))
     async with client(port_of(listener)) as (_, heard):
         await heard.until(lambda: heard.pings)
 

@@ -41,7 +41,7 @@ class Gate:
         self._shared, pages = _listener(), _listener()
         self.port = pages.getsockname()[1]
         settings = load(flags={"web": f"127.0.0.1:{self.port}", "shared_port": self._shared.getsockname()[1]})
-        self._relay = Relay(Limits(web_port=self.port))
+        self._relay = Relay(Limits.of(settings))
         await self.serve()
         for name in self.accounts:
             await self.open(name)
@@ -61,14 +61,14 @@ class Gate:
 
     async def serve(self):
         """Let the shared port answer."""
-        await self._relay.serve_shared(self._shared)
+        await self._relay.start(self._shared)
 
     async def hide(self):
         """Let nothing answer behind the shared port."""
         await self._relay.aclose()
 
     async def open(self, name):
-        self.proxies[name] = await self._relay.open(self.accounts[name], None, self.suspected.append)
+        self.proxies[name] = await self._relay.open(self.accounts[name].route, None, self.suspected.append)
 
     async def close(self, name, code, reason):
         await self.proxies.pop(name).close(code, reason)

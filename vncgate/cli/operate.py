@@ -39,7 +39,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         parser = _command(commands, verb, _act, words)
         parser.add_argument("accounts", nargs="+", metavar="ACCOUNT")
         parser.set_defaults(verb=verb)
-    reload = _command(commands, "reload", _reload, "read the token file again, and look again at wrong passwords")
+    reload = _command(commands, "reload", _reload, "read the token file again")
     reload.add_argument(
         "--tokens", type=Path, metavar="FILE", help="hand over this file's content (where the daemon cannot read it)"
     )
@@ -95,9 +95,10 @@ def _reload(args: argparse.Namespace) -> int:
         print(control.call(path, "/reload", {})["changes"])
         return 0
     try:
-        handed = control.HandedOver(str(args.tokens), args.tokens.read_bytes())
+        handed = control.HandedOver(str(args.tokens), args.tokens.read_bytes(), args.tokens.stat().st_mode)
     except OSError as error:
-        handed = control.HandedOver(str(args.tokens), None, f"{args.tokens}: cannot be read: {error.strerror}")
+        trouble = f"{args.tokens}: cannot be read: {error.strerror}"
+        handed = control.HandedOver(str(args.tokens), None, trouble=trouble)
     print(control.call(path, "/reload", handed.to_json())["changes"])
     return 0
 
@@ -121,15 +122,11 @@ def _view(status: dict[str, Any]) -> Group:
             _bytes(account["bytes_up"]),
             str(account["restarts"]),
         )
-    wrong = [
-        f"{account['name']}: {words}"
-        for account in status["accounts"]
-        if (words := account["reason"] or account["last_error"])
-    ]
+    wrong = [f"{account['name']}: {words}" for account in status["accounts"] if (words := account["reason"])]
     totals = status["totals"]
     sums = ", ".join(f"{totals[key]} {key.replace('_', ' ')}" for key in _TOTALS)
     sums += f"; {_bytes(totals['bytes_down'])} down, {_bytes(totals['bytes_up'])} up"
-    lines = [*wrong, *status["problems"], status["trouble"], status["apache_error"], sums]
+    lines = [*wrong, *status["problems"], status["trouble"], status["apache_error"], status["pages_error"], sums]
     return Group(table, Text("\n".join(line for line in lines if line)))
 
 

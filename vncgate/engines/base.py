@@ -14,27 +14,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from vncgate.model import Account, Traffic
+from vncgate.model import Route, Traffic
+from vncgate.settings import Settings
 
 GOING_AWAY = 1001
 """The gate is being stopped (RFC 6455, section 7.4.1)."""
 SERVICE_RESTART = 1012
 """The account was changed or restarted: come again (IANA WebSocket close code registry)."""
+MAX_MESSAGE = 1048576
+"""Bytes that one websocket frame from a browser may have; noVNC sends keys, pointer moves and clipboards."""
 POLICY = 1008
 """The account is gone, or was stopped by an operator (RFC 6455, section 7.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an engine is held to. Times in seconds, sizes in bytes."""
+    """What an engine is held to: the settings that concern it. Times in seconds, sizes in bytes."""
 
-    ping_interval: float = 30.0
-    connect_timeout: float = 5.0
-    handshake_timeout: float = 10.0
-    max_message: int = 1048576
-    origins: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    web_port: int = 0
+    ping_interval: float
+    connect_timeout: float
+    handshake_timeout: float
+    max_message: int
+    origins: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    web_port: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Those of `settings`."""
+        return cls(
+            ping_interval=settings.ping_interval,
+            connect_timeout=settings.connect_timeout,
+            handshake_timeout=settings.handshake_timeout,
+            max_message=MAX_MESSAGE,
+            origins=settings.origins,
+            trusted_proxies=settings.trusted_proxies,
+            web_port=settings.web.port if settings.web else 0,
+        )
 
 
 class Proxy(Protocol):
@@ -52,10 +68,13 @@ class Proxy(Protocol):
 
 
 class Engine(Protocol):
-    """A way to run proxies."""
+    """A way to run proxies. It is made with its Limits."""
 
-    async def open(self, account: Account, listener: socket.socket | None, suspect: Callable[[str], None]) -> Proxy:
-        """Serve `account` on `listener` (None: on the shared port alone).
+    async def start(self, shared: socket.socket | None) -> None:
+        """Begin, before any proxy is opened. Where `shared` is given, every account is served on it as /ws/PATH."""
+
+    async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> Proxy:
+        """Serve an account on `listener` (None: on the shared port alone).
 
         `suspect` is called with a reason whenever the desktop could not be connected to. (One that hung up
         is no suspect: VNC servers do so after a wrong password, and a login of ours at that moment would

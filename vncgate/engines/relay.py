@@ -29,7 +29,9 @@ from vncgate.engines.session import CLOSE_GRACE, Browser
 from vncgate.errors import ProxyError
 from vncgate.forwarded import TrustedProxies
 from vncgate.listeners import BACKLOG
-from vncgate.model import Account, Traffic
+from vncgate.model import Route, Traffic
+
+log = logging.getLogger(__name__)
 
 OWN_PORT_PATH = "/websockify"
 SHARED_PORT_PREFIX = "/ws/"
@@ -42,7 +44,7 @@ _silent.logger.setLevel(logging.CRITICAL + 1)
 
 
 class Relay:
-    """The engine. `serve_shared()` opens the shared port; `open()` opens an account."""
+    """The engine."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -50,24 +52,22 @@ class Relay:
         self._by_path: dict[str, RelayProxy] = {}
         self._shared: asyncio.Server | None = None
 
-    async def serve_shared(self, listener: socket.socket) -> None:
-        """Serve /ws/PATH of every account on `listener`, which stays the caller's."""
-        self._shared = await self._serve(listener, self._route_shared)
+    async def start(self, shared: socket.socket | None) -> None:
+        """See Engine.start."""
+        if shared is not None:
+            self._shared = await self._serve(shared, self._route_shared)
 
-    async def open(
-        self, account: Account, listener: socket.socket | None, suspect: Callable[[str], None]
-    ) -> RelayProxy:
+    async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> RelayProxy:
         """See Engine.open."""
-        if account.path in self._by_path:
-            raise ProxyError(f"path {account.path} is taken by account {self._by_path[account.path].name}")
-        proxy = RelayProxy(account, self._limits, self._trusted, suspect, self._by_path)
-        self._by_path[account.path] = proxy
+        if route.path in self._by_path:
+            raise ProxyError(f"path {route.path} is taken by account {self._by_path[route.path].name}")
+        proxy = RelayProxy(route, self._limits, self._trusted, suspect, self._by_path)
         if listener is not None:
             try:
                 proxy.server = await self._serve(listener, functools.partial(self._route_own, proxy))
             except OSError as error:
-                del self._by_path[account.path]
-                raise ProxyError(f"port {account.port} cannot be served: {error.strerror}") from None
+                raise ProxyError(f"port {route.port} cannot be served: {error.strerror}") from None
+        self._by_path[route.path] = proxy
         return proxy
 
     async def aclose(self) -> None:
@@ -134,22 +134,22 @@ class RelayProxy:
 
     def __init__(
         self,
-        account: Account,
+        route: Route,
         limits: Limits,
         trusted: TrustedProxies,
         suspect: Callable[[str], None],
         by_path: dict[str, RelayProxy],
     ) -> None:
-        self.name = account.name
-        self.desktop = account.desktop
+        self.name = route.name
+        self.desktop = route.desktop
         self.limits = limits
         self.suspect = suspect
         self.bytes_up = 0
         self.bytes_down = 0
         self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.server: asyncio.Server | None = None
-        self.log = logging.LoggerAdapter(logging.getLogger("vncgate.relay"), {"account": account.name})
-        self._path = account.path
+        self.log = logging.LoggerAdapter(log, {"account": route.name})
+        self._path = route.path
         self._by_path = by_path
         self._trusted = trusted
         self._sessions: set[Browser] = set()

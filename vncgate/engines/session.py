@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from vncgate import tasks
 from vncgate.dial import connect
+from vncgate.engines.base import Limits
 from vncgate.errors import DesktopError
 from vncgate.model import Desktop
 
-if TYPE_CHECKING:
-    from vncgate.engines.base import Limits
-
-log = logging.getLogger("vncgate.relay")
+log = logging.getLogger(__name__)
 
 READ_SIZE = 262144
 """Bytes read from a desktop at once."""
@@ -87,7 +86,7 @@ class Browser(WSListener):
         underlying = transport.underlying_transport
         underlying.set_write_buffer_limits(high=WRITE_LIMIT)
         underlying.pause_reading()
-        self._connecting = asyncio.get_running_loop().create_task(self._connect(), name=f"connect {self.host.name}")
+        self._connecting = tasks.spawn(self._connect(), f"connect {self.host.name}")
 
     async def _connect(self) -> None:
         try:

@@ -23,7 +23,7 @@ from typing import Any
 
 from vncgate.engines.base import Limits
 from vncgate.errors import ProxyError
-from vncgate.model import Account, Desktop, Traffic
+from vncgate.model import Desktop, Route, Traffic
 from vncgate.process import Process, describe_exit, spawn
 
 START_TIMEOUT = 10.0
@@ -56,32 +56,35 @@ class Websockify:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
+    async def start(self, shared: socket.socket | None) -> None:
+        """See Engine.start. A process has an account of its own, so there is nothing to share."""
+
     async def open(
-        self, account: Account, listener: socket.socket | None, suspect: Callable[[str], None]
+        self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]
     ) -> WebsockifyProxy:
         """See Engine.open. The proxy serves when this returns."""
         if listener is None:
             raise ProxyError(
-                f"account {account.name}: engine websockify needs a websocketport of its own; "
+                f"account {route.name}: engine websockify needs a websocketport of its own; "
                 "give one in the token file, or use engine relay"
             )
-        if account.desktop is None:
-            raise ProxyError(f"account {account.name}: no desktop: the token file leaves it to a launcher ('-')")
-        translator = Translator(account.name, account.desktop, suspect)
+        if route.desktop is None:
+            raise ProxyError(f"account {route.name}: no desktop: the token file leaves it to a launcher ('-')")
+        translator = Translator(route.name, route.desktop, suspect)
         heartbeat = max(1, round(self._limits.ping_interval))
-        desktop = account.desktop
+        desktop = route.desktop
         target = f"--unix-target={desktop.unix}" if desktop.unix else str(desktop)
         try:
             process = await spawn(
                 [sys.executable, "-I", "-c", _PROGRAM, "--inetd", "--verbose", f"--heartbeat={heartbeat}", target],
-                name=f"websockify of account {account.name}",
+                name=f"websockify of account {route.name}",
                 log=translator,
                 stdin=listener.fileno(),
                 env=_environment(os.environ),
                 cwd=Path("/"),  # it speaks TLS where it finds a self.pem
             )
         except OSError as error:
-            raise ProxyError(f"account {account.name}: websockify cannot be started: {error}") from None
+            raise ProxyError(f"account {route.name}: websockify cannot be started: {error}") from None
         try:
             waited_for: list[asyncio.Future[Any]] = [process.exited, translator.serves]
             await asyncio.wait(waited_for, timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
@@ -90,10 +93,10 @@ class Websockify:
             raise
         if process.exited.done():
             ended = describe_exit(process.exited.result())
-            raise ProxyError(f"account {account.name}: websockify {ended}: {translator.last_line}")
+            raise ProxyError(f"account {route.name}: websockify {ended}: {translator.last_line}")
         if not translator.serves.done():
             await process.stop(0)
-            raise ProxyError(f"account {account.name}: websockify did not serve within {START_TIMEOUT:g} s")
+            raise ProxyError(f"account {route.name}: websockify did not serve within {START_TIMEOUT:g} s")
         return WebsockifyProxy(process)
 
     async def aclose(self) -> None:

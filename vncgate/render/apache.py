@@ -14,7 +14,7 @@ import math
 
 from vncgate.errors import PublishError
 from vncgate.model import Account, Roster
-from vncgate.settings import EngineName, Form, HostPort, Settings
+from vncgate.settings import Form, HostPort, Settings
 from vncgate.tokens import name_fault
 
 PATH = "[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -48,10 +48,10 @@ def render(roster: Roster, settings: Settings) -> str:
 
 
 def _single(settings: Settings) -> str:
-    if not _shared_port(settings):
+    if not settings.accounts_port:
         raise PublishError("form `single` needs engine relay with a shared_port; or use form `guide`")
     # retry=0: all accounts share this backend; were it put aside after a failure (AH00959), all would wait.
-    url = f"ws://{_backend(settings, settings.shared_port)}/ws/$1"
+    url = f"ws://{_backend(settings, settings.accounts_port)}/ws/$1"
     return f'ProxyPassMatch "^/ws/({PATH})$" "{url}" retry=0 timeout={_timeout(settings)}\n'
 
 
@@ -60,18 +60,14 @@ def _pair(account: Account, settings: Settings) -> tuple[str, str]:
         raise PublishError(f"the path {account.path!r} {fault}")
     if account.port is not None:
         url = f"ws://{_backend(settings, account.port)}/websockify"
-    elif shared_port := _shared_port(settings):
-        url = f"ws://{_backend(settings, shared_port)}/ws/{account.path}"
+    elif settings.accounts_port:
+        url = f"ws://{_backend(settings, settings.accounts_port)}/ws/{account.path}"
     else:
         raise PublishError("it has no websocketport of its own: give it one, or use engine relay with a shared_port")
     return (
         f"ProxyPass /{account.path} {url} retry=3 timeout={_timeout(settings)}",
         f"ProxyPassReverse /{account.path} {url}",
     )
-
-
-def _shared_port(settings: Settings) -> int:
-    return settings.shared_port if settings.engine is EngineName.RELAY else 0
 
 
 def _backend(settings: Settings, port: int) -> HostPort:

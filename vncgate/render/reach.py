@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from vncgate.model import Account
-from vncgate.settings import EngineName, Form, Settings
+from vncgate.settings import Form, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Reach:
         path = quote(account.path, safe="")
         if self.fronted:
             return f"{root}ws/{path}" if self.settings.snippet_form is Form.SINGLE else root + path
-        if self.settings.engine is EngineName.RELAY and self.settings.shared_port:
-            return f":{self.settings.shared_port}/ws/{path}"
+        if self.settings.accounts_port:
+            return f":{self.settings.accounts_port}/ws/{path}"
         return f":{account.port}/websockify" if account.port else ""
 
     def link(self, account: Account, root: str) -> str:

@@ -1,0 +1,100 @@
+"""Keeps true what is known of one desktop, while its proxy runs: one task that probes when `readiness` says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from vncgate import tasks
+from vncgate.errors import DesktopError
+from vncgate.model import Account, Readiness
+from vncgate.readiness import Finding
+
+log = logging.getLogger(__name__)
+
+PROBES_AT_ONCE = 16
+"""Desktops that are probed at the same time."""
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What all probers share. `probe` logs in to an account's desktop and raises DesktopError where that fails;
+    `interval` is in seconds.
+    """
+
+    probe: Callable[[Account], Coroutine[Any, Any, object]]
+    interval: float
+    chance: Callable[[], float] = random.random
+    at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES_AT_ONCE))
+
+
+class Prober:
+    """One account's. `finding` is what is known; it probes from now on until `end()`, but never while `in_use()`."""
+
+    def __init__(self, account: Account, shared: Probing, in_use: Callable[[], bool]) -> None:
+        self.finding = Finding()
+        self._account = account
+        self._shared = shared
+        self._in_use = in_use
+        self._news = asyncio.Event()
+        self._log = logging.LoggerAdapter(log, {"account": account.name})
+        self._task = tasks.spawn(self._run(), f"probe {account.name}")
+
+    def update(self, account: Account) -> None:
+        """The account's password or names changed: what was found is forgotten, and it is probed anew."""
+        self._account = account
+        self.finding = Finding()
+        self._news.set()
+
+    def suspect(self, reason: str) -> None:
+        """A browser could not be connected to the desktop: it is offline until a probe succeeds."""
+        self._note(self.finding.suspected(reason))
+        self._news.set()
+
+    def stop(self) -> None:
+        """Probe no more; its task ends soon."""
+        self._task.cancel()
+
+    async def end(self) -> None:
+        """Probe no more; its task has ended when this returns."""
+        await tasks.end(self._task)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            wait = self.finding.next_after(self._shared.interval, self._shared.chance())
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(None if wait is None else loop.time() + wait):
+                    await self._news.wait()
+                    continue
+            if self._in_use():
+                self._note(self.finding.in_use())
+            else:
+                await self._probe()
+
+    async def _probe(self) -> None:
+        account = self._account
+        try:
+            async with self._shared.at_once:
+                await self._shared.probe(account)
+        except DesktopError as error:
+            finding = self.finding.found(error.readiness, str(error))
+        except Exception as error:  # noqa: BLE001  (a defect of ours must not end the probing)
+            self._log.error("the desktop could not be probed", exc_info=error)
+            finding = self.finding.found(Readiness.OFFLINE, "the desktop could not be probed; the gate's log says why")
+        else:
+            finding = self.finding.found(Readiness.READY)
+        if account is self._account:  # else it was updated meanwhile, and this is about the past
+            self._note(finding)
+
+    def _note(self, finding: Finding) -> None:
+        if finding.readiness is not self.finding.readiness:
+            level = logging.INFO if finding.readiness is Readiness.READY else logging.WARNING
+            self._log.log(level, "%s", finding.reason or f"desktop {self._account.desktop} is {finding.readiness}")
+        self.finding = finding
