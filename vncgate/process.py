@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from vncgate import tasks
+
 LONGEST_LINE = 4096
 """Bytes of a line of output that are read; the rest of it is dropped."""
 DRAIN_TIMEOUT = 1.0
@@ -167,7 +169,7 @@ async def spawn(
         raise FileNotFoundError(f"{argv[0]}: command not found")
     starter = [sys.executable, "-I", "-S", "-c", _STARTER, str(os.getpid()), command]
     loop = asyncio.get_running_loop()
-    starting = loop.create_task(
+    starting = tasks.spawn(
         loop.subprocess_exec(
             lambda: Process(name, log),
             *starter,
@@ -179,7 +181,8 @@ async def spawn(
             cwd=cwd,
             start_new_session=True,
         ),
-        name=f"start {name}",
+        f"start {name}",
+        expected=OSError,
     )
     try:
         _, process = await asyncio.shield(starting)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from vncgate import tasks
 from vncgate.errors import PublishError
 from vncgate.files import replace_file
 from vncgate.model import Roster
@@ -22,7 +23,7 @@ from vncgate.process import describe_exit, spawn
 from vncgate.render.apache import render
 from vncgate.settings import Form, Settings
 
-log = logging.getLogger("vncgate.publish")
+log = logging.getLogger(__name__)
 
 COMMAND_TIMEOUT = 30.0
 """Seconds that Apache's config test and its reload may take each; name look-ups can make them slow."""
@@ -91,8 +92,7 @@ class ApachePublisher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT), self._lock:
                     pass
-            self._reloader.cancel()
-            await asyncio.wait([self._reloader])
+            await tasks.end(self._reloader)
             self._reloader = None
         if self._pending:
             log.warning("Apache has not loaded the last change of %s; the next start does that", self._apache.snippet)
@@ -122,7 +122,7 @@ class ApachePublisher:
         if reloads:
             self._pending = True
             if self._reloader is None or self._reloader.done():
-                self._reloader = asyncio.create_task(self._reload_when_due(marker), name="apache reload")
+                self._reloader = tasks.spawn(self._reload_when_due(marker), "apache reload")
 
     async def _reload_when_due(self, marker: Path) -> None:
         while self._pending:

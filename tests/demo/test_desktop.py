@@ -206,7 +206,7 @@ async def serving(shown: module.DemoDesktop, path):
         try:
             yield Desktop(unix=str(path))
         finally:
-            await asyncio.gather(*shown.drop_viewers(), return_exceptions=True)
+            await shown.drop_viewers()
 
 
 async def test_a_viewer_that_does_not_read_costs_little_and_stops_nobody(path):

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from vncgate import listeners, seats, settings, tokens
+from vncgate import listeners, seats, settings, tasks, tokens
 from vncgate.daemon import Gate
 from vncgate.demo import desktop, xvnc
-from vncgate.errors import DesktopError, ProxyError, SettingsError
+from vncgate.errors import DesktopError, ProxyError, SettingsError, VncgateError
 from vncgate.files import replace_file
 from vncgate.model import Account, Desktop
 from vncgate.settings import HostPort, Settings
@@ -37,7 +37,7 @@ async def run(count: int, web: str) -> None:
     Prints the address and, because it is a demo, the passwords. Raises a VncgateError when it cannot begin; whatever
     the way out, all processes are ended and all files removed.
     """
-    work = asyncio.create_task(_workshop(count, web), name="demo")
+    work = tasks.spawn(_workshop(count, web), "demo", expected=VncgateError)
     _on_signal(work.cancel)
     try:
         await asyncio.wait([work])
@@ -55,15 +55,12 @@ async def _workshop(count: int, web: str) -> None:
         async with contextlib.AsyncExitStack() as stack:
             kind = await _open_desktops(stack, accounts, folder)
             gate = Gate(folder / "tokens", chosen, environ={})
-            announcing = asyncio.create_task(
-                _announce(gate, _announcement(accounts, chosen, kind)), name="announcement"
-            )
+            announcing = tasks.spawn(_announce(gate, _announcement(accounts, chosen, kind)), "announcement")
             try:
                 await gate.run()
             finally:
                 _on_signal(lambda: None)  # the gate has let go of the signals, and the end is under way
-                announcing.cancel()
-                await asyncio.gather(announcing, return_exceptions=True)
+                await tasks.end(announcing)
 
 
 async def _open_desktops(stack: contextlib.AsyncExitStack, accounts: list[Account], folder: Path) -> str:

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from vncgate import rfb
+from vncgate import rfb, tasks
 from vncgate.demo.canvas import NATIVE, Rect, Region, Translation
 from vncgate.demo.screen import HEIGHT, WIDTH, Screen
 from vncgate.model import Account
@@ -38,13 +38,13 @@ async def serve(account: Account, socket: Path, hue: float) -> AsyncIterator[Non
     """A desktop for `account` on the unix socket `socket`, in the colour `hue` (0 to 1)."""
     desktop = DemoDesktop(account, hue)
     server = await asyncio.start_unix_server(desktop.accept, socket)
-    clock = asyncio.create_task(desktop.keep_time(), name=f"{account.name}: clock")
+    clock = tasks.spawn(desktop.keep_time(), f"{account.name}: clock")
     try:
         yield
     finally:
         server.close()
-        clock.cancel()
-        await asyncio.gather(clock, *desktop.drop_viewers(), return_exceptions=True)
+        await tasks.end(clock)
+        await desktop.drop_viewers()
         await server.wait_closed()
 
 
@@ -59,15 +59,13 @@ class DemoDesktop:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A viewer connected."""
-        task = asyncio.create_task(self._attend(reader, writer), name=f"{self.account.name}: viewer")
+        task = tasks.spawn(self._attend(reader, writer), f"{self.account.name}: viewer")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def drop_viewers(self) -> list[asyncio.Task[None]]:
-        """Send all viewers away; returns what to wait for."""
-        for task in self._tasks:
-            task.cancel()
-        return list(self._tasks)
+    async def drop_viewers(self) -> None:
+        """Send all viewers away; ends when they are gone."""
+        await tasks.end(*self._tasks)
 
     async def keep_time(self) -> None:
         """Turn the clock."""
@@ -134,7 +132,7 @@ class Viewer:
 
     async def attend(self) -> None:
         """Serve it until it goes; raises OSError, EOFError or ValueError then."""
-        painter = asyncio.create_task(self._paint(), name=f"{self._desktop.account.name}: painter")
+        painter = tasks.spawn(self._paint(), f"{self._desktop.account.name}: painter")
         self._desktop.viewers.add(self)
         try:
             while True:
@@ -142,8 +140,7 @@ class Viewer:
         finally:
             self._desktop.viewers.discard(self)
             self._desktop.screen.release_keys()
-            painter.cancel()
-            await asyncio.gather(painter, return_exceptions=True)
+            await tasks.end(painter)
 
     def see(self, changed: list[Rect]) -> None:
         """These rectangles of the screen have changed."""
