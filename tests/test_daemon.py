@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -15,66 +14,13 @@ import picows
 import pytest
 
 from tests.engines.desktop import Peer, client
-from vncgate import control, roster, settings
+from tests.workshop import Workshop
+from vncgate import roster, settings
 from vncgate.daemon import Gate
 from vncgate.engines.relay import Relay
 from vncgate.errors import ControlError, ProxyError, TokensError
 
 SECRET = "Canary88"
-
-
-class Workshop:
-    """A token file with its daemon, and desktops that greet (and never log anybody in)."""
-
-    def __init__(self, folder, free_port):
-        self.folder = folder
-        self.tokens = folder / "workshop.tokens"
-        self.control = folder / "control"
-        self.web, self.shared = free_port.many(2)
-        self.free_port = free_port
-        self.gate = None
-
-    def write(self, *lines):
-        new = self.tokens.with_suffix(".new")
-        new.write_text("".join(f"{line}\n" for line in lines))
-        new.chmod(0o600)
-        new.rename(self.tokens)
-
-    @contextlib.asynccontextmanager
-    async def running(self, environ=None, **flags):
-        flags = {
-            "web": f"127.0.0.1:{self.web}",
-            "shared_port": self.shared,
-            "control": self.control,
-            "probe": False,
-        } | flags
-        self.gate = Gate(self.tokens, settings.load(flags=flags), environ or {})
-        task = asyncio.ensure_future(self.gate.run())
-        try:
-            async with asyncio.timeout(20):
-                await asyncio.wait(
-                    [task, asyncio.ensure_future(self.gate.started.wait())], return_when="FIRST_COMPLETED"
-                )
-                if task.done():
-                    await task
-            yield self.gate
-        finally:
-            self.gate.started.set()
-            self.gate.shut_down()
-            async with asyncio.timeout(10):
-                with contextlib.suppress(Exception):
-                    await task
-
-    async def ask(self, *args):
-        return await asyncio.to_thread(control.call, self.control, *args)
-
-    async def hand_over(self, content, trouble=""):
-        return await self.ask("/reload", control.HandedOver("/etc/handed.tokens", content, 0o100644, trouble).to_json())
-
-    async def until(self, condition, seconds=10):
-        async with asyncio.timeout(seconds):
-            while not condition(self.gate.status()):
-                await asyncio.sleep(0.02)
 
 
 @pytest.fixture
