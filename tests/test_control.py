@@ -6,7 +6,9 @@ import asyncio
 import os
 import socket
 import stat
+import threading
 
+import aiohttp
 import pytest
 
 from vncgate import control
@@ -105,6 +107,62 @@ def test_a_file_in_the_way_is_not_removed(tmp_path):
     with pytest.raises(ControlError, match="is no socket"):
         control.bind(path)
     assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "words"),
+    [
+        ("/start", {}, r"cannot be understood \(KeyError: 'accounts'\)"),
+        ("/start", [], "cannot be understood"),
+        ("/start", {"accounts": "ws01"}, "`accounts` must be a list of names"),
+        ("/start", {"accounts": [1]}, "`accounts` must be a list of names"),
+        ("/reload", {"name": "x"}, r"cannot be understood \(KeyError: 'content'\)"),
+        ("/reload", {"name": "x", "content": "no base64!", "mode": 0, "trouble": ""}, "cannot be understood"),
+        ("/dance", {}, "404"),
+    ],
+)
+async def test_malformed_commands_are_refused_in_json(served, route, body, words):
+    operator, path = served
+    with pytest.raises(ControlError, match=words):
+        await ask(path, route, body)
+    assert operator.calls == []
+
+
+async def test_what_is_no_json_at_all(served):
+    _, path = served
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        for body in (b"", b"{", b"\xff"):
+            async with session.post("http://vncgate/start", data=body) as response:
+                assert response.status == 400
+                assert "cannot be understood" in (await response.json())["error"]
+
+
+async def test_a_defect_of_the_daemon_is_called_one(served, caplog):
+    operator, path = served
+    operator.status = lambda: 1 / 0
+    with pytest.raises(ControlError, match="^the daemon failed: status 500; its log says why$"):
+        await ask(path, "/status")
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_daemon_that_does_not_answer_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(control, "REPLY_TIMEOUT", 0.1)
+    with control.bind(tmp_path / "control"), pytest.raises(ControlError, match=r"did not answer within 0\.1 s"):
+        control.call(tmp_path / "control", "/status")
+
+
+def test_a_daemon_that_ends_before_it_answers(tmp_path):
+    def end_on_command():
+        client, _ = sock.accept()
+        client.recv(65536)
+        client.close()
+
+    with control.bind(tmp_path / "control") as sock:
+        daemon = threading.Thread(target=end_on_command)
+        daemon.start()
+        with pytest.raises(ControlError, match="went away before it answered"):
+            control.call(tmp_path / "control", "/status")
+        daemon.join()
 
 
 def test_nobody_there(tmp_path):

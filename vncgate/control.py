@@ -1,7 +1,7 @@
 """The socket that an operator's command talks to: HTTP with JSON over a unix socket that only its owner can open.
 
-`serve()` is the daemon's end, `call()` the command's. A refused command is answered with status 409 and
-`{"error": ...}`, which `call()` raises as ControlError.
+`serve()` is the daemon's end, `call()` the command's. A refused command is answered with status 409, one that cannot
+be understood with 400, both with `{"error": ...}`, which `call()` raises as ControlError.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from vncgate.errors import ControlError, VncgateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from aiohttp import web
 
@@ -30,6 +30,8 @@ REPLY_TIMEOUT = 60.0
 """Seconds that a command waits for its answer; a restart of a whole class takes a few."""
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of a command; the largest hands a token file over."""
+
+Command = TypeVar("Command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,9 @@ class HandedOver:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> HandedOver:
-        """The reverse of `to_json()`."""
-        content = None if body["content"] is None else base64.b64decode(body["content"])
-        return cls(body["name"], content, body["mode"], body["trouble"])
+        """The reverse of `to_json()`. Raises LookupError, TypeError or ValueError where it did not make `body`."""
+        content = None if body["content"] is None else base64.b64decode(body["content"], validate=True)
+        return cls(str(body["name"]), content, int(body["mode"]), str(body["trouble"]))
 
 
 class Operator(Protocol):
@@ -117,17 +119,13 @@ def bind(path: Path) -> socket.socket:
 @contextlib.asynccontextmanager
 async def serve(sock: socket.socket, operator: Operator) -> AsyncIterator[None]:
     """Answer commands on `sock` while the context lasts; the socket and its path are removed at the end."""
-    from aiohttp import web  # commands import this module too, and need not wait for aiohttp
+    from vncgate.serving import serving  # commands import this module too, and need not wait for aiohttp
 
     path = sock.getsockname()
-    runner = web.AppRunner(_application(operator), access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
     try:
-        await web.SockSite(runner, sock).start()
-        yield
+        async with serving(_application(operator), sock, shutdown_timeout=0.5):
+            yield
     finally:
-        await runner.cleanup()
-        sock.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108
 
@@ -140,45 +138,85 @@ def _application(operator: Operator) -> web.Application:
 
     async def act(request: web.Request) -> web.Response:
         deed = {"start": operator.start, "stop": operator.stop, "restart": operator.restart}[request.match_info["deed"]]
-        try:
-            await deed((await request.json())["accounts"])
-        except VncgateError as error:
-            return web.json_response({"error": str(error)}, status=409)
+        await deed(await _understood(request, _names))
         return web.json_response({})
 
     async def reload(request: web.Request) -> web.Response:
-        body = await request.json()
+        handed = await _understood(request, lambda body: HandedOver.from_json(body) if body else None)
+        return web.json_response(await operator.reload(handed))
+
+    @web.middleware
+    async def in_json(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         try:
-            return web.json_response(await operator.reload(HandedOver.from_json(body) if body else None))
+            return await handler(request)
         except VncgateError as error:
             return web.json_response({"error": str(error)}, status=409)
+        except web.HTTPException as error:
+            return web.json_response({"error": error.text}, status=error.status)
 
-    app = web.Application(client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[in_json], client_max_size=MAX_BODY)
     app.router.add_get("/status", status)
     app.router.add_post("/reload", reload)
     app.router.add_post("/{deed:start|stop|restart}", act)
     return app
 
 
+async def _understood(request: web.Request, read: Callable[[Any], Command]) -> Command:
+    """What `read` makes of the JSON of a request. Raises HTTPBadRequest where that is malformed."""
+    from aiohttp import web
+
+    try:
+        return read(await request.json())
+    except (LookupError, TypeError, ValueError) as error:
+        text = f"the command cannot be understood ({type(error).__name__}: {error})"
+        raise web.HTTPBadRequest(text=text) from None
+
+
+def _names(body: Mapping[str, Any]) -> list[str]:
+    names = body["accounts"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("`accounts` must be a list of names")
+    return names
+
+
 def call(path: Path, route: str, body: object | None = None) -> dict[str, Any]:
     """Send one command and return its answer; a GET when there is nothing to send.
 
-    Raises ControlError when no daemon answers at `path`, or when it refuses.
+    Raises ControlError when no daemon is at `path`, or it does not answer in time, fails, or refuses.
     """
     connection = _UnixConnection(path)
+    try:
+        connection.connect()
+    except OSError as error:
+        connection.close()
+        raise ControlError(f"no vncgate answers at {path} ({_why(error)}); is it running?") from None
     try:
         if body is not None:
             connection.request("POST", route, json.dumps(body), {"Content-Type": "application/json"})
         else:
             connection.request("GET", route)
         response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise ControlError(f"no vncgate answers at {path} ({_why(error)}); is it running?") from None
+        said = response.read()
+    except TimeoutError:
+        raise ControlError(
+            f"vncgate at {path} did not answer within {REPLY_TIMEOUT:g} s; its log may say why"
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ControlError(f"vncgate at {path} went away before it answered ({_why(error)})") from None
     finally:
         connection.close()
-    if response.status != http.client.OK:
-        raise ControlError(str(answer.get("error", f"refused with status {response.status}")))
+    return _answer(response.status, said)
+
+
+def _answer(status: int, said: bytes) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(said)
+    except ValueError:
+        raise ControlError(f"the daemon failed: status {status}; its log says why") from None
+    if status != http.client.OK:
+        raise ControlError(answer["error"])
     return answer
 
 
