@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.real
 UNITS = Path(__file__).parents[2] / "systemd"
 VNCGATE = "/opt/vncgate/bin/vncgate"
 TOKENS = "/etc/vncgate/workshop.tokens"
+PAGES = "/var/www/vncgate"
 PASSWORD = "k3Vq9xTb"
 DESKTOP = 5941
 
@@ -138,6 +140,7 @@ def clean(gate: Gate) -> None:
     shutil.rmtree(gate.machine.path(f"/etc/systemd/system/{gate.unit}.service.d"), ignore_errors=True)
     for left in gate.machine.path("/etc/vncgate").iterdir():
         left.unlink()
+    gate.machine.run("rm", "-rf", PAGES)
     gate.machine.run("systemctl", "daemon-reload")
 
 
@@ -153,10 +156,7 @@ def test_it_is_active_when_it_serves(gate):
 
 
 def test_it_runs_boxed_in(gate):
-    snippet = "/var/lib/vncgate/apache.conf"
-    gate.machine.path("/etc/vncgate/vncgate.toml").write_text(f'[apache]\nsnippet = "{snippet}"\n')
     gate.start()
-    assert "ProxyPass" in gate.machine.run("cat", snippet).stdout
     status = gate.machine.path(f"/proc/{gate.pid}/status").read_text()
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert 61184 <= int(fields["Uid"].split()[0]) <= 65519  # systemd's range for dynamic users
@@ -338,6 +338,44 @@ def test_a_unit_a_workshop(machine):
         clean(summer)
 
 
+def www_data(machine: Machine, *argv: str) -> str:
+    """What a program prints that runs as Apache's user; nothing where that may not."""
+    alone = ("setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups", "--")
+    return machine.run(*alone, *argv, check=False).stdout
+
+
+def published(machine: Machine) -> set[str]:
+    """The paths that Apache's user finds on the landing page, where each of them has its viewer's page."""
+    paths = set(re.findall(r'data-path="([^"]*)"', www_data(machine, "cat", f"{PAGES}/index.html")))
+    return paths if all(www_data(machine, "cat", f"{PAGES}/desk/{path}/index.html") for path in paths) else set()
+
+
+def test_apaches_user_reads_the_static_pages_and_they_follow_the_tokens(gate):
+    gate.machine.path("/etc/vncgate/vncgate.toml").write_text('[landing]\ntitle = "Summer school"\n')
+    gate.drop_in((UNITS / "static-pages.conf").read_text())
+    gate.start()
+    assert published(gate.machine) == {"path01", "path02"}
+    assert "<title>Summer school" in www_data(gate.machine, "cat", f"{PAGES}/index.html")
+    gate.write(account(1), account(3))
+    gate.machine.until(lambda: published(gate.machine) == {"path01", "path03"})
+    gate.write(account(1), "ws02 too few")
+    gate.machine.until(lambda: "1 error" in gate.systemd_says())
+    gate.machine.run("systemctl", "stop", "vncgate")
+    assert published(gate.machine) == {"path01", "path03"}
+    # The gate's own user may change them no more than Apache's.
+    assert gate.machine.run("find", PAGES, "-not", "-user", "root", "-o", "-perm", "/022").stdout == ""
+
+
+def test_pages_that_cannot_be_written_keep_no_gate_from_starting(gate):
+    gate.machine.path(PAGES).write_text("a file is in the way")
+    gate.drop_in((UNITS / "static-pages.conf").read_text())
+    gate.start()
+    assert gate.browse(6001) == ["101", "data RFB 003.008"]
+    assert any(f"{PAGES}/" in entry["MESSAGE"] for entry in gate.journal())
+    gate.write(account(1), account(3))
+    gate.machine.until(lambda: set(gate.accounts()) == {"ws01", "ws03"})
+
+
 def test_a_system_user_watches_by_itself(gate):
     watcher = gate.machine.path("/etc/systemd/system/vncgate-tokens.path")
     watcher.unlink()  # so that nobody else asks for a reload
@@ -345,11 +383,14 @@ def test_a_system_user_watches_by_itself(gate):
     try:
         gate.machine.run("chgrp", "vncgate", TOKENS)
         gate.tokens.chmod(0o640)
+        gate.machine.run("install", "-d", "-o", "vncgate", PAGES)
+        gate.machine.path("/etc/vncgate/vncgate.toml").write_text(f'[landing]\nexport = "{PAGES}"\n')
         gate.drop_in((UNITS / "own-user.conf").read_text())
         gate.start()
         assert gate.browse(6001) == ["101", "data RFB 003.008"]
         gate.tokens.write_text(account(5) + "\n")
         gate.machine.until(lambda: set(gate.accounts()) == {"ws05"})
+        gate.machine.until(lambda: published(gate.machine) == {"path05"})
         gate.machine.run("systemctl", "reload", "vncgate")
     finally:
         gate.machine.run("systemctl", "stop", "vncgate")
