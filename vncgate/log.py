@@ -1,6 +1,6 @@
 """Where log records go, and how an event looks: one line, with the account and the browser's address.
 
-Other rooms use the standard library: `logging.getLogger("vncgate.relay").info("...", extra={"account": "ws01",
+Other rooms use the standard library: `logging.getLogger(__name__).info("...", extra={"account": "ws01",
 "client": "192.0.2.7"})`; either may be missing. Three ways out, chosen once by `setup()`:
 
 - systemd started us, systemd-python is there: the journal, with fields (ACCOUNT=, CLIENT=, LOGGER=, PRIORITY=)

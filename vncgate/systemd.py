@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 from vncgate.errors import SettingsError
 
-logger = logging.getLogger("vncgate.systemd")
+log = logging.getLogger(__name__)
 
 
 class Notifier:
@@ -60,7 +60,7 @@ class Notifier:
         try:
             self._send("\n".join(assignments))
         except OSError as error:
-            logger.warning("systemd cannot be told %s: %s", assignments[0], error.strerror)
+            log.warning("systemd cannot be told %s: %s", assignments[0], error.strerror)
 
 
 def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:

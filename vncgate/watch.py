@@ -73,7 +73,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
     FileMovedEvent,
 ]
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Trace(NamedTuple):
@@ -270,7 +270,7 @@ class Watcher:
 
     def _explain(self, level: int, why: str) -> None:
         if why != self._how:
-            logger.log(level, "looking at %s every %g seconds: %s", self._path, self._poll_interval, why)
+            log.log(level, "looking at %s every %g seconds: %s", self._path, self._poll_interval, why)
         self._how = why
 
 

@@ -183,7 +183,7 @@ async def test_unix_desktop(listener, opened, tmp_path, caplog):
 
 
 async def test_log_tells_the_events_and_no_secret(listener, peer, opened, caplog, free_port):
-    caplog.set_level(logging.DEBUG, "vncgate.websockify")
+    caplog.set_level(logging.DEBUG, "vncgate.engines.websockify")
     proxy = await opened(listener, Desktop("127.0.0.1", peer.port))
     assert b"hunter2" not in Path(f"/proc/{proxy._process.pid}/cmdline").read_bytes()
     async with client(port_of(listener), path="/websockify?token=hunter2") as (transport, heard):
@@ -214,7 +214,7 @@ async def test_log_tells_the_events_and_no_secret(listener, peer, opened, caplog
 
 
 async def test_ipv6_listener(peer, opened, caplog):
-    caplog.set_level(logging.INFO, "vncgate.websockify")
+    caplog.set_level(logging.INFO, "vncgate.engines.websockify")
     with bind("::1", 0, "test") as listener:
         await opened(listener, Desktop("127.0.0.1", peer.port))
         reader, writer = await asyncio.open_connection("::1", port_of(listener))
@@ -249,7 +249,7 @@ async def test_ipv6_listener(peer, opened, caplog):
     ],
 )
 async def test_translation(caplog, text, expected):
-    caplog.set_level(logging.DEBUG, "vncgate.websockify")
+    caplog.set_level(logging.DEBUG, "vncgate.engines.websockify")
     suspected = []
     translator = Translator("ws01", DESKTOP, suspected.append)
     translator(f"192.0.2.7 - - [21/Nov/2026 01:43:03] {text}")

@@ -47,7 +47,7 @@ _FAILED = re.compile(r"Failed to connect to .*?: (?:\[Errno -?\d+\] )?(?P<why>.*
 _REFUSED = re.compile(r"code (?P<code>\d{3}), message ")
 _FROM_A_REQUEST = re.compile(r"""["'/?].*""")
 
-logger = logging.getLogger("vncgate.websockify")
+log = logging.getLogger(__name__)
 
 
 class Websockify:
@@ -180,4 +180,4 @@ class Translator:
             self._log(logging.DEBUG, f"websockify: {_FROM_A_REQUEST.sub('…', text)}", client)
 
     def _log(self, level: int, message: str, client: str = "") -> None:
-        logger.log(level, "%s", message, extra={"account": self._account, "client": client})
+        log.log(level, "%s", message, extra={"account": self._account, "client": client})
