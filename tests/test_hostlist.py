@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vncgate.hostlist import LONGEST, HostListError, expand
+from vncgate.errors import HostListError
+from vncgate.hostlist import LONGEST, expand
 
 
 @pytest.mark.parametrize(

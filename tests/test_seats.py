@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vncgate.errors import SeatsError
 from vncgate.model import Desktop
-from vncgate.seats import ALPHABET, SeatsError, plan
+from vncgate.seats import ALPHABET, plan
 from vncgate.tokens import parse, render
 
 

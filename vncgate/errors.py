@@ -2,14 +2,18 @@
 
     VncgateError
     ├── SettingsError     a setting is unknown, ill-typed or contradicts another
+    ├── HostListError     a list of hosts is not in Slurm's notation
+    ├── SeatsError        the accounts of a workshop cannot be laid out as asked
     ├── TokensError       the token file cannot be read, or has errors (carries all problems)
     ├── DesktopError      a desktop does not answer, or refuses the login (carries the kind)
+    ├── ListenError       a port or an address cannot be bound
     ├── ProxyError        a proxy cannot be started
     ├── PublishError      a generated file could not be put in place
     └── ControlError      the operator's command cannot be carried out
 
 A command prints the message of any of these and exits; none of them ever shows a traceback, and none
-carries a secret.
+carries a secret. Outside of the tree stands only `lifecycle.IllegalEventError`: no operator can cause it or mend
+it, it is a defect of the caller, and is to be seen with its traceback.
 """
 
 from __future__ import annotations
@@ -29,6 +33,14 @@ class SettingsError(VncgateError):
     """Settings cannot be used; the message has a line for each problem."""
 
 
+class HostListError(VncgateError):
+    """A host list is not in Slurm's notation, or too long; the message says what is wrong and where."""
+
+
+class SeatsError(VncgateError):
+    """The accounts cannot be laid out as asked; the message says why."""
+
+
 class TokensError(VncgateError):
     """The token file cannot be read (`problems` is empty) or has errors."""
 
@@ -43,6 +55,10 @@ class DesktopError(VncgateError):
     def __init__(self, message: str, readiness: Readiness) -> None:
         super().__init__(message)
         self.readiness = readiness
+
+
+class ListenError(VncgateError):
+    """A port or an address cannot be bound; the message names owner, port and reason."""
 
 
 class ProxyError(VncgateError):

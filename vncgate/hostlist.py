@@ -5,16 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 
+from vncgate.errors import HostListError
+
 LONGEST = 65536
 """Hosts that a list may stand for at most."""
 
 _HOST = re.compile(r"(?:[^\s,\[\]]|\[[^\[\]]*\])+")
 _PART = re.compile(r"\[([^\[\]]*)\]|[^\[\]]+")
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
-
-
-class HostListError(ValueError):
-    """A host list is not in Slurm's notation, or too long; the message says what is wrong and where."""
 
 
 def expand(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from vncgate.errors import SeatsError
 from vncgate.model import Account, Desktop, Secret
 
 ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789"
@@ -11,10 +12,6 @@ ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789"
 PASSWORD_LENGTH = 8
 """VncAuth reads no more (RFC 6143, section 7.2.2). 56 characters give 46 bits."""
 HIGHEST_PORT = 65535
-
-
-class SeatsError(ValueError):
-    """The accounts cannot be laid out as asked; the message says why."""
 
 
 def plan(

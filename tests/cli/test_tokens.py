@@ -135,24 +135,24 @@ def test_websocketports_of_x_displays_are_told_at_once(capsys, folder, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flags", "status", "message"),
     [
-        ("--accounts 0 --hosts n", "there must be at least one account and one host"),
-        ("--accounts 1 --hosts n[", "host list, character 2: a bracket without its partner"),
-        ("--accounts 1 --hosts n!", "--hosts: 'n!' must be a host name"),
-        ("--accounts 1 --hosts n --prefix -x", "--prefix: expected one argument"),
-        ("--accounts 1 --hosts n --prefix=-x", "--prefix: the account name '-x01' must be letters"),
-        ("--accounts 1 --hosts n --first-vncport 0", "1 vncports from 0 on do not fit"),
-        ("--accounts 1 --hosts n --first-websocketport x", "--first-websocketport: must be a number, or - for none"),
-        ("--accounts x --hosts n", "invalid int value"),
+        ("--accounts 0 --hosts n", 1, "vncgate: there must be at least one account and one host"),
+        ("--accounts 1 --hosts n[", 1, "vncgate: host list, character 2: a bracket without its partner"),
+        ("--accounts 1 --hosts n!", 1, "vncgate: --hosts: 'n!' must be a host name"),
+        ("--accounts 1 --hosts n --prefix -x", 2, "--prefix: expected one argument"),
+        ("--accounts 1 --hosts n --prefix=-x", 1, "vncgate: --prefix: the account name '-x01' must be letters"),
+        ("--accounts 1 --hosts n --first-vncport 0", 1, "vncgate: 1 vncports from 0 on do not fit"),
+        ("--accounts 1 --hosts n --first-websocketport x", 2, "--first-websocketport: must be a number, or - for none"),
+        ("--accounts x --hosts n", 2, "invalid int value"),
     ],
 )
-def test_wrong_usage(flags, message, capsys, folder):
+def test_wrong_usage(flags, status, message, capsys, folder):
     try:
-        status = new(*flags.split())
+        ended = new(*flags.split())
     except SystemExit as end:  # argparse's own
-        status = end.code
-    assert status == 2
+        ended = end.code
+    assert ended == status
     assert message in capsys.readouterr().err
     assert not list(folder.iterdir())
 

@@ -1,6 +1,6 @@
 """The command line: one parser, each command in the module of its room.
 
-Exit status: 0 done, 1 refused or failed (one clear line says why), 2 wrong usage or an unreadable file.
+Exit status: 0 done, 1 refused or failed (one clear line says why), 2 no such command or flag, or an unreadable file.
 """
 
 from __future__ import annotations

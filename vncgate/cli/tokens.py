@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from vncgate import hostlist, seats
-from vncgate.errors import TokensError
+from vncgate.errors import HostListError, SeatsError, TokensError
 from vncgate.model import Account, Problem, Severity
 from vncgate.roster import load_tokens
 from vncgate.tokens import Parsed, host_fault, name_fault, render
@@ -100,11 +100,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _new(args: argparse.Namespace) -> int:
-    try:
-        accounts = _plan(args)
-    except ValueError as error:
-        print(f"vncgate tokens new: {error}", file=sys.stderr)
-        return 2
+    accounts = _plan(args)
     text = render(accounts)
     if args.output == "-":
         sys.stdout.write(text)
@@ -118,11 +114,11 @@ def _new(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
-    """The accounts. Raises ValueError, SeatsError and HostListError among them, when they are no good."""
+    """The accounts. Raises HostListError or SeatsError when they are no good."""
     hosts = hostlist.expand(args.hosts)
     for host in hosts:
         if fault := host_fault(f"[{host}]" if ":" in host else host):
-            raise ValueError(f"--hosts: {host!r} {fault}")
+            raise HostListError(f"--hosts: {host!r} {fault}")
     accounts = seats.plan(
         args.accounts,
         hosts,
@@ -132,7 +128,7 @@ def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
         first_vncport=args.first_vncport,
     )
     if fault := name_fault(accounts[-1].name):
-        raise ValueError(f"--prefix: the account name {accounts[-1].name!r} {fault}")
+        raise SeatsError(f"--prefix: the account name {accounts[-1].name!r} {fault}")
     return accounts
 
 
