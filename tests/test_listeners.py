@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from vncgate.errors import ProxyError
+from vncgate.errors import ListenError
 from vncgate.listeners import Listeners, bind, raise_descriptor_limit
 
 
@@ -42,7 +42,7 @@ def test_children_do_not_inherit_it():
     [("127.0.0.1", "is in use by another program"), ("192.0.2.1", "this machine does not have that address")],
 )
 def test_why_a_port_cannot_be_had(taken, address, message):
-    with pytest.raises(ProxyError, match=f"account ws01: port {taken} on {address} .*{message}"):
+    with pytest.raises(ListenError, match=f"account ws01: port {taken} on {address} .*{message}"):
         Listeners(address).open(taken, "account ws01")
 
 

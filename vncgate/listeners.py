@@ -7,7 +7,7 @@ import os
 import resource
 import socket
 
-from vncgate.errors import ProxyError
+from vncgate.errors import ListenError
 
 BACKLOG = 512
 """Connections that wait in the kernel while a proxy is away; the kernel caps it at net.core.somaxconn."""
@@ -21,7 +21,7 @@ class Listeners:
         self._sockets: dict[int, socket.socket] = {}
 
     def open(self, port: int, owner: str) -> socket.socket:
-        """The socket of `port`, bound now if it was not yet. Raises ProxyError that names port and reason."""
+        """The socket of `port`, bound now if it was not yet. Raises ListenError that names port and reason."""
         if port not in self._sockets:
             self._sockets[port] = bind(self._address, port, owner)
         return self._sockets[port]
@@ -38,7 +38,7 @@ class Listeners:
 
 
 def bind(address: str, port: int, owner: str) -> socket.socket:
-    """A listening socket, not inherited by children. Raises ProxyError in words for the operator."""
+    """A listening socket, not inherited by children. Raises ListenError in words for the operator."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -48,7 +48,7 @@ def bind(address: str, port: int, owner: str) -> socket.socket:
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise ProxyError(f"{owner}: port {port} on {address} {_why(error)}") from None
+        raise ListenError(f"{owner}: port {port} on {address} {_why(error)}") from None
     return sock
 
 

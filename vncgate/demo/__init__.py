@@ -18,7 +18,7 @@ from pathlib import Path
 from vncgate import listeners, seats, settings, tasks, tokens
 from vncgate.daemon import Gate
 from vncgate.demo import desktop, xvnc
-from vncgate.errors import DesktopError, ProxyError, SettingsError, VncgateError
+from vncgate.errors import DesktopError, ListenError, SettingsError, VncgateError
 from vncgate.files import replace_file
 from vncgate.model import Account, Desktop
 from vncgate.settings import HostPort, Settings
@@ -96,7 +96,7 @@ def _settings(web: str, folder: Path) -> Settings:
     page_port = _free_port(wanted.host, wanted.port)
     try:
         shared_port = _free_port(wanted.host, min(page_port + 1, 65535))
-    except ProxyError:
+    except ListenError:
         shared_port = _free_port(wanted.host, 0)
     return settings.load(
         flags={
@@ -111,7 +111,7 @@ def _settings(web: str, folder: Path) -> Settings:
 
 
 def _free_port(host: str, port: int) -> int:
-    """`port`, or one that the kernel chooses (0). Raises ProxyError when it is not free."""
+    """`port`, or one that the kernel chooses (0). Raises ListenError when it is not free."""
     sock = listeners.bind(host, port, "the demo")
     try:
         number: int = sock.getsockname()[1]
