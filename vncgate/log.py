@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from vncgate.text import printable
+
 OURS = "vncgate"
 """The logger above all of our own, and our SYSLOG_IDENTIFIER."""
 
@@ -56,13 +58,6 @@ def stderr_is_journal(environ: Mapping[str, str], descriptor: int) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-def escape(text: str) -> str:
-    r"""`text` with everything that is not printable as an escape (`\n`, `\x1b`, `\u202e`)."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 class Event(logging.Formatter):
     """The event itself: account, client, message, and what is to be said of an exception."""
 
@@ -79,9 +74,9 @@ class Event(logging.Formatter):
             message += f": {summary(error)}"
         parts = [str(account)] if account else []
         parts += [f"[{client}]"] if client else []
-        lines = [escape(" ".join([*parts, message]))]
+        lines = [printable(" ".join([*parts, message]))]
         if error is not None and self._tracebacks:
-            lines += [f"    {escape(line)}" for line in "".join(traceback.format_exception(error)).splitlines()]
+            lines += [f"    {printable(line)}" for line in "".join(traceback.format_exception(error)).splitlines()]
         return "\n".join(lines)
 
 
@@ -116,7 +111,7 @@ class JournalHandler(logging.Handler):
         """Send one entry; a failure is logging's to handle, as in every handler."""
         try:
             fields = {
-                name.upper(): escape(str(value))
+                name.upper(): printable(str(value))
                 for name in ("account", "client")
                 if (value := getattr(record, name, ""))
             }

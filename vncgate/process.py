@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import shutil
 import signal
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import cast
 
 from vncgate import tasks
+from vncgate.text import printable
 
 LONGEST_LINE = 4096
 """Bytes of a line of output that are read; the rest of it is dropped."""
@@ -50,13 +50,13 @@ try:
 except OSError as error:
     sys.exit(f"{sys.argv[2]}: {error.strerror}")
 """
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Lines:
     """Cuts a stream of bytes into lines of text, each given to `log`.
 
-    Bytes that are not UTF-8 and control characters become U+FFFD; an over-long line is cut, with an ellipsis.
+    Bytes that are not UTF-8 become U+FFFD, tabs blanks, and what else is not printable its escape; an over-long line is
+    cut, with an ellipsis.
     """
 
     def __init__(self, log: Callable[[str], None]) -> None:
@@ -83,8 +83,8 @@ class Lines:
     def _emit(self, line: bytes) -> None:
         if self._cut:  # its beginning was given already
             return
-        text = line[:LONGEST_LINE].decode(errors="replace").rstrip("\r")
-        self._log(_CONTROL.sub("\ufffd", text) + ("…" if len(line) > LONGEST_LINE else ""))
+        text = line[:LONGEST_LINE].decode(errors="replace").rstrip("\r").expandtabs()
+        self._log(printable(text) + ("…" if len(line) > LONGEST_LINE else ""))
 
 
 class Process(asyncio.SubprocessProtocol):

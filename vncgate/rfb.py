@@ -20,6 +20,7 @@ from dataclasses import astuple, dataclass
 from Crypto.Cipher import DES
 
 from vncgate.model import Secret
+from vncgate.text import printable
 
 SECURITY_NONE = 1
 SECURITY_VNC_AUTH = 2
@@ -248,4 +249,4 @@ def _key(password: str) -> bytes:
 
 def _text(raw: bytes) -> str:
     """A server's text, fit for one line of a log."""
-    return "".join(char if char.isprintable() else " " for char in raw.decode("utf-8", "replace")).strip()
+    return printable(raw.decode("utf-8", "replace"), " ").strip()

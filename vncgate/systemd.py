@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from vncgate.errors import SettingsError
+from vncgate.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def watchdog_interval(environ: Mapping[str, str], pid: int) -> float | None:
 
 def one_line(text: str) -> str:
     """`text` fit for an assignment of sd_notify(3): line ends and all else not printable become blanks."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return " ".join(printable(text, " ").split())
 
 
 def _library() -> Callable[[str], object]:
