@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from pydantic.fields import FieldInfo
 
 from vncgate.errors import SettingsError
+from vncgate.model import bracketed
 
 ENV_PREFIX = "VNCGATE_"
 
@@ -58,8 +59,7 @@ class HostPort(BaseModel):
     port: Port
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:

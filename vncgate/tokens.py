@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity
+from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity, bracketed
 
 FIELDS = ("account", "vnchost", "websocketpath", "websocketport", "vncport", "vncpassword")
 """The fields of a line, in the order of the HPC wiki's guide."""
@@ -311,7 +311,7 @@ def _row(account: Account) -> Iterable[str]:
     if desktop and desktop.unix:
         where = f"unix:{desktop.unix}"
     elif desktop:
-        where = f"[{desktop.host}]" if ":" in desktop.host else desktop.host
+        where = bracketed(desktop.host)
         port = str(desktop.port)
     yield from map(_quoted, (account.name, where, account.path))
     yield "-" if account.port is None else str(account.port)

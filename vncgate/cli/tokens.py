@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vncgate import hostlist, seats
 from vncgate.errors import HostListError, SeatsError, TokensError
-from vncgate.model import Account, Problem, Severity
+from vncgate.model import Account, Problem, Severity, bracketed
 from vncgate.roster import load_tokens
 from vncgate.tokens import Parsed, host_fault, name_fault, render
 
@@ -117,7 +117,7 @@ def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
     """The accounts. Raises HostListError or SeatsError when they are no good."""
     hosts = hostlist.expand(args.hosts)
     for host in hosts:
-        if fault := host_fault(f"[{host}]" if ":" in host else host):
+        if fault := host_fault(bracketed(host)):
             raise HostListError(f"--hosts: {host!r} {fault}")
     accounts = seats.plan(
         args.accounts,
