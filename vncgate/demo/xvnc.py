@@ -21,6 +21,7 @@ from typing import Any
 from vncgate import process, rfb
 from vncgate.errors import DesktopError
 from vncgate.model import Account, Readiness
+from vncgate.roster import X_SOCKETS
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ START_TIMEOUT = 20.0
 """Seconds that Xvnc may take to open its display."""
 GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL."""
-X_SOCKETS = Path("/tmp/.X11-unix")  # noqa: S108 - its place is fixed: Xserver(1)
 
 _FAMILY_WILD = 0xFFFF
 _COOKIE = b"MIT-MAGIC-COOKIE-1"
