@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+uvloop.new_event_loop().close()  # with a process's first loop libuv makes a pipe that it keeps
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
