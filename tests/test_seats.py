@@ -23,7 +23,7 @@ def test_accounts_are_dealt_to_the_hosts_in_turn():
     accounts = lay_out(5, ["node01", "node02"])
     assert [account.name for account in accounts] == ["ws01", "ws02", "ws03", "ws04", "ws05"]
     assert [account.path for account in accounts] == [f"websocketpath{n:02}" for n in range(1, 6)]
-    assert [account.port for account in accounts] == [6000, 6001, 6002, 6003, 6004]
+    assert [account.port for account in accounts] == [7000, 7001, 7002, 7003, 7004]
     assert [account.desktop for account in accounts] == [
         Desktop("node01", 5901),
         Desktop("node02", 5901),

@@ -20,7 +20,7 @@ def plan(
     *,
     choose: Callable[[Sequence[str]], str],
     prefix: str = "ws",
-    first_websocketport: int | None = 6000,
+    first_websocketport: int | None = 7000,
     first_vncport: int = 5901,
 ) -> tuple[Account, ...]:
     """`count` accounts, dealt to the hosts in turn, so that whoever comes first finds an empty host.

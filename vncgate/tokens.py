@@ -4,7 +4,7 @@ An account a line, six fields between blanks (spaces, tabs), then `key=value` fi
 where a field would start; fields are quoted as in a shell (POSIX sh, 2.2 Quoting; nothing is expanded):
 
     # account  vnchost  websocketpath    websocketport  vncport  vncpassword
-    ws01       node01   websocketpath01  6000           5901     k3Vq9xTb      name="Ada L." desktop=mate
+    ws01       node01   websocketpath01  7000           5901     k3Vq9xTb      name="Ada L." desktop=mate
 
 No message repeats anything of a line: where a field is missing or too many, any of the others may be the
 password. Line and column say where to look.

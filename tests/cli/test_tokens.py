@@ -130,7 +130,7 @@ def test_every_flag(capsys, folder):
 def test_websocketports_of_x_displays_are_told_at_once(capsys, folder, monkeypatch):
     (folder / "X0").touch()
     monkeypatch.setattr(roster.load_tokens, "__defaults__", (folder,))
-    assert new("--accounts", "2", "--hosts", "::1") == 0
+    assert new("--accounts", "2", "--hosts", "::1", "--first-websocketport", "6000") == 0
     assert "X display :0" in capsys.readouterr().out
 
 
