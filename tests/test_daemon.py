@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from pathlib import Path
 
 import aiohttp
 import picows
@@ -53,6 +54,47 @@ async def test_accounts_come_change_and_go_while_another_stays_connected(worksho
                 await added.until(lambda: added.closed)
                 assert added.closed == (1008, "the account was removed")
             await workshop.until(lambda status: names(status) == ["ws01"])
+            assert heard.closed is None
+            stays.send(picows.WSMsgType.BINARY, b"still here")
+            await heard.until(lambda: heard.data.endswith(b"still here"))
+
+
+def child_for(peer):
+    """The process of ours that was started for this desktop."""
+    pids = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+    target = f"127.0.0.1:{peer.port}".encode()
+    (pid,) = [int(pid) for pid in pids if target in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+    return pid
+
+
+async def test_an_account_whose_process_is_killed_comes_back_and_touches_no_other(workshop):
+    ports = workshop.free_port.many(2)
+    async with Peer() as one, Peer() as two:
+        workshop.write(
+            *(f"ws0{n} 127.0.0.1 ws0{n} {ports[n]} {peer.port} {SECRET}{n}" for n, peer in ((0, one), (1, two)))
+        )
+        async with (
+            workshop.running(engine="websockify") as gate,
+            client(ports[0]) as (_, dies),
+            client(ports[1]) as (stays, heard),
+        ):
+            await dies.until(lambda: dies.data)
+            await heard.until(lambda: heard.data)
+            killed, other = child_for(one), child_for(two)
+            os.kill(killed, signal.SIGKILL)
+            began = time.monotonic()
+            await workshop.until(lambda status: status["accounts"][0]["state"] == "BACKOFF")
+            hurt, well = gate.status()["accounts"]
+            assert hurt["last_error"] == "websockify was killed by SIGKILL"
+            assert (well["state"], well["last_error"], well["connections"]) == ("RUNNING", "", 1)
+            await dies.until(dies.gone.is_set)
+            await workshop.until(lambda status: status["accounts"][0]["state"] == "RUNNING")
+            assert 1.0 <= time.monotonic() - began < 5
+            assert [account["restarts"] for account in gate.status()["accounts"]] == [1, 0]
+            assert child_for(one) != killed
+            assert child_for(two) == other
+            async with client(ports[0]) as (_, again):
+                await again.until(lambda: again.data)
             assert heard.closed is None
             stays.send(picows.WSMsgType.BINARY, b"still here")
             await heard.until(lambda: heard.data.endswith(b"still here"))
