@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import os
 import socket
 from collections.abc import Callable
 
@@ -84,13 +85,11 @@ class Relay:
         limits = self._limits
         server = await ws_create_server(
             route,
-            sock=listener.dup(),  # closing the server closes the duplicate; the port stays open
+            sock=_Listening(fileno=os.dup(listener.fileno())),  # closing the server closes the duplicate alone
             backlog=BACKLOG,
             websocket_handshake_timeout=limits.handshake_timeout,
             logger_name=_silent,
-            enable_auto_ping=True,
-            auto_ping_idle_timeout=limits.ping_interval,
-            auto_ping_reply_timeout=limits.ping_interval,
+            enable_auto_pong=False,  # the session answers, and pings: it knows when not to
             max_frame_size=limits.max_message,
             read_buffer_init_size=READ_BUFFER,
             start_serving=False,
@@ -115,6 +114,8 @@ class Relay:
         return self._answer(proxy, request)
 
     def _answer(self, proxy: RelayProxy, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+        if proxy.is_closed:  # it was, since this browser's connection was accepted
+            return _refuse(404, "There is no such desktop, or it is stopped.")
         headers = request.headers
         if not wants_upgrade(headers.getall("Connection", [])):
             return _refuse(426, "This is a websocket. Open the landing page in a browser instead.")
@@ -148,6 +149,7 @@ class RelayProxy:
         self.bytes_down = 0
         self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.server: asyncio.Server | None = None
+        self.is_closed = False
         self.log = logging.LoggerAdapter(log, {"account": route.name})
         self._path = route.path
         self._by_path = by_path
@@ -179,6 +181,7 @@ class RelayProxy:
 
     async def close(self, code: int, reason: str) -> None:
         """See Proxy.close. Browsers have CLOSE_GRACE seconds to answer; then they are cut."""
+        self.is_closed = True
         if self._by_path.get(self._path) is self:
             del self._by_path[self._path]
         if self.server is not None:
@@ -193,6 +196,17 @@ class RelayProxy:
             session.abort()
         await self._idle.wait()
         self.died.cancel()
+
+
+class _Listening(socket.socket):
+    """A listening socket that survives having no file descriptors left.
+
+    aiofastnet 1.2 then stops accepting for a second, but asks the socket instead of the loop to do so.
+    """
+
+    def remove_reader(self, descriptor: int) -> None:
+        """As the loop's."""
+        asyncio.get_running_loop().remove_reader(descriptor)
 
 
 def _path(request: WSUpgradeRequest) -> str:

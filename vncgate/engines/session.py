@@ -9,7 +9,10 @@ sessions of the loop share: they are passed on before the next session reads.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import struct
+import termios
 import time
 from typing import Protocol
 
@@ -72,6 +75,10 @@ class Browser(WSListener):
         self._in_message = False
         self.ending = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._keeper: asyncio.TimerHandle | None = None
+        self._heard = True
+        self._asked = False
+        self._taken = 0
         self._up = 0
         self.down = 0
         self._began = 0.0
@@ -86,6 +93,7 @@ class Browser(WSListener):
         underlying = transport.underlying_transport
         underlying.set_write_buffer_limits(high=WRITE_LIMIT)
         underlying.pause_reading()
+        self._keep_alive()
         self._connecting = tasks.spawn(self._connect(), f"connect {self.host.name}")
 
     async def _connect(self) -> None:
@@ -107,7 +115,8 @@ class Browser(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Pass a binary frame on; refuse what RFB over websockets does not have."""
         kind = frame.msg_type
-        if self.ending:
+        self._heard = True
+        if self.ending or transport.is_close_frame_sent:  # the latter: picows refused a frame, and goes on parsing
             if kind == WSMsgType.CLOSE:
                 transport.disconnect()
         elif kind in _DATA:
@@ -125,6 +134,9 @@ class Browser(WSListener):
             self._browser_closes(transport, frame)
         elif kind == WSMsgType.TEXT:
             self.close(WSCloseCode.UNSUPPORTED_DATA, "VNC is binary: text frames are not understood")
+        elif kind == WSMsgType.PING and not transport.underlying_transport.get_write_buffer_size():
+            # Who floods us with pings and reads no answer gets none (RFC 6455, section 5.5.3, asks for the last only).
+            transport.send_pong(frame.get_payload_as_memoryview())
 
     def _browser_closes(self, transport: WSTransport, frame: WSFrame) -> None:
         code = frame.get_close_code()
@@ -138,8 +150,9 @@ class Browser(WSListener):
         if not self.ending:
             sent = transport.close_handshake and transport.close_handshake.sent
             self.ending = f"refused: {sent.reason}" if sent else "the browser vanished"
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._keeper):
+            if timer is not None:
+                timer.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
         if self.desktop is not None:
@@ -163,6 +176,28 @@ class Browser(WSListener):
         """The browser reads again."""
         if self.desktop is not None:
             self.desktop.resume_reading()
+
+    def _keep_alive(self) -> None:
+        """Every `ping_interval`: ping a browser that was silent, so that no proxy in between gives the tunnel up,
+        and end the session of one that was asked and has shown no life since.
+
+        Life is a frame, or bytes of ours that it took: on a slow network a ping waits behind megabytes. While we
+        do not listen ourselves (the desktop does not read, or is being connected to) nobody is judged.
+        """
+        if self.socket is None or self.ending:
+            return
+        underlying = self.socket.underlying_transport
+        taken = self.down - underlying.get_write_buffer_size() - _unsent(underlying)
+        alive = self._heard or taken > self._taken or not underlying.is_reading()
+        interval = self.host.limits.ping_interval
+        if not alive and self._asked:
+            self.close(WSCloseCode.GOING_AWAY, f"the browser did not answer a ping within {interval:g} s")
+            return
+        self._asked = not self._heard
+        if self._asked:
+            self.socket.send_ping()
+        self._heard, self._taken = False, taken
+        self._keeper = asyncio.get_running_loop().call_later(interval, self._keep_alive)
 
     def close(self, code: WSCloseCode, reason: str, grace: float = CLOSE_GRACE) -> None:
         """End the session with a close frame; after `grace` seconds without an answer it is cut."""
@@ -222,6 +257,12 @@ class _DesktopSide(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         if self._browser.socket is not None:
             self._browser.socket.underlying_transport.resume_reading()
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Bytes that the kernel holds for the peer, not yet acknowledged (SIOCOUTQ, tcp(7))."""
+    answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    return int(struct.unpack("i", answer)[0])
 
 
 def _hang_up(transport: asyncio.Transport) -> None:
