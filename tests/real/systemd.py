@@ -5,7 +5,7 @@ with Machine("vg", opt=virtual_environment(folder)) as machine:
     machine.run("systemctl", "start", "vncgate")
 
 What is written in it stays in memory and vanishes with it, and so do its processes, mounts and network.
-It needs root, namespaces and a writable cgroup2 tree; where they are missing the test is skipped (conftest.lacking).
+It needs root, namespaces and a writable cgroup2 tree; where they are missing the test is skipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.real.conftest import lacking, need
+import pytest
+
+from tests.real.conftest import need
 
 PATIENCE = 30.0
 """Seconds until what does not happen in a machine fails the test."""
@@ -88,31 +90,31 @@ def need_machine() -> None:
     """Skip, with the reason, where no machine can be booted."""
     need("unshare", "nsenter", "setpriv", "ip", "systemctl")
     if os.getuid() != 0:
-        lacking("a systemd of its own needs root")
+        pytest.skip("a systemd of its own needs root")
     if not Path("/lib/systemd/systemd").exists():
-        lacking("missing: /lib/systemd/systemd (Debian package systemd)")
+        pytest.skip("missing: /lib/systemd/systemd (Debian package systemd)")
     tried = subprocess.run(
         ["unshare", "--pid", "--fork", "--mount", "--uts", "--ipc", "--net", "--cgroup", "true"], capture_output=True
     )
     if tried.returncode != 0:
-        lacking(f"no namespaces can be made here: {tried.stderr.decode().strip()}")
+        pytest.skip(f"no namespaces can be made here: {tried.stderr.decode().strip()}")
     group = _cgroup("vncgate-try")
     try:
         group.mkdir()
         group.rmdir()
     except OSError as error:
-        lacking(f"no cgroup2 tree can be written here: {error}")
+        pytest.skip(f"no cgroup2 tree can be written here: {error}")
 
 
 def virtual_environment(folder: Path) -> Path:
     """What /opt/vncgate holds: vncgate with its extra for systemd, in `folder`, made by the system's Python."""
     if not _python("import ensurepip, sys; assert sys.version_info >= (3, 11)"):
-        lacking(f"missing: {PYTHON} of version 3.11 or newer that makes environments (Debian package python3-venv)")
+        pytest.skip(f"missing: {PYTHON} of version 3.11 or newer that makes environments (Debian package python3-venv)")
     need("gcc", "pkg-config")  # systemd-python is compiled
     if not _python("import os, sysconfig; os.stat(sysconfig.get_path('include') + '/Python.h')"):
-        lacking("missing: Python.h (Debian package python3-dev)")
+        pytest.skip("missing: Python.h (Debian package python3-dev)")
     if subprocess.run(["pkg-config", "--exists", "libsystemd"]).returncode != 0:
-        lacking("missing: libsystemd (Debian package libsystemd-dev)")
+        pytest.skip("missing: libsystemd (Debian package libsystemd-dev)")
     source = Path(__file__).parents[2]
     opt = folder / "opt"
     subprocess.run([PYTHON, "-m", "venv", opt], check=True)
@@ -255,5 +257,5 @@ def _cgroup(name: str) -> Path:
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     found = [Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"]
     if not found:
-        lacking("no cgroup2 tree is mounted here")
+        pytest.skip("no cgroup2 tree is mounted here")
     return found[0] / name

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import expect
 
-from tests.real.conftest import lacking, need
+from tests.real.conftest import need
 from tests.web.values import Gate, account, accounts
 from vncgate.model import Readiness, Roster
 from vncgate.settings import load
@@ -268,7 +268,7 @@ async def test_a_static_page_without_a_daemon_is_quiet(browse, tmp_path):
 )
 async def test_debians_novnc_opens_the_right_websocket(browse, free_port, headers, address):
     if not Path(NOVNC, "vnc.html").is_file():
-        lacking(f"missing: {NOVNC}/vnc.html (Debian package novnc)")
+        pytest.skip(f"missing: {NOVNC}/vnc.html (Debian package novnc)")
     shared = free_port()
     async with Site(accounts(1), **{"landing.novnc_dir": NOVNC, "shared_port": shared}) as site:
         page = await browse(site.url, extra_http_headers=headers)

