@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 STATIC = ROOT / "vncgate/web/static"
