@@ -50,7 +50,6 @@ SAMPLES = {  # for each setting, what a variable may say, and the value that it 
     "apache.form": ("guide", Form.GUIDE),
     "apache.configtest": ("a2 -f '/x y' -t", ("a2", "-f", "/x y", "-t")),
     "apache.reload": ("", ()),
-    "apache.reload_interval": ("90", 90.0),
     "landing.title": ("A, B", "A, B"),
     "landing.welcome": ("**hello**", "**hello**"),
     "landing.logo": ("l.svg", Path("l.svg")),
@@ -155,10 +154,6 @@ def test_variables_that_are_no_settings_of_ours_are_let_be():
         ("origins = 'https://a/b'", "origins: 'https://a/b' is no origin such as https://workshop.example.org"),
         ("trusted_proxies = '10.0.0.0/8 x'", "trusted_proxies: 'x' is no address or network such as 10.0.0.0/8"),
         ("listen = 'host'", "listen: write an IP address, for example 127.0.0.1 or ::1 (it is 'host')"),
-        (
-            "[apache]\nreload_interval = 5",
-            "apache.reload_interval: input should be greater than or equal to 60 (it is 5)",
-        ),
         ('[apache]\nreload = "a \'b"', 'apache.reload: no closing quotation (it is "a \'b")'),
         ("[landing]\nlogo = 3", "landing.logo: input should be a path (it is 3)"),
         ('[landing]\nlogo = "a\\u0000"', "landing.logo: a path cannot have a NUL character (it is 'a\\x00')"),

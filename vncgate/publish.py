@@ -1,8 +1,8 @@
 """Keeping Apache's snippet true: written whole, tested by Apache itself, and loaded no more often than it must.
 
 A graceful reload pins an old Apache process for as long as a desktop is open in it, and when all slots are pinned
-Apache serves nobody. So there is a reload only after a change of the file, at most one in `apache.reload_interval`
-seconds, and none in the form `single`, whose one line serves every account.
+Apache serves nobody. So there is a reload only after a change of the file, at most one in RELOAD_INTERVAL seconds,
+and none in the form `single`, whose one line serves every account.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from vncgate.settings import Form, Settings
 
 log = logging.getLogger(__name__)
 
+RELOAD_INTERVAL = 60.0
+"""Seconds between two reloads at least, and before one that failed is tried again."""
 COMMAND_TIMEOUT = 30.0
 """Seconds that Apache's config test and its reload may take each; name look-ups can make them slow."""
 CLOSE_TIMEOUT = 1.0
@@ -128,13 +130,13 @@ class ApachePublisher:
         while self._pending:
             await self._sleep(max(0.0, self._next_reload - self._clock()))
             async with self._lock:
-                self._next_reload = self._clock() + self._apache.reload_interval
+                self._next_reload = self._clock() + RELOAD_INTERVAL
                 try:
                     await self._test("so Apache was not reloaded")
                     await _run(self._apache.reload, "Apache could not be reloaded")
                 except PublishError as error:
                     self._not_reloaded = str(error)
-                    log.error("%s; trying again in %g s", error, self._apache.reload_interval)
+                    log.error("%s; trying again in %g s", error, RELOAD_INTERVAL)
                 else:
                     self._pending, self._not_reloaded = False, ""
                     await asyncio.to_thread(marker.unlink, missing_ok=True)

@@ -121,8 +121,6 @@ class ApacheSettings(_Section):
     """Command that tests Apache's whole configuration before a reload; when it fails the old snippet is put back."""
     reload: Command = ("apachectl", "graceful")
     """Command that reloads Apache after a change (form `guide` only). Empty: Apache is never reloaded."""
-    reload_interval: Annotated[Seconds, Field(ge=60)] = 60.0
-    """Seconds between two reloads at least; each pins an old child while desktops are open, so never below 60."""
 
 
 class LandingSettings(_Section):
