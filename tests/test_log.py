@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 import sys
+import threading
+import time
 import types
 
 import pytest
@@ -22,19 +25,33 @@ def restored():
     root, ours = logging.getLogger(), logging.getLogger(log.OURS)
     before = root.handlers, root.level, ours.level
     yield
+    for handler in root.handlers:
+        if isinstance(handler, log.Handler):
+            handler.close()
     root.handlers, level, least = before
     root.setLevel(level)
     ours.setLevel(least)
 
 
+def written():
+    """Wait until all that was logged has left."""
+    (handler,) = logging.getLogger().handlers
+    handler.flush()
+
+
 @pytest.fixture
-def stderr(capsys):
+def stderr(capfd):
     """A function that gives what was written to stderr since it was last asked."""
-    return lambda: capsys.readouterr().err
+
+    def said():
+        written()
+        return capfd.readouterr().err
+
+    return said
 
 
 @pytest.fixture
-def journal_stream():
+def journal_stream(capfd):
     """The environment of a process whose stderr systemd connected to the journal."""
     status = os.fstat(2)
     return {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
@@ -77,12 +94,23 @@ def test_strangers_cannot_forge_a_line(stderr):
     assert line.endswith(r"info w\n1 [\x00] path /a\r\n2026 error root \x1b[2J\x85\u2028\u202e\udcff")
 
 
+def test_strangers_cannot_fill_the_log(stderr):
+    log.setup("debug", {})
+    try:
+        raise ValueError("\0" * 12_000)
+    except ValueError:
+        logger.exception("refused Origin %s", "\xff" * 12_000)
+    first, *more = stderr().splitlines()
+    assert first.endswith("ÿ…")
+    assert all(len(line) < log.LONGEST + 50 for line in [first, *more])
+
+
 def test_a_secret_stays_one(stderr):
     log.setup("debug", {})
     logger.info("password %s, %r", Secret("k3Vq9xTb"), [Secret("k3Vq9xTb")])
-    written = stderr()
-    assert "password ***, [***]" in written
-    assert "k3Vq9xTb" not in written
+    said = stderr()
+    assert "password ***, [***]" in said
+    assert "k3Vq9xTb" not in said
 
 
 def stumble():
@@ -129,6 +157,7 @@ def test_the_journal_gets_fields(entries, journal_stream):
     log.setup("info", journal_stream)
     logger.warning("refused\n", extra={"account": "ws01", "client": "192.0.2.7"})
     logger.info("serving")
+    written()
     first, second = entries
     line = first.pop("CODE_LINE")
     assert isinstance(line, int)
@@ -153,6 +182,7 @@ def test_the_journal_gets_no_traceback_as_a_field(entries, journal_stream):
         stumble()
     except ValueError:
         logger.exception("failed")
+    written()
     (entry,) = entries
     assert "Traceback" not in str(entry)
 
@@ -164,7 +194,8 @@ def test_a_journal_that_fails_does_not_stop_the_caller(entries, journal_stream, 
     monkeypatch.setattr(sys.modules["systemd.journal"], "send", fail)
     log.setup("info", journal_stream)
     logger.info("going on")
-    assert "Message too long" in stderr()
+    logger.info("and on")
+    assert stderr().count("Message too long") == 2
 
 
 def test_priorities_survive_without_the_library(stderr, journal_stream, monkeypatch):
@@ -189,3 +220,73 @@ def test_another_stream_is_not_the_journal(stream):
     environ = {} if stream is None else {"JOURNAL_STREAM": stream}
     assert not log.stderr_is_journal(environ, 2)
     assert not log.stderr_is_journal(environ, 10_000)
+
+
+# ---- a reader that stopped reading
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """Set when the first event is taken; to be set before it is written; the texts of all that are."""
+    taken, read, texts = threading.Event(), threading.Event(), []
+
+    def write(text):
+        taken.set()
+        assert read.wait(10)
+        texts.append(text.partition(" ")[2])
+
+    monkeypatch.setattr(log, "_to_stderr", write)
+    yield taken, read, texts
+    read.set()
+
+
+def test_what_is_too_much_is_dropped_and_counted(stuck, monkeypatch):
+    monkeypatch.setattr(log, "MOST_WAITING", 3)
+    taken, read, texts = stuck
+    log.setup("info", {})
+    logger.info("held")
+    assert taken.wait(10)
+    for number in range(8):
+        logger.info("event %d", number)
+    read.set()
+    written()
+    logger.info("later")
+    written()
+    lost = "5 events were dropped here: they came faster than they could be written"
+    assert texts == ["info held", "info event 0", "info event 1", "info event 2", f"warning {lost}", "info later"]
+
+
+@pytest.mark.parametrize("most", [2, 10_000], ids=["full", "not full"])
+def test_the_end_waits_for_no_reader(stuck, monkeypatch, most):
+    monkeypatch.setattr(log, "MOST_WAITING", most)
+    monkeypatch.setattr(log, "CLOSE_TIMEOUT", 0.1)
+    handler = log.setup("info", {})
+    for number in range(20):
+        logger.info("event %d", number)
+    began = time.monotonic()
+    handler.close()
+    handler.flush()  # as logging.shutdown() does once more
+    handler.close()
+    assert 0.1 <= time.monotonic() - began < 1
+
+
+def test_a_process_that_nobody_reads_goes_on_and_ends():
+    """In good order: an interpreter that is ended while a thread holds the lock of sys.stderr aborts."""
+    script = (
+        "import contextlib, logging\nfrom vncgate import log\n"
+        "with contextlib.closing(log.setup('info', {})):\n"
+        "    for number in range(5000): logging.getLogger('vncgate').info('event %d', number)\n"
+        "print('went on')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.wait(timeout=20) == 0
+        assert process.stdout.read() == "went on\n"
+        assert " info event 0\n" in process.stderr.read()
+
+
+def test_what_waits_is_written_before_the_end():
+    script = "import logging\nfrom vncgate import log\nlog.setup('info', {})\nlogging.error('the last word')\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stderr.endswith(" error the last word\n")

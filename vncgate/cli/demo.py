@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 
 from vncgate import log
 
@@ -28,8 +29,10 @@ def run(args: argparse.Namespace) -> int:
 
     from vncgate import demo
 
-    log.setup("warning", {})
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        contextlib.closing(log.setup("warning", {})),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(demo.run(args.accounts, args.web))
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -31,17 +32,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.set_defaults(run=run)
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add `--config`, which several commands have."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        default=Path(value) if (value := os.environ.get("VNCGATE_CONFIG")) else None,
-        help="settings in TOML (or VNCGATE_CONFIG)",
-    )
-
-
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped."""
     import uvloop  # here, so that the other commands start without it
@@ -50,11 +40,13 @@ def run(args: argparse.Namespace) -> int:
 
     names = ("web", "listen", "shared_port", "engine", "control", "watch", "log_level")
     chosen = settings.load(args.config, os.environ, {name: getattr(args, name) for name in names})
-    log.setup(chosen.log_level, os.environ)
 
     async def serve() -> None:
         await Gate(args.tokens, chosen).run()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        contextlib.closing(log.setup(chosen.log_level, os.environ)),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(serve())
     return 0
