@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 from aiohttp import web
 
+from vncgate import tasks
 from vncgate.errors import SettingsError
 from vncgate.forwarded import TrustedProxies
 from vncgate.model import AccountStatus, Roster
@@ -181,11 +182,9 @@ class Site:
 
     async def sampler(self, _: web.Application) -> AsyncIterator[None]:
         """The one task that looks at the accounts for all listeners."""
-        task = asyncio.create_task(self._events.run(), name="web-sampler")
+        task = tasks.spawn(self._events.run(), "web sampler")
         yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await tasks.end(task)
 
     async def end_streams(self, _: web.Application) -> None:
         """End the streams, so that a shutdown waits for none of them."""
