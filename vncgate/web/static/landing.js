@@ -9,7 +9,7 @@ const noMatch = document.getElementById("no-match");
 
 /* ---- filter ---- */
 
-const plain = text => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 const cards = () => [...document.querySelectorAll("#accounts .card")];
 
 function applyFilter() {
@@ -17,9 +17,10 @@ function applyFilter() {
   const all = cards();
   let shown = 0;
   for (const card of all) {
-    const text = plain(`${card.querySelector(".card-title").textContent} ` +
-                       `${card.querySelector(".card-name")?.textContent ?? ""} ${card.dataset.path}`);
-    card.hidden = !words.every(word => text.includes(word));
+    const title = card.querySelector(".card-title").textContent;
+    const name = card.querySelector(".card-name")?.textContent ?? "";
+    const text = plain(`${title} ${name} ${card.dataset.path}`);
+    card.hidden = !words.every((word) => text.includes(word));
     shown += card.hidden ? 0 : 1;
   }
   noMatch.hidden = shown > 0 || all.length === 0;
@@ -34,7 +35,7 @@ function showFilter() {
 }
 
 input.addEventListener("input", applyFilter);
-document.addEventListener("keydown", event => {
+document.addEventListener("keydown", (event) => {
   if (filter.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "/" && !event.target.matches("input, textarea, select, [contenteditable]")) {
     event.preventDefault();
@@ -46,18 +47,25 @@ document.addEventListener("keydown", event => {
   }
 });
 /* Browsers fill in what was typed before a reload; the box remembers nothing. */
-window.addEventListener("pageshow", () => { input.value = ""; showFilter(); });
+window.addEventListener("pageshow", () => {
+  input.value = "";
+  showFilter();
+});
 
 /* ---- live state ---- */
 
-const FIRST_DELAY = 1000, LONGEST_DELAY = 30000;  // ms
-let source = null, timer = 0, delay = FIRST_DELAY;
+const FIRST_DELAY = 1000; /* milliseconds until a lost stream is asked for again; doubled at each failure */
+const LONGEST_DELAY = 30000;
+
+let source = null;
+let timer = 0;
+let delay = FIRST_DELAY;
 let wasLive = "live" in section.dataset;
-const latest = new Map();  // what the gate said last, by path
+const latest = new Map(); // what the gate said last, by path
 
 function show(entry) {
   latest.set(entry.path, entry);
-  const card = cards().find(one => one.dataset.path === entry.path);
+  const card = cards().find((one) => one.dataset.path === entry.path);
   if (!card || card.querySelector(".card-title").textContent !== entry.title) return false;
   if (card.dataset.state !== entry.state) card.dataset.state = entry.state;
   card.querySelector(".state-text").textContent = entry.state;
@@ -69,18 +77,18 @@ function show(entry) {
    it at once, so each waits a moment of its own. */
 let fetching = 0;
 function refresh() {
-  window.clearTimeout(fetching);
-  fetching = window.setTimeout(async () => {
+  clearTimeout(fetching);
+  fetching = setTimeout(async () => {
     try {
-      const answer = await fetch(window.location.pathname, {cache: "no-cache"});
+      const answer = await fetch(location.pathname, { cache: "no-cache" });
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const old = document.getElementById("accounts");
       const focused = document.activeElement?.closest?.(".card")?.dataset.path;
       old.replaceWith(document.adoptNode(page.getElementById("accounts")));
-      latest.forEach(show);  // a static page is drawn without any state
+      latest.forEach(show); // a static page is drawn without any state
       showFilter();
-      if (focused) cards().find(card => card.dataset.path === focused)?.querySelector("a").focus();
+      if (focused) cards().find((card) => card.dataset.path === focused)?.querySelector("a").focus();
     } catch {
       /* The stream notices a lost connection, and sends the whole list when it is back. */
     }
@@ -95,29 +103,29 @@ function live() {
 }
 
 function connect() {
-  window.clearTimeout(timer);
+  clearTimeout(timer);
   source?.close();
   source = new EventSource(section.dataset.events);
-  source.addEventListener("accounts", event => {
+  source.addEventListener("accounts", (event) => {
     live();
     const list = JSON.parse(event.data);
     latest.clear();
     const known = list.map(show);
     if (known.includes(false) || list.length !== cards().length) refresh();
   });
-  source.addEventListener("change", event => {
+  source.addEventListener("change", (event) => {
     live();
-    const {changed, removed} = JSON.parse(event.data);
+    const { changed, removed } = JSON.parse(event.data);
     const known = changed.map(show);
-    removed.forEach(path => latest.delete(path));
+    removed.forEach((path) => latest.delete(path));
     if (known.includes(false) || removed.length) refresh();
   });
   source.onerror = () => {
     source.close();
-    if (!wasLive) return;  // a static page, and no daemon behind it
+    if (!wasLive) return; // a static page, and no daemon behind it
     notice.textContent = "State is not live; reconnecting";
     section.classList.add("stale");
-    timer = window.setTimeout(connect, delay * (1 + Math.random() / 4));
+    timer = setTimeout(connect, delay * (1 + Math.random() / 4));
     delay = Math.min(delay * 2, LONGEST_DELAY);
   };
 }
@@ -127,7 +135,7 @@ function follow() {
   if (document.visibilityState === "visible") {
     connect();
   } else {
-    window.clearTimeout(timer);
+    clearTimeout(timer);
     source?.close();
     source = null;
   }
@@ -135,6 +143,8 @@ function follow() {
 
 document.addEventListener("visibilitychange", follow);
 window.addEventListener("pagehide", () => source?.close());
-window.addEventListener("pageshow", event => { if (event.persisted) follow(); });
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) follow();
+});
 showFilter();
 follow();
