@@ -1,3 +1,5 @@
+"""An application on a socket, for as long as a context lasts."""
+
 from __future__ import annotations
 
 import aiohttp

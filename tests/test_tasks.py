@@ -1,11 +1,23 @@
+"""Tasks: named, heard when they fail, and ended."""
+
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+from pathlib import Path
 
 import pytest
 
+import vncgate
 from vncgate.tasks import end, spawn
+
+
+def test_no_other_module_makes_tasks_by_hand():
+    """A linter can forbid asyncio.create_task, but not a loop's."""
+    package = Path(vncgate.__file__).parent
+    makers = {path for path in package.rglob("*.py") if re.search(r"\b(create_task|ensure_future)\b", path.read_text())}
+    assert makers == {package / "tasks.py"}
 
 
 async def fail(error):

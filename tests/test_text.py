@@ -1,3 +1,5 @@
+"""Strangers' text, made printable."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""Tasks: every one has a name and an owner, and none fails unheard. Nothing else makes them (a lint rule says so)."""
+"""Tasks: every one has a name and an owner, and none fails unheard. No other module makes them by hand."""
 
 from __future__ import annotations
 
