@@ -49,6 +49,7 @@ def need(*programs: str) -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium():
     """A Chromium for all tests of a module; these run in the module's loop."""
+    need("chromium")
     from tests.real.browser import launch  # here, because most tests start without playwright
 
     async with launch() as browser:

@@ -1,5 +1,6 @@
 """`vncgate demo` as a person starts it, with embedded and with TigerVNC's desktops: it leaves nothing behind."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.browser import connected, content, log_in
 from tests.real.conftest import need
+from vncgate.demo.canvas import Rect, text_box
+from vncgate.demo.screen import MARGIN, PANEL, PANEL_TITLE, SCALE, Screen
 from vncgate.model import Desktop, Secret
 from vncgate.probe import login
 
@@ -146,6 +150,57 @@ async def test_the_demo_serves_and_leaves_nothing_behind(start, temporary, free_
     assert demo.end(number) == (0, "")
     assert list(temporary.iterdir()) == []
     assert set(X_SOCKETS.glob("X*")) - displays == set()
+
+
+async def open_desktop(browse, demo: Demo, name: str):
+    """The way of a person who has the terminal before them: the address, the card, the password."""
+    page = await browse(re.search(r"http://\S+", demo.said)[0])
+    await page.get_by_role("link", name=re.compile(name)).click()
+    await log_in(page, demo.passwords[name])
+    await connected(page)
+    return page
+
+
+async def pixels(page, rect: Rect) -> bytes:
+    """What the viewer shows there, as a canvas of the embedded desktop has it."""
+    script = """([x, y, width, height]) => [...document.querySelector(".desk-screen canvas")
+        .getContext("2d").getImageData(x, y, width, height).data]"""
+    rgba = await page.evaluate(script, list(rect))
+    colours = (red << 16 | green << 8 | blue for red, green, blue in zip(*(rgba[n::4] for n in range(3)), strict=True))
+    return b"".join(colour.to_bytes(4, sys.byteorder) for colour in colours)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_person_types_on_an_embedded_desktop(start, browse, free_port):
+    words = "Hello from ws02!"
+    screen = Screen("ws02", 0.0)
+    for char in words:
+        screen.key(ord(char), True)
+    line = text_box(PANEL.x + MARGIN, PANEL.y + PANEL_TITLE + MARGIN // 2 + SCALE, words, SCALE)
+    wanted = screen.canvas.pixels(line)
+
+    demo = serve(start, f"127.0.0.1:{free_port()}", "embedded", 2)
+    page = await open_desktop(browse, demo, "ws02")
+    await page.mouse.move(1, 1)  # the pointer is drawn where the mouse is
+    assert await pixels(page, line) != wanted
+    await page.keyboard.type(words)
+    async with asyncio.timeout(PATIENCE):
+        while await pixels(page, line) != wanted:
+            await asyncio.sleep(0.05)
+    assert page.complaints == []
+    assert demo.end(signal.SIGINT) == (0, "")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_person_types_on_a_tigervnc_desktop(start, browse, free_port):
+    need("Xvnc", "openbox", "xterm")
+    demo = serve(start, f"127.0.0.1:{free_port()}", "TigerVNC", 2)
+    page = await open_desktop(browse, demo, "ws02")
+    await page.keyboard.type("echo Hello from $DISPLAY > typed.txt\n")
+    assert re.fullmatch(r"Hello from :\d+\n", await content(demo.folder / "ws02.home" / "typed.txt"))
+    assert not (demo.folder / "ws01.home" / "typed.txt").exists()
+    assert page.complaints == []
+    assert demo.end(signal.SIGINT) == (0, "")
 
 
 def test_interrupted_before_it_serves(start, temporary):
