@@ -25,12 +25,14 @@ class Operator:
 
     async def start(self, names):
         self.calls.append(("start", names))
+        return names
 
     async def stop(self, names):
         raise ControlError("no such account: ws99")
 
     async def restart(self, names):
         self.calls.append(("restart", names))
+        return names
 
     async def reload(self, handed=None):
         if handed and handed.content == b"bad":
@@ -55,8 +57,8 @@ async def ask(*args):
 async def test_commands_and_answers(served):
     operator, path = served
     assert await ask(path, "/status") == {"accounts": []}
-    assert await ask(path, "/start", {"accounts": ["ws01"]}) == {}
-    assert await ask(path, "/restart", {"accounts": ["ws01", "ws02"]}) == {}
+    assert await ask(path, "/start", {"accounts": ["ws01"]}) == {"accounts": ["ws01"]}
+    assert await ask(path, "/restart", {"accounts": ["ws01", "ws02"]}) == {"accounts": ["ws01", "ws02"]}
     assert await ask(path, "/reload", {}) == {"changes": "1 unchanged"}
     handed = [
         HandedOver("/etc/x.tokens", b"\xff a token file"),

@@ -19,7 +19,7 @@ from tests.workshop import Workshop
 from vncgate import roster, settings
 from vncgate.daemon import Gate
 from vncgate.engines.relay import Relay
-from vncgate.errors import ControlError, ProxyError, TokensError
+from vncgate.errors import ControlError, ListenError, TokensError
 
 SECRET = "Canary88"
 
@@ -101,6 +101,7 @@ async def test_an_account_whose_process_is_killed_comes_back_and_touches_no_othe
 
 
 async def test_a_bad_file_changes_nothing_and_is_named_until_it_is_mended(workshop, caplog):
+    caplog.set_level(logging.INFO)
     async with Peer() as peer:
         good = f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}"
         workshop.write(good)
@@ -121,6 +122,7 @@ async def test_a_bad_file_changes_nothing_and_is_named_until_it_is_mended(worksh
             assert names(workshop.gate.status()) == ["ws01"]
             workshop.write(good)
             await workshop.until(lambda status: not status["trouble"])
+            assert "workshop.tokens is good again" in caplog.text
             assert heard.closed is None
 
 
@@ -153,7 +155,7 @@ async def test_the_operators_commands_and_signals(workshop):
 
             two = f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}\nws02 127.0.0.1 path-ws02 - {peer.port} x\n"
             answer = await workshop.hand_over(two.encode())
-            assert answer == {"changes": "1 added, 1 unchanged"}
+            assert answer == {"changes": "1 added (ws02), 1 unchanged"}
             with pytest.raises(ControlError, match=r"/etc/handed.tokens:1:\d+: error: "):
                 await workshop.hand_over(b"nonsense\n")
             with pytest.raises(ControlError, match="is not there"):
@@ -256,10 +258,10 @@ async def test_what_it_cannot_begin_without(workshop):
             async with other.running():
                 pass
         other.control = workshop.folder / "other"
-        with pytest.raises(ProxyError, match=r"the pages \(setting web\): port \d+ .* is in use"):
+        with pytest.raises(ListenError, match=r"the pages \(setting web\): port \d+ .* is in use"):
             async with other.running(web=f"127.0.0.1:{workshop.web}"):
                 pass
-        with pytest.raises(ProxyError, match=r"the shared port: port \d+ .* is in use"):
+        with pytest.raises(ListenError, match=r"the shared port: port \d+ .* is in use"):
             async with other.running(shared_port=workshop.shared):
                 pass
 

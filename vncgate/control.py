@@ -64,14 +64,14 @@ class Operator(Protocol):
     def status(self) -> dict[str, Any]:
         """Everything, as JSON values."""
 
-    async def start(self, names: Sequence[str]) -> None:
-        """Start accounts."""
+    async def start(self, names: Sequence[str]) -> list[str]:
+        """Start accounts; names may be patterns (`ws0*`). Returns the names that were meant."""
 
-    async def stop(self, names: Sequence[str]) -> None:
-        """Stop accounts."""
+    async def stop(self, names: Sequence[str]) -> list[str]:
+        """Stop accounts; names may be patterns (`ws0*`). Returns the names that were meant."""
 
-    async def restart(self, names: Sequence[str]) -> None:
-        """Restart accounts."""
+    async def restart(self, names: Sequence[str]) -> list[str]:
+        """Restart accounts; names may be patterns (`ws0*`). Returns the names that were meant."""
 
     async def reload(self, handed: HandedOver | None = None) -> dict[str, Any]:
         """Read the token file again, or take what a command read in its place."""
@@ -138,8 +138,7 @@ def _application(operator: Operator) -> web.Application:
 
     async def act(request: web.Request) -> web.Response:
         deed = {"start": operator.start, "stop": operator.stop, "restart": operator.restart}[request.match_info["deed"]]
-        await deed(await _understood(request, _names))
-        return web.json_response({})
+        return web.json_response({"accounts": await deed(await _understood(request, _names))})
 
     async def reload(request: web.Request) -> web.Response:
         handed = await _understood(request, lambda body: HandedOver.from_json(body) if body else None)

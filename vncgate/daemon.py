@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 4.5
 """Seconds after SIGTERM in which everything has ended; what has not is cut."""
+MOST_LINES = 50
+"""Problems of a token file that are logged at once."""
 STATUS_INTERVAL = 5.0
 """Seconds between two looks at whether systemd's STATUS= is still true."""
 
@@ -150,17 +152,17 @@ class Gate:
             **status.report(self._supervisor.statuses()),
         }
 
-    async def start(self, names: Sequence[str]) -> None:
+    async def start(self, names: Sequence[str]) -> list[str]:
         """See control.Operator."""
-        await self._supervisor.start(names)
+        return await self._supervisor.start(names)
 
-    async def stop(self, names: Sequence[str]) -> None:
+    async def stop(self, names: Sequence[str]) -> list[str]:
         """See control.Operator."""
-        await self._supervisor.stop(names)
+        return await self._supervisor.stop(names)
 
-    async def restart(self, names: Sequence[str]) -> None:
+    async def restart(self, names: Sequence[str]) -> list[str]:
         """See control.Operator."""
-        await self._supervisor.restart(names)
+        return await self._supervisor.restart(names)
 
     async def reload(self, handed: control.HandedOver | None = None) -> dict[str, Any]:
         """See control.Operator. Raises TokensError with all problems when the new roster is not taken."""
@@ -190,33 +192,45 @@ class Gate:
 
     async def _load(self, reading: Coroutine[Any, Any, Parsed]) -> Roster:
         """The roster that `reading` gives, or TokensError with all problems; both are kept for status and log."""
-        before, self._problems = self._problems, ()
+        before, self._problems = frozenset(self._problems), ()
+        trouble = self._trouble
         try:
             parsed = await reading
         except TokensError as error:
             raise self._not_taken(str(error)) from None
         self._problems = tuple(sorted((*parsed.problems, *check_roster(parsed.roster, self._settings))))
-        for problem in self._problems:
-            if problem not in before:
-                level = logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING
-                log.log(level, "%s", problem.render(self._source))
+        if self.started.is_set() or not any(problem.severity is Severity.ERROR for problem in self._problems):
+            self._log_problems([problem for problem in self._problems if problem not in before])
         if errors := sum(problem.severity is Severity.ERROR for problem in self._problems):
             raise self._not_taken(f"{self._source} has {errors} error{'s' if errors > 1 else ''}")
         if self._supervisor.roster and not parsed.roster:
             # An editor's or a script's accident far sooner than the wish to throw everybody out.
             raise self._not_taken(f"{self._source} has no accounts (`vncgate stop` stops them)")
+        if trouble:
+            log.info("%s is good again", self._source)
         self._trouble = ""
         return parsed.roster
 
+    def _log_problems(self, problems: Sequence[Problem]) -> None:
+        for problem in problems[:MOST_LINES]:
+            level = logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING
+            log.log(level, "%s: %s", problem.place(self._source), problem.message)
+        if len(problems) > MOST_LINES:
+            log.warning("and %d more; `vncgate check` lists them all", len(problems) - MOST_LINES)
+
     def _not_taken(self, trouble: str) -> TokensError:
-        self._trouble = f"{trouble}; the last good roster stays" if self.started.is_set() else trouble
-        log.error("%s", self._trouble)
+        if self.started.is_set():
+            trouble += "; the last good roster stays"
+            log.error("%s", trouble)
+        self._trouble = trouble
         return TokensError("\n".join([*(problem.render(self._source) for problem in self._problems), self._trouble]))
 
     async def _take(self, roster: Roster) -> str:
         """Make a roster true and publish it; returns what changed, in words."""
         done = await self._supervisor.apply(roster)
-        if not done.is_empty:
+        if done.is_empty:
+            self._supervisor.probe_again()
+        else:
             log.info("roster: %s", done)
         await self._publish(roster)
         return str(done)

@@ -148,10 +148,13 @@ class Problem:
     severity: Severity
     message: str
 
+    def place(self, filename: str) -> str:
+        """`FILE:LINE:COL`, or the file alone where it is about the whole of it."""
+        return f"{filename}:{self.line}:{self.column}" if self.line else filename
+
     def render(self, filename: str) -> str:
         """`FILE:LINE:COL: error: message`, as editors understand it."""
-        where = f"{filename}:{self.line}:{self.column}" if self.line else filename
-        return f"{where}: {self.severity}: {self.message}"
+        return f"{self.place(filename)}: {self.severity}: {self.message}"
 
 
 class Want(enum.StrEnum):

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from vncgate.model import Account
 
+MOST_NAMES = 10
+"""Accounts that are named where a plan is put into words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -29,14 +32,16 @@ class Plan:
         return not (self.remove or self.replace or self.update or self.add)
 
     def __str__(self) -> str:
-        counts = {
-            "added": self.add,
-            "removed": self.remove,
-            "moved": self.replace,
-            "updated": self.update,
-            "unchanged": self.keep,
-        }
-        return ", ".join(f"{len(accounts)} {word}" for word, accounts in counts.items() if accounts) or "no accounts"
+        """`2 added (ws04, ws05), 1 removed (ws02), 57 unchanged`."""
+        parts = {"added": self.add, "removed": self.remove, "moved": self.replace, "updated": self.update}
+        words = [f"{len(accounts)} {word} ({_names(accounts)})" for word, accounts in parts.items() if accounts]
+        words += [f"{len(self.keep)} unchanged"] if self.keep else []
+        return ", ".join(words) or "no accounts"
+
+
+def _names(accounts: tuple[Account, ...]) -> str:
+    names = [account.name for account in accounts[:MOST_NAMES]]
+    return ", ".join([*names, "..."] if len(accounts) > MOST_NAMES else names)
 
 
 def plan(desired: Mapping[str, Account], running: Mapping[str, Account]) -> Plan:

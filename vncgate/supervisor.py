@@ -8,7 +8,9 @@ another.
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import functools
+import itertools
 import logging
 import random
 import time
@@ -88,20 +90,38 @@ class Supervisor:
         """Every account as it is now, in the roster's order."""
         return [runner.status() for runner in self._runners.values()]
 
-    async def start(self, names: Iterable[str]) -> None:
-        """Start accounts that are stopped or FATAL. Raises ControlError for a name that is not in the roster."""
-        await asyncio.gather(*(runner.start() for runner in self._named(names)))
+    async def start(self, names: Iterable[str]) -> list[str]:
+        """Start accounts that are stopped or FATAL; returns their names.
 
-    async def stop(self, names: Iterable[str]) -> None:
-        """Stop accounts; their browsers are told. Raises ControlError for a name that is not in the roster."""
-        reason = "stopped by the organizers"
-        await asyncio.gather(*(runner.stop(POLICY, reason) for runner in self._named(names)))
-
-    async def restart(self, names: Iterable[str]) -> None:
-        """Stop and start accounts. Raises ControlError for a name that is not in the roster."""
+        A name may be a pattern as a shell's (`ws0*`). Raises ControlError for one that is not in the roster.
+        """
         runners = self._named(names)
-        await asyncio.gather(*(runner.stop(SERVICE_RESTART, "restarted by the organizers") for runner in runners))
+        return await self._told(runners, "start", *(runner.start() for runner in runners))
+
+    async def stop(self, names: Iterable[str]) -> list[str]:
+        """Stop accounts, as `start()` starts them; their browsers are told."""
+        runners = self._named(names)
+        reason = "stopped by the organizers"
+        return await self._told(runners, "stop", *(runner.stop(POLICY, reason) for runner in runners))
+
+    async def restart(self, names: Iterable[str]) -> list[str]:
+        """Stop and start accounts, as `stop()` and `start()` do."""
+        runners = self._named(names)
+        reason = "restarted by the organizers"
+        await self._told(runners, "restart", *(runner.stop(SERVICE_RESTART, reason) for runner in runners))
         await asyncio.gather(*(runner.start() for runner in runners))
+        return [runner.account.name for runner in runners]
+
+    async def _told(self, runners: Sequence[Runner], word: str, *deeds: Coroutine[Any, Any, None]) -> list[str]:
+        for runner in runners:
+            log.info("an operator's %s", word, extra={"account": runner.account.name})
+        await asyncio.gather(*deeds)
+        return [runner.account.name for runner in runners]
+
+    def probe_again(self) -> None:
+        """Probe desktops whose password was wrong too often: an operator asked to have another look."""
+        for runner in self._runners.values():
+            runner.probe_again()
 
     async def aclose(self, code: int, reason: str) -> None:
         """Stop everything, for good."""
@@ -114,14 +134,14 @@ class Supervisor:
     async def _stop_all(self, code: int, reason: str) -> None:
         await asyncio.gather(*(runner.stop(code, reason) for runner in self._runners.values()))
 
-    def _named(self, names: Iterable[str]) -> Sequence[Runner]:
-        names = list(dict.fromkeys(names))
+    def _named(self, patterns: Iterable[str]) -> Sequence[Runner]:
+        """The runners of names, or of patterns as a shell's (`ws0*`); each once."""
         if self._closed:
             raise ControlError("the gate is being stopped")
-        unknown = [name for name in names if name not in self._runners]
-        if unknown:
+        found = {pattern: fnmatch.filter(self._runners, pattern) for pattern in patterns}
+        if unknown := [pattern for pattern, names in found.items() if not names]:
             raise ControlError(f"no such account: {', '.join(unknown)}")
-        return [self._runners[name] for name in names]
+        return [self._runners[name] for name in dict.fromkeys(itertools.chain.from_iterable(found.values()))]
 
 
 class Runner:
@@ -183,6 +203,11 @@ class Runner:
         self.account = account
         if self._prober is not None:
             self._prober.update(account)
+
+    def probe_again(self) -> None:
+        """Have another look at a desktop whose password was wrong too often."""
+        if self._prober is not None and self._prober.finding.is_final:
+            self._prober.update(self.account)
 
     async def _done(self) -> None:
         while self._deed is not None:

@@ -120,7 +120,7 @@ async def test_the_table_has_every_column_and_the_lines_below_it_say_what_is_wro
     assert below == [
         f"ws02: desktop unix:{workshop.folder}/ws02 refused the password",
         f"ws04: desktop 127.0.0.1:{dead} refused the connection",
-        "4 accounts, 1 ready, 1 in use, 2 offline, 1 not running; 14 B down, 12 B up",
+        "4 accounts, 1 ready, 1 in use, 1 offline, 1 wrong password, 1 not running; 14 B down, 12 B up",
     ]
     assert "Canary" not in out + err
 
@@ -248,15 +248,15 @@ async def test_accounts_are_stopped_started_and_restarted(workshop, command):
             await stays.until(lambda: stays.data)
             async with client(workshop.shared, "/ws/path-ws01") as (_, heard):
                 await heard.until(lambda: heard.data)
-                assert await command("stop", "ws01") == (0, "", "")
+                assert await command("stop", "ws01") == (0, "stopped: ws01\n", "")
                 assert heard.closed == (1008, "stopped by the organizers")
             assert states(gate) == {"ws01": "STOPPED", "ws02": "RUNNING"}
-            assert await command("start", "ws01") == (0, "", "")
+            assert await command("start", "ws01") == (0, "started: ws01\n", "")
             assert states(gate) == {"ws01": "RUNNING", "ws02": "RUNNING"}
             async with client(workshop.shared, "/ws/path-ws01") as (_, heard):
                 await heard.until(lambda: heard.data)
                 assert stays.closed is None
-                assert await command("restart", "ws01", "ws02") == (0, "", "")
+                assert await command("restart", "ws01", "ws02") == (0, "restarted: ws01, ws02\n", "")
                 assert heard.closed == stays.closed == (1012, "restarted by the organizers")
             assert states(gate) == {"ws01": "RUNNING", "ws02": "RUNNING"}
 
@@ -277,7 +277,7 @@ async def test_reload_says_what_changed_or_what_is_wrong(workshop, command):
     workshop.write(line("ws01"))
     async with workshop.running(watch="poll", poll_interval=3600.0) as gate:
         workshop.write(line("ws01"), line("ws02"))
-        assert await command("reload") == (0, "1 added, 1 unchanged\n", "")
+        assert await command("reload") == (0, "1 added (ws02), 1 unchanged\n", "")
         workshop.write(line("ws01"), "ws02 node02", "ws03")
         status, out, err = await command("reload")
         assert (status, out) == (1, "")
@@ -294,7 +294,7 @@ async def test_a_token_file_that_is_handed_over(workshop, command, tmp_path):
     async with workshop.running() as gate:
         handed.write_text(line("ws01") + "\n" + line("ws05") + "\n")
         handed.chmod(0o600)
-        assert await command("reload", "--tokens", handed) == (0, "1 added, 1 unchanged\n", "")
+        assert await command("reload", "--tokens", handed) == (0, "1 added (ws05), 1 unchanged\n", "")
         assert list(states(gate)) == ["ws01", "ws05"]
         for content, wrong in {
             b"ws01\n": f"vncgate: {handed}:1:",

@@ -40,7 +40,8 @@ def test_totals():
         "accounts": 5,
         "in_use": 1,
         "ready": 1,
-        "offline": 2,
+        "offline": 1,
+        "wrong_password": 1,
         "not_running": 2,
         "connections": 2,
         "bytes_up": 10,
@@ -49,6 +50,6 @@ def test_totals():
 
 
 def test_one_line():
-    assert summary(ALL, "") == "5 accounts, 1 in use, 2 offline, 2 not running"
+    assert summary(ALL, "") == "5 accounts, 1 in use, 1 offline, 1 wrong password, 2 not running"
     assert summary(ALL[:1], "x has 1 error") == "1 account, 1 in use; x has 1 error"
     assert summary([], "") == "0 accounts, 0 in use"

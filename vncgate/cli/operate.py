@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from vncgate import control
+from vncgate.render.status import TROUBLES
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of `status --watch`."""
+WIDE = 96
+"""Columns of a terminal from which on the table has room for the bytes."""
+TABLE_FRAME = 5
+"""Lines of a table, and below it, that are no accounts."""
 _STATE_STYLES = {"RUNNING": "green", "FATAL": "bold red", "BACKOFF": "yellow", "STARTING": "yellow"}
-_TOTALS = ("accounts", "ready", "in_use", "offline", "not_running")
 _READY_STYLES = {"ready": "green", "offline": "red", "wrong password": "bold red"}
 
 
@@ -37,9 +41,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "restart": "stop and start accounts",
     }.items():
         parser = _command(commands, verb, _act, words)
-        parser.add_argument("accounts", nargs="+", metavar="ACCOUNT")
+        parser.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="a name, or a pattern such as 'ws0*'")
         parser.set_defaults(verb=verb)
-    reload = _command(commands, "reload", _reload, "read the token file again")
+    reload = _command(
+        commands, "reload", _reload, "read the token file again; without a change, have another look at wrong passwords"
+    )
     reload.add_argument(
         "--tokens", type=Path, metavar="FILE", help="hand over this file's content (where the daemon cannot read it)"
     )
@@ -76,16 +82,19 @@ def _status(args: argparse.Namespace) -> int:
     # A file or a pipe gets whole lines; only a terminal has a width to fit into.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
     if not args.watch:
-        console.print(_view(control.call(path, "/status")))
+        status = control.call(path, "/status")
+        console.print(Group(_table(status["accounts"], console.width), _lines(*_wrong(status), _sums(status))))
         return 0
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
-            live.update(_view(control.call(path, "/status")), refresh=True)
+            live.update(_screen(control.call(path, "/status"), console.width, console.height), refresh=True)
             time.sleep(WATCH_INTERVAL)
 
 
 def _act(args: argparse.Namespace) -> int:
-    control.call(_socket(args), f"/{args.verb}", {"accounts": args.accounts})
+    done = control.call(_socket(args), f"/{args.verb}", {"accounts": args.accounts})["accounts"]
+    past = {"start": "started", "stop": "stopped", "restart": "restarted"}[args.verb]
+    print(f"{past}: {', '.join(done)}")
     return 0
 
 
@@ -103,14 +112,25 @@ def _reload(args: argparse.Namespace) -> int:
     return 0
 
 
-def _view(status: dict[str, Any]) -> Group:
-    """A table of all accounts, then what is wrong with any of them, then the totals."""
+def _screen(status: dict[str, Any], width: int, height: int) -> Group:
+    """What fits a screen: the totals and what is wrong, then the accounts, those first that need somebody."""
+    wrong = _wrong(status)
+    shown = wrong[: height // 3]
+    head = [_sums(status), *shown, *([f"and {len(wrong) - len(shown)} more"] if len(shown) < len(wrong) else [])]
+    accounts = sorted(status["accounts"], key=lambda account: not account["reason"] and account["state"] == "RUNNING")
+    room = max(1, height - len(head) - TABLE_FRAME)
+    left = len(accounts) - room
+    return Group(_lines(*head), _table(accounts[:room], width), _lines(f"and {left} more accounts" if left > 0 else ""))
+
+
+def _table(accounts: Sequence[dict[str, Any]], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("account", "want", "state", "ready", "since"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("browsers", "down", "up", "restarts"):
+    traffic = ("down", "up") if width >= WIDE else ()
+    for heading in ("browsers", *traffic, "restarts"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for account in status["accounts"]:
+    for account in accounts:
         table.add_row(
             account["name"],
             account["want"],
@@ -118,16 +138,28 @@ def _view(status: dict[str, Any]) -> Group:
             Text(account["ready"], _READY_STYLES.get(account["ready"], "")),
             _ago(time.time() - account["since"]),
             str(account["connections"]),
-            _bytes(account["bytes_down"]),
-            _bytes(account["bytes_up"]),
+            *(_bytes(account[f"bytes_{way}"]) for way in traffic),
             str(account["restarts"]),
         )
-    wrong = [f"{account['name']}: {words}" for account in status["accounts"] if (words := account["reason"])]
+    return table
+
+
+def _wrong(status: dict[str, Any]) -> list[str]:
+    """What is wrong, a line each: with accounts, the token file, and what is published."""
+    lines = [f"{account['name']}: {account['reason']}" for account in status["accounts"] if account["reason"]]
+    return [*lines, *status["problems"], *(status[key] for key in ("trouble", "apache_error", "pages_error"))]
+
+
+def _sums(status: dict[str, Any]) -> str:
     totals = status["totals"]
-    sums = ", ".join(f"{totals[key]} {key.replace('_', ' ')}" for key in _TOTALS)
-    sums += f"; {_bytes(totals['bytes_down'])} down, {_bytes(totals['bytes_up'])} up"
-    lines = [*wrong, *status["problems"], status["trouble"], status["apache_error"], status["pages_error"], sums]
-    return Group(table, Text("\n".join(line for line in lines if line)))
+    words = [f"{totals['accounts']} account{'' if totals['accounts'] == 1 else 's'}"]
+    words += [f"{totals[key]} {key.replace('_', ' ')}" for key in ("ready", "in_use")]
+    words += [f"{totals[key]} {key.replace('_', ' ')}" for key in TROUBLES if totals[key]]
+    return f"{', '.join(words)}; {_bytes(totals['bytes_down'])} down, {_bytes(totals['bytes_up'])} up"
+
+
+def _lines(*lines: str) -> Text:
+    return Text("\n".join(line for line in lines if line))
 
 
 def _ago(seconds: float) -> str:
@@ -143,6 +175,6 @@ def _bytes(count: int | None) -> str:
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vncgate import settings
 from vncgate.checks import check_roster
-from vncgate.cli.run import add_config
+from vncgate.cli.config import add_config
 from vncgate.errors import PublishError, TokensError
 from vncgate.files import replace_file
 from vncgate.model import Roster, Severity

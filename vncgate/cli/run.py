@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from vncgate import log, settings
+from vncgate.cli.config import add_config
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -11,7 +11,9 @@ from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from vncgate import hostlist, seats
+from vncgate import hostlist, seats, settings
+from vncgate.checks import check_roster
+from vncgate.cli.config import add_config
 from vncgate.errors import HostListError, SeatsError, TokensError
 from vncgate.model import Account, Problem, Severity, bracketed
 from vncgate.roster import load_tokens
@@ -25,6 +27,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     check.add_argument("tokens", type=Path, metavar="TOKENS", help="the token file")
     check.add_argument("--json", action="store_true", help="the same as JSON")
     check.add_argument("--strict", action="store_true", help="take warnings for errors")
+    add_config(check)
     check.set_defaults(run=_check)
     tokens = commands.add_parser("tokens", help="make token files").add_subparsers(metavar="ACTION", required=True)
     _register_new(tokens)
@@ -62,6 +65,8 @@ def _check(args: argparse.Namespace) -> int:
     except TokensError as error:
         print(f"vncgate: {error}", file=sys.stderr)
         return 2
+    misfits = check_roster(parsed.roster, settings.load(args.config, os.environ))
+    parsed = replace(parsed, problems=tuple(sorted((*parsed.problems, *misfits))))
     if args.strict:
         parsed = replace(parsed, problems=tuple(replace(p, severity=Severity.ERROR) for p in parsed.problems))
     (_print_json if args.json else _print_lines)(args.tokens, parsed)

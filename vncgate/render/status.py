@@ -7,6 +7,9 @@ from typing import Any
 
 from vncgate.model import AccountStatus, Readiness, State
 
+TROUBLES = ("offline", "wrong_password", "not_running")
+"""Totals that are only worth a word when they are not zero."""
+
 
 def report(statuses: Sequence[AccountStatus]) -> dict[str, Any]:
     """`accounts`, each with all that is known of it but its password, and `totals`; `since` is in seconds (epoch)."""
@@ -18,7 +21,7 @@ def summary(statuses: Sequence[AccountStatus], trouble: str) -> str:
     totals = _totals(statuses)
     count = totals["accounts"]
     parts = [f"{count} account{'' if count == 1 else 's'}", f"{totals['in_use']} in use"]
-    parts += [f"{totals[key]} {key.replace('_', ' ')}" for key in ("offline", "not_running") if totals[key]]
+    parts += [f"{totals[key]} {key.replace('_', ' ')}" for key in TROUBLES if totals[key]]
     text = ", ".join(parts)
     return f"{text}; {trouble}" if trouble else text
 
@@ -29,7 +32,8 @@ def _totals(statuses: Sequence[AccountStatus]) -> dict[str, int]:
         "accounts": len(statuses),
         "in_use": sum(status.traffic.connections > 0 for status in statuses),
         "ready": sum(status.readiness is Readiness.READY for status in running),
-        "offline": sum(status.readiness in (Readiness.OFFLINE, Readiness.WRONG_PASSWORD) for status in running),
+        "offline": sum(status.readiness is Readiness.OFFLINE for status in running),
+        "wrong_password": sum(status.readiness is Readiness.WRONG_PASSWORD for status in running),
         "not_running": len(statuses) - len(running),
         "connections": sum(status.traffic.connections for status in statuses),
         "bytes_up": sum(status.traffic.bytes_up or 0 for status in statuses),
