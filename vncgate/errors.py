@@ -4,7 +4,7 @@
     ├── SettingsError     a setting is unknown, ill-typed or contradicts another
     ├── HostListError     a list of hosts is not in Slurm's notation
     ├── SeatsError        the accounts of a workshop cannot be laid out as asked
-    ├── TokensError       the token file cannot be read, or has errors (carries all problems)
+    ├── TokensError       the token file cannot be read, or has errors
     ├── DesktopError      a desktop does not answer, or refuses the login (carries the kind)
     ├── ListenError       a port or an address cannot be bound
     ├── ProxyError        a proxy cannot be started
@@ -18,11 +18,10 @@ it, it is a defect of the caller, and is to be seen with its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vncgate.model import Problem, Readiness
+    from vncgate.model import Readiness
 
 
 class VncgateError(Exception):
@@ -42,11 +41,7 @@ class SeatsError(VncgateError):
 
 
 class TokensError(VncgateError):
-    """The token file cannot be read (`problems` is empty) or has errors."""
-
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        super().__init__(message)
-        self.problems = tuple(problems)
+    """The token file cannot be read, or has errors; the message has a line for each."""
 
 
 class DesktopError(VncgateError):
