@@ -70,6 +70,16 @@ def test_files_that_cannot_be_read(tmp_path):
         assert str(caught.value) == f"{path}: cannot be read: {reason}"
 
 
+def test_files_that_are_too_large(tmp_path):
+    """One that has a size is not even read, one without an end not to its end."""
+    sparse = tmp_path / "sparse"
+    sparse.touch()
+    os.truncate(sparse, 1 << 40)
+    for path in (sparse, type(tmp_path)("/dev/zero")):
+        with pytest.raises(TokensError, match=f"^{path}: is larger than 16 MiB: is it a token file"):
+            load_tokens(path)
+
+
 async def test_a_file_that_blocks_does_not_block_the_loop(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shlex
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from vncgate.model import Account, Desktop, Problem, Secret, Severity
 from vncgate.tokens import (
     LONGEST_NAME,
+    MOST_ERRORS,
     RESERVED,
     _split,
     host_fault,
@@ -201,6 +204,38 @@ def test_bytes_that_are_not_utf8():
     ]
     assert list(parsed.roster) == ["ws01"]
     assert parse(GOOD.encode("utf-16")).errors[0].message == "the file is UTF-16: save it as UTF-8"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(1000),
+        random.Random(1).randbytes(200_000),
+        GOOD.encode("utf-16-le"),
+        Path(sys.executable).read_bytes()[:100_000],
+    ],
+    ids=["zeros", "random", "UTF-16 without its mark", "program"],
+)
+def test_a_file_that_is_no_text_has_one_problem(data):
+    parsed = parse(data)
+    assert not parsed.roster
+    (problem,) = parsed.problems
+    assert problem.render("f") == "f:1:1: error: this is no text file; if it shows as text, save it as UTF-8"
+
+
+def test_more_errors_than_anybody_reads():
+    *listed, last = said(GOOD + "\n" + "ws\n" * 5000 + "\n\n")
+    assert len(listed) == MOST_ERRORS
+    assert last == f"f:{MOST_ERRORS + 2}:1: error: 200 errors so far: 4800 more lines are not read"
+    assert len(said("ws\n" * MOST_ERRORS + "\n")) == MOST_ERRORS
+
+
+def test_a_line_without_end():
+    started = time.perf_counter()
+    assert said("a n p 80 1 s" + " x=1" * 500_000 + "\n" + GOOD) == [
+        "f:1:8193: error: a line has at most 8192 characters"
+    ]
+    assert time.perf_counter() - started < 1
 
 
 def test_columns_count_characters():

@@ -17,20 +17,25 @@ X_SOCKETS = Path("/tmp/.X11-unix")  # noqa: S108 (its place is fixed: Xserver(1)
 """Where the X servers of a host have their sockets, X and the number of the display each."""
 READ_TIMEOUT = 10.0
 """Seconds that a token file may take to be read, before its share counts as hanging."""
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a token file; one of ten thousand accounts has less than one million."""
 
 
 def load_tokens(path: Path, x_sockets: Path = X_SOCKETS) -> Parsed:
     """The accounts and all problems of a token file. It blocks on the disk.
 
-    Raises TokensError when the file cannot be read.
+    Raises TokensError when the file cannot be read, or is larger than any token file is.
     """
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read()
+            status = os.fstat(file.fileno())
+            # A device has no size, and need not have an end.
+            data = b"" if status.st_size > LARGEST else file.read(LARGEST + 1)
     except OSError as error:
         raise TokensError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse_tokens(data, mode, x_sockets)
+    if max(status.st_size, len(data)) > LARGEST:
+        raise TokensError(f"{path}: is larger than {LARGEST >> 20} MiB: is it a token file?")
+    return parse_tokens(data, status.st_mode, x_sockets)
 
 
 def parse_tokens(data: bytes, mode: int, x_sockets: Path = X_SOCKETS) -> Parsed:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 
 from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity, bracketed
 
@@ -36,6 +37,10 @@ PASSWORD_BYTES = 8
 """What VncAuth reads of a password (RFC 6143, section 7.2.2)."""
 FIRST_X_PORT = 6000
 """TCP port of X display 0: X(7), DISPLAY NAMES."""
+LONGEST_LINE = 8192
+"""Characters of a line."""
+MOST_ERRORS = 200
+"""Errors after which no further line is read: more help nobody."""
 
 _HEADER = "# A line an account. The passwords are secret: keep this file private (chmod 600)."
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -77,8 +82,17 @@ def parse(data: bytes, *, displays: frozenset[int] = frozenset()) -> Parsed:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         utf16 = Problem(1, 1, Severity.ERROR, "the file is UTF-16: save it as UTF-8")
         return Parsed(Roster(), (utf16,))
+    lines = data.decode("utf-8-sig", "surrogateescape").split("\n")
+    if b"\0" in data and 2 * sum(map(bool, map(_UNFIT.search, lines))) > len(lines):
+        no_text = Problem(1, 1, Severity.ERROR, "this is no text file; if it shows as text, save it as UTF-8")
+        return Parsed(Roster(), (no_text,))
     reader = _Reader(displays)
-    for number, line in enumerate(data.decode("utf-8-sig", "surrogateescape").split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
+        if reader.errors >= MOST_ERRORS:
+            if left := sum(map(bool, map(str.strip, lines[number - 1 :]))):
+                end = f"{reader.errors} errors so far: {left} more lines are not read"
+                reader.problems.append(Problem(number, 1, Severity.ERROR, end))
+            break
         reader.read(number, line.removesuffix("\r"))
     if not reader.accounts and not reader.problems:
         reader.problems.append(Problem(0, 0, Severity.WARNING, "there is no account in this file"))
@@ -145,6 +159,7 @@ class _Reader:
     def __init__(self, displays: frozenset[int]) -> None:
         self.accounts: list[Account] = []
         self.problems: list[Problem] = []
+        self.errors = 0
         self._displays = displays
         self._first: dict[tuple[str, Hashable], int] = {}
         self._line = 0
@@ -152,7 +167,10 @@ class _Reader:
 
     def read(self, number: int, line: str) -> None:
         self._line, self._sound = number, True
-        for match in _UNFIT.finditer(line):
+        if len(line) > LONGEST_LINE:
+            self._error(LONGEST_LINE + 1, f"a line has at most {LONGEST_LINE} characters")
+            return
+        for match in islice(_UNFIT.finditer(line), MOST_ERRORS):
             self._error(match.start() + 1, _unfit_fault(match[0]))
         fields, stuck = _split(line)
         if stuck:
@@ -265,6 +283,7 @@ class _Reader:
 
     def _error(self, column: int, message: str) -> None:
         self._sound = False
+        self.errors += 1
         self.problems.append(Problem(self._line, column, Severity.ERROR, message))
 
     def _warn(self, column: int, message: str) -> None:
