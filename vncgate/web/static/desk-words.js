@@ -4,7 +4,7 @@ const WAITING = {
   lost: "Connection lost",
   offline: "The desktop is offline",
   silent: "The desktop does not answer",
-  restarting: "The workshop’s gate is restarting",
+  restarting: "One moment, this desktop is being restarted",
   unreachable: "The workshop’s gate cannot be reached",
   barred: "The way to the desktop is barred",
   "no network": "This computer is offline",
@@ -27,7 +27,7 @@ const ASKING = {
 };
 
 const ENDED = {
-  stopped: "This desktop was stopped by the organizers",
+  stopped: "This desktop was closed by the organizers",
   removed: "This desktop is no longer part of the workshop",
   nowhere: "This desktop cannot be reached from this address; please use the one that the organizers gave you",
 };
