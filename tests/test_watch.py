@@ -296,6 +296,44 @@ async def test_without_inotify_it_polls_and_says_so(place, watching, monkeypatch
     assert str(path) in warnings[0]
 
 
+async def test_without_descriptors_it_polls_and_says_so(place, watching, monkeypatch, caplog):
+    def refuse(directories):
+        raise OSError(errno.EMFILE, "Too many open files", "/proc/self/mountinfo")
+
+    path = place / "etc" / "tokens"
+    reader = await watching(path)
+    monkeypatch.setattr(watch, "_share", refuse)
+    for text in ("two\n", "three\n", "four\n"):
+        path.write_text(text)
+        await reader.until_it_has_read(text)
+    (record,) = caplog.records
+    assert "Too many open files: '/proc/self/mountinfo'" in record.getMessage()
+
+
+async def test_whatever_fails_it_is_said_once_and_changes_are_noticed(place, watching, monkeypatch, caplog):
+    real, fails = Watcher._settle, [True, True, True, False]
+
+    def settle(self):
+        if fails.pop(0):
+            raise ZeroDivisionError("a defect")
+        real(self)
+
+    monkeypatch.setattr(Watcher, "_settle", settle)
+    path = place / "etc" / "tokens"
+    reader = await watching(path, WatchMode.POLL)
+    path.write_text("two\n")
+    await reader.until_it_has_read("two\n")
+    (record,) = caplog.records
+    assert record.getMessage() == f"looking at {path} every 0.05 seconds: ZeroDivisionError: a defect"
+
+
+async def test_an_interval_beyond_what_a_thread_can_wait(place):
+    watcher = Watcher(place / "etc" / "tokens", lambda: None, WatchMode.POLL, poll_interval=1e300)
+    await watcher.start()
+    await watcher.stop()
+    assert watcher._ended.is_set()
+
+
 async def test_directory_that_may_not_be_read_is_polled(place, watching, monkeypatch, caplog):
     monkeypatch.setattr("os.access", lambda path, *args, **kwargs: path != place)
     path = place / "etc" / "tokens"

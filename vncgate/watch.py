@@ -161,7 +161,7 @@ class Watcher:
         self._path = path.absolute()
         self._on_change = on_change
         self._mode = mode
-        self._poll_interval = poll_interval
+        self._poll_interval = min(poll_interval, threading.TIMEOUT_MAX)
         self._observer: InotifyObserver | None = None
         self._how = ""
         self._woken = threading.Event()
@@ -189,12 +189,17 @@ class Watcher:
         seen = self._follow()
         self._tell(self._started.set)
         while not self._stopping:
-            interval = SECOND_LOOK if self._observer else self._poll_interval
-            if not self._woken.wait(interval) and trace(self._path) == seen:
-                continue
-            self._settle()
-            seen = self._follow()
-            self._tell(self._changed)
+            try:
+                interval = SECOND_LOOK if self._observer else self._poll_interval
+                if not self._woken.wait(interval) and trace(self._path) == seen:
+                    continue
+                self._settle()
+                seen = self._follow()
+            except Exception as error:  # noqa: BLE001  (without this thread no change would be noticed any more)
+                self._explain(logging.ERROR, f"{type(error).__name__}: {error}")
+                time.sleep(min(self._poll_interval, STOP_TIMEOUT))
+            else:
+                self._tell(self._changed)
         self._replace_observer(None)
         self._tell(self._ended.set)
 
@@ -240,33 +245,17 @@ class Watcher:
         """Watch these directories for changes of the steps; None where it is to be polled."""
         if self._mode is WatchMode.POLL:
             return None
-        share = self._share(directories) if self._mode is WatchMode.AUTO else None
-        if share is not None:
-            self._explain(logging.INFO, share)
-            return None
         try:
-            observer = InotifyObserver()
-            observer.start()
-        except (OSError, RuntimeError) as error:
-            self._explain(logging.WARNING, f"inotify is not available ({error})")
-            return None
-        try:
-            for directory in directories:
-                _schedule(observer, _Waker(frozenset(seen.steps), self._woken), directory)
-        except (OSError, RuntimeError) as error:
-            observer.stop()
-            observer.join()
+            share = _share(directories) if self._mode is WatchMode.AUTO else None
+            if share is not None:
+                self._explain(logging.INFO, share)
+                return None
+            observer = _observer(seen, directories, self._woken)
+        except (OSError, RuntimeError) as error:  # out of descriptors, watches or threads
             self._explain(logging.WARNING, f"inotify is not available ({error})")
             return None
         self._how = ""
         return observer
-
-    def _share(self, directories: list[Path]) -> str | None:
-        mountinfo = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
-        for directory in directories:
-            if kind := share_of(str(directory), mountinfo):
-                return f"{directory} lies on a share ({kind})"
-        return None
 
     def _explain(self, level: int, why: str) -> None:
         if why != self._how:
@@ -284,6 +273,27 @@ class _Waker(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.src_path in self._steps or event.dest_path in self._steps:
             self._woken.set()
+
+
+def _share(directories: list[Path]) -> str | None:
+    mountinfo = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
+    for directory in directories:
+        if kind := share_of(str(directory), mountinfo):
+            return f"{directory} lies on a share ({kind})"
+    return None
+
+
+def _observer(seen: Trace, directories: list[Path], woken: threading.Event) -> InotifyObserver:
+    observer = InotifyObserver()
+    observer.start()
+    try:
+        for directory in directories:
+            _schedule(observer, _Waker(frozenset(seen.steps), woken), directory)
+    except BaseException:
+        observer.stop()
+        observer.join()
+        raise
+    return observer
 
 
 def _schedule(observer: InotifyObserver, handler: FileSystemEventHandler, directory: Path) -> None:
