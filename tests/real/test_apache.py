@@ -10,9 +10,11 @@ import contextlib
 import re
 import socket
 import ssl
+from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from tests.real.apache import EXAMPLES, HOST, PATIENCE, Apache, example
@@ -21,12 +23,13 @@ from vncgate.errors import PublishError
 from vncgate.model import Account, Desktop, Roster, Secret
 from vncgate.publish import ApachePublisher
 from vncgate.render.apache import render
-from vncgate.render.headers import IMMUTABLE, REVALIDATE, STATIC_HEADERS
+from vncgate.render.headers import IMMUTABLE, REVALIDATE, STATIC_HEADERS, novnc_policy
 from vncgate.settings import Form, Settings
 from vncgate.web.export import export
 
 need("apache2")
 pytestmark = pytest.mark.real
+NOVNC = Path("/usr/share/novnc")
 both = pytest.mark.parametrize("name", ["vncgate.conf", "vncgate-rhel.conf"])
 
 
@@ -55,8 +58,15 @@ class Backend:
         await response.prepare(request)
         await response.write(b"data: one\n\n")
         await self.go_on.wait()
-        await response.write(b"data: two\n\n")
+        with contextlib.suppress(ConnectionError):  # a browser went to another page
+            await response.write(b"data: two\n\n")
         return response
+
+    async def reached(self, path: str) -> None:
+        """Wait until this path was asked for."""
+        async with asyncio.timeout(PATIENCE):
+            while path not in [request.path for request in self.requests]:
+                await asyncio.sleep(0.02)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
@@ -71,12 +81,16 @@ class Backend:
         return socket
 
 
-@pytest.fixture
-async def backend():
+async def a_backend():
     backend = Backend()
     yield backend
     backend.go_on.set()
     await backend.stop()
+
+
+backend = pytest.fixture(a_backend)
+chromiums_backend = pytest_asyncio.fixture(a_backend, loop_scope="module")
+"""The same in the loop that Chromium is driven from."""
 
 
 class Browser:
@@ -342,6 +356,38 @@ async def test_static_export_is_served_as_the_gate_would(name, backend):
             assert not backend.requests
             assert (await (await client.get("/api/accounts")).json())["path"] == "/api/accounts"
             assert (await client.get("/healthz")).status == 200
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("name", "form", "opened", "reached"),
+    [
+        ("vncgate.conf", Form.SINGLE, "/ws/ws01", "/ws/ws01"),
+        ("vncgate-rhel.conf", Form.GUIDE, "/ws01", "/websockify"),
+    ],
+)
+async def test_debians_novnc_from_the_static_page(name, form, opened, reached, browse, chromiums_backend):
+    if not (NOVNC / "vnc.html").is_file():
+        pytest.skip(f"missing: {NOVNC}/vnc.html (Debian package novnc)")
+    port = await chromiums_backend.start()
+    defines = {"VNCGATE_EXPORT": "${TEST_FOLDER}/pages", "VNCGATE_NOVNC": NOVNC}
+    settings = Settings(apache={"form": form}, landing={"novnc_dir": NOVNC}, shared_port=port)
+    with Apache(site(name, port, **defines)) as apache:
+        export(apache.folder / "pages", settings, Roster((account("ws01", port),)))
+        apache.snippet.write_text(render(Roster((account("ws01", port),)), settings))
+        apache.reload()
+        async with browser(apache) as client:
+            page = await client.get("/novnc/vnc.html")
+            headers = STATIC_HEADERS | {"Content-Security-Policy": novnc_policy(), "Cache-Control": REVALIDATE}
+            assert {key: page.headers.getall(key) for key in headers} == {key: [headers[key]] for key in headers}
+            assert (await client.get("/novnc/app/ui.js")).content_type == "text/javascript"
+            assert (await client.get("/novnc/app/")).status == 403
+        page = await browse(apache.url())
+        async with page.expect_event("websocket") as websocket:
+            await page.get_by_role("link", name="name-ws01").click()
+        assert (await websocket.value).url == apache.url(opened, "wss")
+        await chromiums_backend.reached(reached)
+        assert [text for text in page.complaints if "Security Policy" in text] == []
 
 
 @both
