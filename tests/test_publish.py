@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import stat
+import threading
 
 import pytest
 
@@ -263,6 +264,47 @@ async def test_cancelled_in_the_test_the_old_file_is_back(tmp_path):
     assert bench.snippet.read_text() == "old\n"
     assert bench.files == {"calls", "snippet.conf"}
     await publisher.aclose()
+
+
+async def test_cancelled_while_it_is_written_the_old_file_is_back(bench, monkeypatch):
+    """A thread cannot be cancelled: it writes on."""
+    bench.snippet.write_text("old\n")
+    begun, go = threading.Event(), threading.Event()
+    real = publish.replace_file
+
+    def slow(path, data):
+        if path == bench.snippet and not begun.is_set():
+            begun.set()
+            assert go.wait(PATIENCE)
+        return real(path, data)
+
+    monkeypatch.setattr(publish, "replace_file", slow)
+    task = asyncio.create_task(bench.publisher.publish(roster("ws01")))
+    await bench.until(begun.is_set)
+    task.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bench.snippet.read_text() == "old\n"
+    assert bench.files == {"calls", "snippet.conf"}
+
+
+@pytest.mark.parametrize("old", ["# the good old file\n", None], ids=["there was one", "there was none"])
+async def test_killed_in_the_test_the_next_daemon_does_not_trust_the_file(bench, caplog, old):
+    if old is not None:
+        bench.snippet.write_text(old)
+    # What a daemon that was killed leaves.
+    publish._replace(bench.snippet, bench.snippet.read_bytes() if old else None, bench.text("bad").encode(), None)
+    with pytest.raises(PublishError):
+        await bench.publisher.publish(roster("bad"))
+    assert bench.snippet.read_text() == (old or "")
+    assert bench.files == {"calls", "snippet.conf"}
+    assert "was not tested when the gate ended" in caplog.text
+    await bench.publisher.publish(roster("ws01"))
+    assert bench.snippet.read_text() == bench.text("ws01")
+    await bench.reloaded(1)
+    assert bench.files == {"calls", "snippet.conf"}
 
 
 async def test_a_test_that_hangs_is_ended(tmp_path, monkeypatch):

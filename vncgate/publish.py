@@ -34,6 +34,9 @@ CLOSE_TIMEOUT = 1.0
 PENDING = ".pending"
 """Suffix of an empty file beside the snippet that is there from a change until Apache has loaded it, so that a daemon
 which ended in between knows. No Include of *.conf picks it up."""
+OLD = ".old"
+"""Suffix of the snippet that was, kept beside the new one until Apache's config test has passed: a daemon that was
+killed in between would leave a file that nobody tested. It is empty where there was none."""
 
 
 class ApachePublisher:
@@ -75,6 +78,7 @@ class ApachePublisher:
             return
         async with self._lock:
             try:
+                await asyncio.to_thread(_recover, self._apache.snippet)
                 text = render(roster, self._settings).encode()
                 if self._settings.snippet_form is Form.SINGLE:
                     await self._put_single(self._apache.snippet, text)
@@ -111,14 +115,18 @@ class ApachePublisher:
         self._pending = self._pending or (reloads and await asyncio.to_thread(marker.exists))
         if old == text and not self._pending:
             return
-        if old != text:
-            await asyncio.to_thread(_replace, snippet, text, marker if reloads else None)
+        replacing = tasks.spawn(
+            asyncio.to_thread(_replace, snippet, old, text, marker if reloads else None), "apache snippet", OSError
+        )
         try:
+            await asyncio.shield(replacing)
             await self._test(f"with the new {snippet}, so the old one stands again")
         except BaseException:
             # Cancelled or refused, the file that Apache does not refuse is the one that must lie there.
+            await asyncio.wait([replacing])  # a thread goes on, whoever is cancelled
             await asyncio.to_thread(_put_back, snippet, old, None if self._pending else marker)
             raise
+        await asyncio.to_thread(_kept(snippet).unlink, missing_ok=True)
         if old != text:
             log.info("%s was written", snippet)
         if reloads:
@@ -177,16 +185,33 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _replace(path: Path, data: bytes, marker: Path | None) -> None:
+def _kept(snippet: Path) -> Path:
+    return snippet.with_name(snippet.name + OLD)
+
+
+def _recover(snippet: Path) -> None:
+    """Put the file back that a daemon which was killed kept."""
+    old = _read(_kept(snippet))
+    if old is not None:
+        log.warning("%s was not tested when the gate ended, so the one before it is put back first", snippet)
+        replace_file(snippet, old)
+        _kept(snippet).unlink()
+
+
+def _replace(snippet: Path, old: bytes | None, new: bytes, marker: Path | None) -> None:
+    if old == new:
+        return
     if marker is not None:
         marker.touch()
-    replace_file(path, data)
+    replace_file(_kept(snippet), old or b"")
+    replace_file(snippet, new)
 
 
-def _put_back(path: Path, old: bytes | None, marker: Path | None) -> None:
+def _put_back(snippet: Path, old: bytes | None, marker: Path | None) -> None:
     if old is None:
-        path.unlink(missing_ok=True)
+        snippet.unlink(missing_ok=True)
     else:
-        replace_file(path, old)
+        replace_file(snippet, old)
+    _kept(snippet).unlink(missing_ok=True)
     if marker is not None:
         marker.unlink(missing_ok=True)
