@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import io
 import tempfile
 
 import pytest
@@ -13,7 +15,7 @@ from vncgate.cli import main
 def temporary(tmp_path, monkeypatch):
     """The folder for temporary files; the log stays pytest's."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("vncgate.log.setup", lambda *_: None)
+    monkeypatch.setattr("vncgate.log.setup", lambda *_: io.StringIO())  # something to close
     return tmp_path
 
 
