@@ -16,11 +16,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from aiohttp import web
 
 from vncgate import __version__, control, listeners, probe, tasks
 from vncgate.checks import check_roster, check_settings
@@ -32,7 +30,8 @@ from vncgate.prober import Probing
 from vncgate.publish import ApachePublisher
 from vncgate.render import status
 from vncgate.roster import parse_tokens, read_tokens
-from vncgate.settings import Settings, is_loopback
+from vncgate.serving import serving
+from vncgate.settings import HostPort, Settings, is_loopback
 from vncgate.supervisor import Supervisor
 from vncgate.systemd import Notifier
 from vncgate.tokens import Parsed
@@ -122,8 +121,8 @@ class Gate:
         listeners.raise_descriptor_limit()
         self._warn_of_exposure()
         await stack.enter_async_context(control.serve(control.bind(self.control_path), self))
-        if web_address := self._settings.web:
-            await stack.enter_async_context(self._serve_pages(web_address.host, web_address.port))
+        if address := self._settings.web:
+            await stack.enter_async_context(self._pages(address))
         stack.push_async_callback(self._close)
         port = self._settings.accounts_port
         await self._engine.start(self._listeners.open(port, "the shared port") if port else None)
@@ -270,20 +269,11 @@ class Gate:
             for number in deeds:
                 loop.remove_signal_handler(number)
 
-    @contextlib.asynccontextmanager
-    async def _serve_pages(self, host: str, port: int) -> AsyncIterator[None]:
-        sock = listeners.bind(host, port, "the pages (setting web)")
+    def _pages(self, address: HostPort) -> contextlib.AbstractAsyncContextManager[None]:
         pages = app.build(
             settings=self._settings, roster=lambda: self._supervisor.roster, statuses=self._supervisor.statuses
         )
-        runner = web.AppRunner(pages, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.SockSite(runner, sock).start()
-            yield
-        finally:
-            await runner.cleanup()
-            sock.close()
+        return serving(pages, listeners.bind(address.host, address.port, "the pages (setting web)"), 1.0)
 
     def _warn_of_exposure(self) -> None:
         exposed = [] if is_loopback(self._settings.listen) else [f"websocket ports on {self._settings.listen}"]
