@@ -27,6 +27,9 @@ Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r
 Sec-WebSocket-Version: 13\r
 \r
 """
+FAREWELL = b"\x03\xe9the gate is being stopped"
+CLOSE = b"\x88\x80" + bytes(4)
+"""A browser's close frame, masked and empty (RFC 6455, section 5.5.1)."""
 
 
 class Daemon:
@@ -267,11 +270,16 @@ def test_a_signal_ends_it_in_good_order(number, engine, start, tmp_path, free_po
             browser.sendall(HANDSHAKE)
             assert browser.recv(12) == b"HTTP/1.1 101"
             began = time.monotonic()
-            assert daemon.end(number) == 0
+            daemon.process.send_signal(number)
+            said = b""
+            while not said.endswith(FAREWELL) and (data := browser.recv(4096)):
+                said += data
+            assert said.endswith(FAREWELL) is (engine == "relay")
+            if engine == "relay":
+                browser.sendall(CLOSE)
+            assert daemon.end() == 0
             assert time.monotonic() - began < 5
             assert not [child for child in children if child.exists()]
-            said = browser.makefile("rb").read()
-    assert said.endswith(b"\x03\xe9the gate is being stopped") is (engine == "relay")
     assert not (tmp_path / "control").exists()
     assert not answers("127.0.0.1", own)
     assert "info stopping\n" in daemon.log
