@@ -162,6 +162,23 @@ async def test_idle_browser_is_pinged(listener, peer, opened):
         await heard.until(lambda: heard.pings)
 
 
+@pytest.mark.parametrize("said", [b"GET /websockify HTTP/1.1\r\nHost: gate\r\n", b"G"])
+async def test_handshake_that_never_ends_is_ended(listener, peer, opened, said):
+    """And the connection of who was quick goes on."""
+    proxy = await opened(listener, Desktop("127.0.0.1", peer.port), limits(handshake_timeout=0.5))
+    async with client(port_of(listener)) as (_, heard):
+        await heard.until(lambda: heard.data)
+        with socket.create_connection(listener.getsockname()) as half:
+            half.sendall(said)
+            await until(lambda: proxy.traffic().connections == 2)
+            await until(lambda: proxy.traffic().connections == 1)
+            half.settimeout(PATIENCE)
+            while half.recv(1000):
+                pass
+        assert not heard.gone.is_set()
+    assert not proxy.died.done()
+
+
 async def test_unix_desktop(listener, opened, tmp_path, caplog):
     suspected = []
     path = tmp_path / "-desktop"

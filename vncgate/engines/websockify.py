@@ -6,6 +6,7 @@ each connection. What it cannot do, and `relay` can:
 - an account needs a websocketport of its own, and the path that a browser asks for is not looked at;
 - it knows the address that connected, Apache's, and not the browser's behind it; it does not check the Origin;
 - when it ends, its connections end with it at once, without a close code: browsers see 1006 (RFC 6455, section 7.1.5);
+- whoever connects has a process and counts as connected, from before the handshake on;
 - it does not count bytes, and waits for a desktop that does not answer as long as the kernel does.
 """
 
@@ -31,12 +32,20 @@ START_TIMEOUT = 10.0
 STOP_GRACE = 2.0
 """Seconds that a process has to end its connections."""
 
-# websockify's own command line after two repairs. Its server object cannot be pickled, so from Python 3.14 on, where
-# fork is no longer the default, its multiprocessing must be told to; and it takes every socket for an IPv4 one, which
-# fills the addresses of IPv6 clients with garbage.
+# websockify's own command line after three repairs. Its server object cannot be pickled, so from Python 3.14 on, where
+# fork is no longer the default, its multiprocessing must be told to; it takes every socket for an IPv4 one, which fills
+# the addresses of IPv6 clients with garbage; and it waits for the end of a handshake for ever, so an alarm ends the
+# process that waits.
 _PROGRAM = """
-import multiprocessing, os, socket
-from websockify.websocketproxy import websockify_init
+import multiprocessing, os, signal, socket
+from websockify.websocketproxy import ProxyRequestHandler as Handler, websockify_init
+def begin(self, real=Handler.setup):
+    signal.setitimer(signal.ITIMER_REAL, {handshake_timeout})
+    real(self)
+def proceed(self, real=Handler.new_websocket_client):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    real(self)
+Handler.setup, Handler.new_websocket_client = begin, proceed
 multiprocessing.set_start_method("fork")
 socket.fromfd = lambda fd, family, kind: socket.socket(fileno=os.dup(fd))
 websockify_init()
@@ -72,11 +81,12 @@ class Websockify:
             raise ProxyError(f"account {route.name}: no desktop: the token file leaves it to a launcher ('-')")
         translator = Translator(route.name, route.desktop, suspect)
         heartbeat = max(1, round(self._limits.ping_interval))
+        program = _PROGRAM.format(handshake_timeout=self._limits.handshake_timeout)
         desktop = route.desktop
         target = f"--unix-target={desktop.unix}" if desktop.unix else str(desktop)
         try:
             process = await spawn(
-                [sys.executable, "-I", "-c", _PROGRAM, "--inetd", "--verbose", f"--heartbeat={heartbeat}", target],
+                [sys.executable, "-I", "-c", program, "--inetd", "--verbose", f"--heartbeat={heartbeat}", target],
                 name=f"websockify of account {route.name}",
                 log=translator,
                 stdin=listener.fileno(),
