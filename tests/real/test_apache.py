@@ -80,17 +80,25 @@ class Backend:
             await socket.send_bytes(request.path.encode() + b" " + message.data)
         return socket
 
+    async def __aenter__(self) -> Backend:
+        return self
 
-async def a_backend():
-    backend = Backend()
-    yield backend
-    backend.go_on.set()
-    await backend.stop()
+    async def __aexit__(self, *_: object) -> None:
+        self.go_on.set()
+        await self.stop()
 
 
-backend = pytest.fixture(a_backend)
-chromiums_backend = pytest_asyncio.fixture(a_backend, loop_scope="module")
-"""The same in the loop that Chromium is driven from."""
+@pytest.fixture
+async def backend():
+    async with Backend() as backend:
+        yield backend
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def chromiums_backend():
+    """One in the loop that Chromium is driven from."""
+    async with Backend() as backend:
+        yield backend
 
 
 class Browser:
@@ -198,8 +206,8 @@ async def test_nobody_forges_the_forwarding_headers(name, backend):
 
 @both
 async def test_events_arrive_one_by_one_even_where_everything_is_compressed(name, backend):
-    compress = "AddOutputFilterByType DEFLATE text/event-stream application/json"
-    with Apache(site(name, await backend.start()), extra=compress) as apache:
+    text = site(name, await backend.start())
+    with Apache(text.replace(" DEFLATE ", " DEFLATE text/event-stream application/json ")) as apache:
         async with browser(apache) as client:
             gzip = {"Accept-Encoding": "gzip"}
             async with client.session.get(apache.url("/api/events"), headers=gzip) as response:
@@ -239,6 +247,19 @@ def test_only_modern_tls(name):
         assert tls(apache, modern) == ("TLSv1.2", modern)
         with pytest.raises(ssl.SSLError):
             tls(apache, "ECDHE-ECDSA-AES128-SHA")  # without authenticated encryption
+
+
+@both
+def test_http1_also_where_the_server_has_http2(name):
+    http2 = "LoadModule http2_module /usr/lib/apache2/modules/mod_http2.so\nProtocols h2 http/1.1"
+    with Apache(example(name), extra=http2) as apache:
+        context = apache.client_context()
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        with (
+            socket.create_connection(("127.0.0.1", apache.https), timeout=PATIENCE) as plain,
+            context.wrap_socket(plain, server_hostname=HOST) as secure,
+        ):
+            assert secure.selected_alpn_protocol() == "http/1.1"
 
 
 def tls(apache: Apache, ciphers: str = "") -> tuple[str, str]:
@@ -356,6 +377,25 @@ async def test_static_export_is_served_as_the_gate_would(name, backend):
             assert not backend.requests
             assert (await (await client.get("/api/accounts")).json())["path"] == "/api/accounts"
             assert (await client.get("/healthz")).status == 200
+
+
+@both
+async def test_pages_styles_and_scripts_are_compressed_and_kept(name):
+    with Apache(site(name, 1, VNCGATE_EXPORT="${TEST_FOLDER}/pages")) as apache:
+        export(apache.folder / "pages", Settings(), Roster((account("ws01", None),)))
+        async with browser(apache) as client:
+            text = await (await client.get("/", headers={"Accept-Encoding": "identity"})).text()
+            files = re.findall(r'="\./(static/[0-9a-f]{16}/[\w-]+\.(?:js|css))"', text)
+            assert len(files) >= 2
+            for path in ("/", *(f"/{file}" for file in files)):
+                plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+                assert "Content-Encoding" not in plain.headers
+                packed = await client.get(path, headers={"Accept-Encoding": "gzip"})
+                assert packed.headers.getall("Content-Encoding") == ["gzip"]
+                assert "Accept-Encoding" in packed.headers["Vary"]
+                assert await packed.read() == await plain.read()
+                known = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]}
+                assert (await client.get(path, headers=known)).status == 304
 
 
 @pytest.mark.asyncio(loop_scope="module")
