@@ -312,6 +312,32 @@ async def test_sticky_keys_and_escape(browse, gate, server):
     assert await content(server.folder / "escape.txt") == "^[^[\n"
 
 
+async def test_ctrl_alt_del_arrives(browse, gate, server):
+    need("xev")
+    page = await browse(gate.url("ws01"))
+    await log_in(page)
+    await connected(page)
+    # A program of the desktop's own, whose window gets the focus: it writes down every key.
+    keys = server.folder / "keys.txt"
+    window = server.spawn("sh", "-c", "exec stdbuf -oL xev -event focus -event keyboard > keys.txt")
+    await appears(keys, lambda file: file.exists() and "FocusIn" in file.read_text())
+    await (await tool(page, "Keys")).click()
+    await page.get_by_role("button", name="Ctrl-Alt-Del").click()
+    await appears(keys, lambda file: len(key_events(file)) >= 6)
+    assert key_events(keys) == [
+        *(("KeyPress", key) for key in ("Control_L", "Alt_L", "Delete")),
+        *(("KeyRelease", key) for key in ("Delete", "Alt_L", "Control_L")),
+    ]
+    window.terminate()
+    window.wait(PATIENCE)
+
+
+def key_events(file):
+    """What xev has written down: presses and releases with the names of their keys."""
+    event = re.compile(r"^(KeyPress|KeyRelease) event,.*?\(keysym 0x\w+, (\w+)\)", re.MULTILINE | re.DOTALL)
+    return event.findall(file.read_text())
+
+
 async def test_view_only(browse, gate, server):
     page = await browse(gate.url("ws01"))
     await log_in(page)
@@ -346,6 +372,22 @@ async def test_the_toolbar_by_keyboard(browse, gate, server):
     await page.keyboard.press("Escape")
     await expect(page.locator(".desk-screen canvas")).to_be_focused()
     assert await shell(page, server, "echo plain > plain.txt", "plain.txt") == "plain\n"  # no modifier stayed down
+
+
+@pytest.mark.parametrize(("width", "height"), [(1200, 640), (500, 700)])
+async def test_the_picture_fits_the_window_from_the_start(browse, gate, width, height):
+    page = await browse(gate.url("ws01"), viewport={"width": width, "height": height})
+    await log_in(page)
+    await connected(page)
+    canvas = page.locator(".desk-screen canvas")
+    await expect(canvas).to_have_js_property("width", 800)  # the desktop keeps its size: others may look at it too
+    box, factor = await canvas.bounding_box(), min(width / 800, height / 600)
+    assert (box["width"], box["height"]) == pytest.approx((800 * factor, 600 * factor), abs=1)
+    assert box["x"] == pytest.approx((width - box["width"]) / 2, abs=1)
+    await (await tool(page, "Size and picture")).click()
+    await expect(page.get_by_label("Fit the window")).to_be_checked()
+    await page.set_viewport_size({"width": 400, "height": height})
+    await page.wait_for_function("() => Math.abs(document.querySelector('.desk-screen canvas').clientWidth - 400) <= 1")
 
 
 async def test_size_and_full_screen(browse, gate):
