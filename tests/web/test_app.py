@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from aiohttp import ClientConnectionResetError, ServerDisconnectedError, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.web.values import PASSWORD, Gate, account, accounts
@@ -230,6 +231,17 @@ async def test_a_shutdown_waits_for_no_listener(browse):
         await client.server.close()
         assert time.monotonic() - started < 3
         assert await stream.content.read() == b""
+
+
+async def test_a_listener_that_goes_at_once_is_no_error(browse, monkeypatch, caplog):
+    async def gone(self, request):
+        raise ClientConnectionResetError("Cannot write to closing transport")
+
+    client = await browse()
+    monkeypatch.setattr(web.StreamResponse, "prepare", gone)
+    with pytest.raises(ServerDisconnectedError):
+        await client.get("/api/events")
+    assert not caplog.records
 
 
 async def test_a_listener_that_takes_nothing_is_let_go(browse, gate, monkeypatch):

@@ -111,9 +111,9 @@ class Site:
         """The stream of changes. Ends when the browser goes, when it takes nothing any more, or at shutdown."""
         # X-Accel-Buffering is nginx's; Apache passes on what it gets.
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        await response.prepare(request)
         async with contextlib.aclosing(self._events.listen()) as messages:
             try:
+                await response.prepare(request)
                 async for message in messages:
                     async with asyncio.timeout(WRITE_TIMEOUT):
                         await response.write(message)
