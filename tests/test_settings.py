@@ -147,6 +147,8 @@ def test_variables_that_are_no_settings_of_ours_are_let_be():
         ("probe = 'yes'", "probe: input should be a valid boolean (it is 'yes')"),
         ("ping_interval = 0", "ping_interval: input should be greater than 0 (it is 0)"),
         ("ping_interval = inf", "ping_interval: input should be a finite number (it is inf)"),
+        ("ping_interval = 1e308", "ping_interval: input should be less than or equal to 86400 (it is 1e+308)"),
+        ("poll_interval = 86401", "poll_interval: input should be less than or equal to 86400 (it is 86401)"),
         ("connect_timeout = true", "connect_timeout: input should be a valid number (it is True)"),
         ("engine = 'Relay'", "engine: input should be 'relay' or 'websockify' (it is 'Relay')"),
         ("origins = [1]", "origins: input should be a valid string (it is 1)"),

@@ -102,7 +102,7 @@ Address = Annotated[HostPort, BeforeValidator(_host_port)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
 File = Annotated[Path | None, BeforeValidator(_file)]
-Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=86400, strict=True, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):

@@ -143,6 +143,12 @@ def test_a_sites_template_takes_precedence_and_may_extend_ours(tmp_path):
     assert 'class="hero"' in site.landing([], reach)
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "/nonexistent"])
+def test_templates_that_are_in_no_folder(path):
+    with pytest.raises(SettingsError, match=f"^landing.templates: {path} is no folder$"):
+        make(templates=path)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

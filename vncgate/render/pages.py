@@ -43,12 +43,14 @@ class Pages:
     site's root ("./", "../"), so that the site can be mounted anywhere. `static` makes pages for files that a
     web server sends: these carry their policy themselves, and show a state only when a daemon tells them one.
 
-    Raises SettingsError when a template cannot be used.
+    Raises SettingsError when the site's folder of templates, or a template, cannot be used.
     """
 
     def __init__(self, settings: LandingSettings, files: Mapping[str, bytes], *, static: bool = False) -> None:
         self.edition = edition(files)
         self._static = static
+        if settings.templates and not settings.templates.is_dir():
+            raise SettingsError(f"landing.templates: {settings.templates} is no folder")
         own = [jinja2.FileSystemLoader(settings.templates)] if settings.templates else []
         self._environment = jinja2.Environment(
             loader=jinja2.ChoiceLoader([*own, jinja2.PackageLoader("vncgate", "web/templates")]),
