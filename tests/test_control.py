@@ -103,6 +103,22 @@ def test_what_a_killed_daemon_left_is_taken_over(tmp_path):
     sock.close()
 
 
+async def test_the_socket_of_another_daemon_stays(tmp_path):
+    path = tmp_path / "control"
+    async with control.serve(control.bind(path), Operator()):
+        path.unlink()
+        other = control.bind(path)
+    async with control.serve(other, Operator()):
+        assert await ask(path, "/status") == {"accounts": []}
+    assert not path.exists()
+
+
+async def test_a_path_that_is_gone_already_is_no_error(tmp_path):
+    path = tmp_path / "control"
+    async with control.serve(control.bind(path), Operator()):
+        path.unlink()
+
+
 def test_a_file_in_the_way_is_not_removed(tmp_path):
     path = tmp_path / "control"
     path.write_text("precious")

@@ -118,16 +118,21 @@ def bind(path: Path) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def serve(sock: socket.socket, operator: Operator) -> AsyncIterator[None]:
-    """Answer commands on `sock` while the context lasts; the socket and its path are removed at the end."""
+    """Answer commands on `sock` while the context lasts; the socket and its path are removed at the end.
+
+    A path that somebody removed, and another daemon bound anew, is that one's and stays.
+    """
     from vncgate.serving import serving  # commands import this module too, and need not wait for aiohttp
 
     path = sock.getsockname()
+    made = os.stat(path)  # noqa: PTH116
     try:
         async with serving(_application(operator), sock, shutdown_timeout=0.5):
             yield
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # noqa: PTH108
+            if os.path.samestat(os.stat(path), made):  # noqa: PTH116
+                os.unlink(path)  # noqa: PTH108
 
 
 def _application(operator: Operator) -> web.Application:
