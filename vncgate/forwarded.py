@@ -38,9 +38,12 @@ class TrustedProxies:
         client = peer
         for hop in reversed(hops):
             try:
-                client = str(ipaddress.ip_address(hop.strip("[]")))
+                ip = ipaddress.ip_address(hop.strip("[]"))
             except ValueError:
                 break
+            if "%" in hop:  # the scope of an IPv6 address may be any text, and that of another host means nothing here
+                break
+            client = str(ip)
             if not self.trusts(client):
                 break
         return client
