@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import gc
 import os
-import socket
 import time
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import uvloop
+
+from tests.ports import free_ports
 
 uvloop.new_event_loop().close()  # with a process's first loop libuv makes a pipe that it keeps
 
@@ -144,30 +145,17 @@ async def no_tasks_left():
     pytest.fail(f"tasks left behind: {left}")
 
 
+class Ports:
+    """Gives ports of 127.0.0.1 that are free."""
+
+    def __call__(self) -> int:
+        return free_ports(1)[0]
+
+    def many(self, count: int) -> list[int]:
+        return free_ports(count)
+
+
 @pytest.fixture
 def free_port():
-    """A function that gives ports of 127.0.0.1 which the kernel found free, never the same one twice."""
-    held: list[socket.socket] = []
-
-    def get() -> int:
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        held.append(sock)
-        return sock.getsockname()[1]
-
-    class Ports:
-        def __call__(self) -> int:
-            port = get()
-            held.pop().close()
-            return port
-
-        def many(self, count: int) -> list[int]:
-            ports = [get() for _ in range(count)]
-            while held:
-                held.pop().close()
-            return ports
-
-    yield Ports()
-    for sock in held:
-        sock.close()
+    """A function that gives a port of 127.0.0.1 that is free."""
+    return Ports()

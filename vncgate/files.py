@@ -32,8 +32,9 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, no path)
             file.write(data)
             file.flush()
-            if old is not None:
-                # The mode comes after the owner: chown(2) clears the set-user-ID bits.
+            # The mode comes after the owner: chown(2) clears the set-user-ID bits. Only where it must be: the
+            # sandbox of the service refuses the call itself.
+            if old is not None and _owner(os.fstat(descriptor)) != _owner(old):
                 os.fchown(descriptor, old.st_uid, old.st_gid)
             os.fchmod(descriptor, mode if old is None else stat.S_IMODE(old.st_mode))
             os.fsync(descriptor)
@@ -54,6 +55,10 @@ def _regular_file(path: Path) -> os.stat_result | None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return found
+
+
+def _owner(status: os.stat_result) -> tuple[int, int]:
+    return status.st_uid, status.st_gid
 
 
 def _sync_directory(path: Path) -> None:

@@ -32,6 +32,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.ports import free_ports
 from tests.real.conftest import find, need
 from vncgate.settings import ApacheSettings
 
@@ -159,7 +160,7 @@ class Apache:
         (self.folder / "key.pem").write_bytes(key)
         (self.folder / "site.conf").write_text(self.site)
         for _ in range(3):
-            self.http, self.https = _free_ports()
+            self.http, self.https = free_ports(2)
             (self.folder / "httpd.conf").write_text(self._main())
             if self._launch():
                 return self
@@ -271,13 +272,6 @@ def _accepts(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        for sock in (first, second):
-            sock.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 @functools.cache

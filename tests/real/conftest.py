@@ -23,6 +23,7 @@ PACKAGES = {
     "systemd-run": "systemd",
     "unshare": "util-linux",
     "xdotool": "xdotool",
+    "xev": "x11-utils",
     "xterm": "xterm",
 }
 """The Debian package of each program that has another name, or that a test asks for."""

@@ -10,10 +10,11 @@ import time
 import pytest
 from playwright.async_api import expect
 
+from tests.ports import free_ports
 from tests.real.apache import Apache, example
 from tests.real.browser import connected, content, log_in, phase
 from tests.real.conftest import need
-from tests.real.gate import RunningGate, free_ports
+from tests.real.gate import RunningGate
 from tests.real.xvnc import Xvnc
 
 need("Xvnc", "openbox", "xterm", "chromium", "apache2")

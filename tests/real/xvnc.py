@@ -13,12 +13,12 @@ import contextlib
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.ports import free_ports
 from vncgate import rfb
 from vncgate.model import Desktop, Secret
 
@@ -70,7 +70,7 @@ class Xvnc:
             self._launch()
         else:  # another program may take the port before Xvnc does
             for _ in range(3):
-                self._port = _free_port()
+                (self._port,) = free_ports(1)
                 self._launch()
                 if self.display:
                     break
@@ -156,9 +156,3 @@ class Xvnc:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

@@ -1,0 +1,29 @@
+"""Ports that nobody has, for what is told its port and binds it a moment later."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """`count` different ports that the kernel lets us bind now.
+
+    They lie below those that the kernel gives to outgoing connections (ip_local_port_range, from 32768 on): so
+    no connection takes one before it is bound.
+    """
+    held: list[socket.socket] = []
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        while len(held) < count:
+            sock = socket.socket(family)
+            try:
+                sock.bind((host, random.randrange(12000, 32000)))
+            except OSError:
+                sock.close()
+            else:
+                held.append(sock)
+        return [sock.getsockname()[1] for sock in held]
+    finally:
+        for sock in held:
+            sock.close()
