@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 REPLY_TIMEOUT = 60.0
 """Seconds that a command waits for its answer; a restart of a whole class takes a few."""
+ANSWERS = {
+    "/status": "accounts",
+    "/start": "accounts",
+    "/stop": "accounts",
+    "/restart": "accounts",
+    "/reload": "changes",
+}
+"""The commands, and what each answer has in any case."""
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of a command; the largest hands a token file over."""
 
@@ -211,16 +219,20 @@ def call(path: Path, route: str, body: object | None = None) -> dict[str, Any]:
         raise ControlError(f"vncgate at {path} went away before it answered ({_why(error)})") from None
     finally:
         connection.close()
-    return _answer(response.status, said)
+    return _answer(path, response.status, said, ANSWERS.get(route, ""))
 
 
-def _answer(status: int, said: bytes) -> dict[str, Any]:
+def _answer(path: Path, status: int, said: bytes, key: str) -> dict[str, Any]:
+    """What was said, if it is what a vncgate says: an object with `key`, or with `error`."""
     try:
-        answer: dict[str, Any] = json.loads(said)
+        answer = json.loads(said)
     except ValueError:
         raise ControlError(f"the daemon failed: status {status}; its log says why") from None
-    if status != http.client.OK:
-        raise ControlError(answer["error"])
+    wanted = key if status == http.client.OK else "error"
+    if not isinstance(answer, dict) or wanted not in answer:
+        raise ControlError(f"what answers at {path} is no vncgate")
+    if wanted == "error":
+        raise ControlError(str(answer["error"]))
     return answer
 
 
@@ -259,4 +271,4 @@ def _why(error: Exception) -> str:
         case errno.EACCES:
             return "you may not open it; use the daemon's user, or root"
         case _:
-            return str(error) or type(error).__name__
+            return " ".join(str(error).split()) or type(error).__name__

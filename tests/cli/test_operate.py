@@ -377,9 +377,12 @@ def test_a_socket_that_one_may_not_open(tmp_path):
         b"220 mail.example ESMTP",
         b"HTTP/1.0 404 Not Found\r\n\r\n<html>",
         b"HTTP/1.0 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+        b"HTTP/1.0 200 OK\r\n\r\n{}",
+        b"HTTP/1.0 200 OK\r\n\r\n[]",
+        b"HTTP/1.0 500 No\r\n\r\n7",
         None,
     ],
-    ids=["nothing", "mail", "web page", "half", "silence"],
+    ids=["nothing", "mail", "web page", "half", "object", "list", "number", "silence"],
 )
 @pytest.mark.parametrize("args", [["status"], ["stop", "ws01"], ["reload"]], ids=" ".join)
 def test_somebody_else_answers(args, answer, tmp_path, capsys, monkeypatch):
