@@ -310,6 +310,27 @@ async def test_without_descriptors_it_polls_and_says_so(place, watching, monkeyp
     assert "Too many open files: '/proc/self/mountinfo'" in record.getMessage()
 
 
+async def test_a_file_that_it_has_no_descriptor_for_has_not_changed(place, watching, monkeypatch):
+    path = place / "etc" / "tokens"
+    reader = await watching(path, WatchMode.POLL)
+    real, looked = os.open, asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def refuse(name, *args, **kwargs):
+        if name == path:
+            loop.call_soon_threadsafe(looked.set)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    for _ in range(3):
+        looked.clear()
+        await looked.wait()
+    assert reader.calls == 0
+    monkeypatch.setattr(os, "open", real)
+    await reader.until_called()  # whoever could not read it either may try again
+
+
 async def test_whatever_fails_it_is_said_once_and_changes_are_noticed(place, watching, monkeypatch, caplog):
     real, fails = Watcher._settle, [True, True, True, False]
 

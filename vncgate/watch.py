@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -87,8 +88,15 @@ class Trace(NamedTuple):
     content: str
 
 
+UNKNOWN = Trace((), "")
+"""What equals no trace."""
+
+
 def trace(path: Path) -> Trace:
-    """Follow the absolute `path` as the kernel would, and read the file. It blocks, and raises no OSError."""
+    """Follow the absolute `path` as the kernel would, and read the file. It blocks.
+
+    Raises OSError only when this process is out of descriptors, which says nothing of the file.
+    """
     steps: list[str] = []
     current = Path("/")
     ahead = deque(path.parts)
@@ -128,6 +136,8 @@ def _content(path: Path) -> str:
         finally:
             os.close(descriptor)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         return str(error.errno)
 
 
@@ -186,7 +196,9 @@ class Watcher:
     # Below, all runs in the watching thread.
 
     def _run(self) -> None:
-        seen = self._follow()
+        seen = UNKNOWN
+        with contextlib.suppress(OSError):  # the loop finds it too, and says so
+            seen = self._follow()
         self._tell(self._started.set)
         while not self._stopping:
             try:
@@ -197,6 +209,7 @@ class Watcher:
                 seen = self._follow()
             except Exception as error:  # noqa: BLE001  (without this thread no change would be noticed any more)
                 self._explain(logging.ERROR, f"{type(error).__name__}: {error}")
+                seen = UNKNOWN  # and if nothing changed: who was told before may not have been able to read it
                 time.sleep(min(self._poll_interval, STOP_TIMEOUT))
             else:
                 self._tell(self._changed)
