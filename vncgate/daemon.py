@@ -273,7 +273,8 @@ class Gate:
         pages = app.build(
             settings=self._settings, roster=lambda: self._supervisor.roster, statuses=self._supervisor.statuses
         )
-        return serving(pages, listeners.bind(address.host, address.port, "the pages (setting web)"), 1.0)
+        sock = listeners.bind(address.host, address.port, "the pages (setting web)")
+        return serving(pages, sock, 1.0, self._settings.handshake_timeout)
 
     def _warn_of_exposure(self) -> None:
         exposed = [] if is_loopback(self._settings.listen) else [f"websocket ports on {self._settings.listen}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import socket
@@ -279,8 +280,12 @@ async def test_clipboard_both_ways(browse, gate, server):
     await page.evaluate("navigator.clipboard.writeText('echo pasted > pasted.txt\\n')")
     await log_in(page)
     await connected(page)
-    await page.keyboard.press("Shift+Insert")  # an xterm pastes what was selected last
-    assert await content(server.folder / "pasted.txt") == "pasted\n"
+    pasted = server.folder / "pasted.txt"
+    async with asyncio.timeout(PATIENCE):
+        while not pasted.exists():  # the clipboard is on its way, and nobody says when it is there
+            await page.keyboard.press("Shift+Insert")  # an xterm pastes what was selected last
+            await asyncio.sleep(0.3)
+    assert await content(pasted) == "pasted\n"
     copied = base64.b64encode(b"from the desktop").decode()
     copier = f"printf '\\033]52;c;{copied}\\007'; exec sleep 60"
     window = server.spawn("xterm", "-xrm", "XTerm*allowWindowOps: true", "-e", copier)
