@@ -75,8 +75,6 @@ _EVENTS: list[type[FileSystemEvent]] = [
 ]
 
 log = logging.getLogger(__name__)
-# It calls a thread of its own that ends an error; what really fails shows here, and is said here.
-logging.getLogger("watchdog").setLevel(logging.CRITICAL)
 
 
 class Trace(NamedTuple):
