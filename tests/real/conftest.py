@@ -22,7 +22,6 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "systemd-run": "systemd",
     "unshare": "util-linux",
-    "xdotool": "xdotool",
     "xev": "x11-utils",
     "xterm": "xterm",
 }
