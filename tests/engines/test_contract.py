@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import picows
 import pytest
@@ -12,6 +13,7 @@ from vncgate.engines import ENGINES
 from vncgate.engines.base import SERVICE_RESTART
 from vncgate.listeners import bind
 from vncgate.model import Desktop, Route
+from vncgate.tally import Tally
 
 
 @pytest.fixture(params=ENGINES.values(), ids=ENGINES)
@@ -119,6 +121,17 @@ async def test_after_close_nothing_is_served_and_the_socket_is_still_the_daemons
         async with asyncio.timeout(10):
             await waiting
         await again.close(SERVICE_RESTART, "test")
+
+
+async def test_what_was_counted_is_the_callers_own_and_crosses_processes(engine, listener):
+    async with Peer() as peer:
+        proxy = await engine.open(route(listener, peer.port), listener, lambda reason: None)
+        await connected(port_of(listener))
+        before = engine.tally()
+        assert Tally.from_json(json.loads(json.dumps(before.to_json()))) == before
+        before.opened += 7
+        assert engine.tally().opened in (0, before.opened - 7)
+        await proxy.close(SERVICE_RESTART, "test")
 
 
 async def connected(port):

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from vncgate.model import Route, Traffic
 from vncgate.settings import Settings
+from vncgate.tally import Tally
 
 GOING_AWAY = 1001
 """The gate is being stopped (RFC 6455, section 7.4.1)."""
@@ -81,6 +82,9 @@ class Engine(Protocol):
         clear the count of failures by which they slow a guesser down.) Raises ProxyError when the proxy
         cannot be started.
         """
+
+    def tally(self) -> Tally:
+        """What was counted since the engine was made, over all accounts, also those gone by now; the caller's own."""
 
     async def aclose(self) -> None:
         """Release what the engine itself holds, after all of its proxies are closed."""

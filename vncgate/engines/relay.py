@@ -31,6 +31,7 @@ from vncgate.errors import ProxyError
 from vncgate.forwarded import TrustedProxies
 from vncgate.listeners import BACKLOG
 from vncgate.model import Route, Traffic
+from vncgate.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ class Relay:
                 raise ProxyError(f"port {route.port} cannot be served: {error.strerror}") from None
         self._by_path[route.path] = proxy
         return proxy
+
+    def tally(self) -> Tally:
+        """See Engine.tally."""
+        return Tally()
 
     async def aclose(self) -> None:
         """Stop serving the shared port."""

@@ -26,6 +26,7 @@ from vncgate.engines.base import Limits
 from vncgate.errors import ProxyError
 from vncgate.model import Desktop, Route, Traffic
 from vncgate.process import Process, describe_exit, spawn
+from vncgate.tally import Tally
 
 START_TIMEOUT = 10.0
 """Seconds from the start of a process until it serves; it takes 0.2, and longer when many start at once."""
@@ -108,6 +109,10 @@ class Websockify:
             await process.stop(0)
             raise ProxyError(f"account {route.name}: websockify did not serve within {START_TIMEOUT:g} s")
         return WebsockifyProxy(process)
+
+    def tally(self) -> Tally:
+        """See Engine.tally. The processes keep no count."""
+        return Tally()
 
     async def aclose(self) -> None:
         """See Engine.aclose: nothing is held."""
