@@ -1,4 +1,4 @@
-"""The nouns: secrets, desktops, accounts, the roster, problems of a token file, and an account's status.
+"""The nouns: secrets, desktops, accounts, the roster, problems of a token file, and what becomes of accounts and workers.
 
 Values only. Nothing here touches a socket, a clock or a file.
 """
@@ -211,3 +211,27 @@ class AccountStatus:
     def name(self) -> str:
         """The account's name."""
         return self.account.name
+
+
+class WorkerState(enum.StrEnum):
+    """What a worker process does: a draining one accepts nothing more and ends with its last desktop."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker process as the operator sees it. `since` is seconds since the epoch.
+
+    `version` is that of the code it runs, which after an upgrade is not the master's; `restarts` is how many
+    workers ended unasked in its place before it.
+    """
+
+    pid: int
+    state: WorkerState
+    version: str
+    connections: int
+    since: float
+    restarts: int
