@@ -1,4 +1,4 @@
-"""The nouns: secrets, desktops, accounts, the roster, problems of a token file, and what becomes of accounts and workers.
+"""The nouns: secrets, desktops, accounts, the roster, problems of a token file, how accounts and workers are.
 
 Values only. Nothing here touches a socket, a clock or a file.
 """
