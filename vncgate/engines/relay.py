@@ -29,7 +29,6 @@ from vncgate.engines.handshake import chosen_subprotocol, origin_allowed, wants_
 from vncgate.engines.session import CLOSE_GRACE, Browser
 from vncgate.errors import ProxyError
 from vncgate.forwarded import TrustedProxies
-from vncgate.listeners import BACKLOG
 from vncgate.model import Route, Traffic
 from vncgate.tally import Tally
 
@@ -37,6 +36,10 @@ log = logging.getLogger(__name__)
 
 OWN_PORT_PATH = "/websockify"
 SHARED_PORT_PREFIX = "/ws/"
+ACCEPTS_AT_ONCE = 4
+"""Connections that are accepted before the loop turns to something else, and other workers have their turn."""
+ACCEPTED_GRACE = 1.0
+"""Seconds in which a connection that was just accepted becomes a session."""
 READ_BUFFER = 4096
 """Bytes that each websocket's read buffer begins with; keys and pointer moves need no more."""
 
@@ -52,18 +55,23 @@ class Relay:
         self._limits = limits
         self._trusted = TrustedProxies(limits.trusted_proxies)
         self._by_path: dict[str, RelayProxy] = {}
+        self._listener: socket.socket | None = None
         self._shared: asyncio.Server | None = None
+        self.connections = 0
+        """Browsers connected now, to all accounts."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a browser came or went."""
 
     async def start(self, shared: socket.socket | None) -> None:
         """See Engine.start."""
-        if shared is not None:
-            self._shared = await self._serve(shared, self._route_shared)
+        self._listener = shared
+        await self.rest(on=False)
 
     async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> RelayProxy:
         """See Engine.open."""
         if route.path in self._by_path:
             raise ProxyError(f"path {route.path} is taken by account {self._by_path[route.path].name}")
-        proxy = RelayProxy(route, self._limits, self._trusted, suspect, self._by_path)
+        proxy = RelayProxy(route, self._limits, self._trusted, suspect, self._by_path, self._count)
         if listener is not None:
             try:
                 proxy.server = await self._serve(listener, functools.partial(self._route_own, proxy))
@@ -76,11 +84,28 @@ class Relay:
         """See Engine.tally."""
         return Tally()
 
+    async def rest(self, *, on: bool) -> None:
+        """While `on`, accept nothing on the shared port: what connects waits in its backlog, for others that serve it."""
+        if on and self._shared is not None:
+            server, self._shared = self._shared, None
+            await _stop_accepting(server)
+        elif not on and self._shared is None and self._listener is not None:
+            self._shared = await self._serve(self._listener, self._route_shared)
+
+    async def drain(self) -> None:
+        """Accept nothing more at all; ends when the last browser has gone."""
+        await self.rest(on=True)
+        await asyncio.gather(*(proxy.stop_accepting() for proxy in self._by_path.values()))
+        await asyncio.sleep(ACCEPTED_GRACE)
+        await asyncio.gather(*(proxy.idle() for proxy in self._by_path.values()))
+
     async def aclose(self) -> None:
         """Stop serving the shared port."""
-        if self._shared is not None:
-            self._shared.close()
-            self._shared = None
+        await self.rest(on=True)
+
+    def _count(self, difference: int) -> None:
+        self.connections += difference
+        self.on_change()
 
     async def _serve(
         self,
@@ -91,7 +116,7 @@ class Relay:
         server = await ws_create_server(
             route,
             sock=_Listening(fileno=os.dup(listener.fileno())),  # closing the server closes the duplicate alone
-            backlog=BACKLOG,
+            backlog=ACCEPTS_AT_ONCE,
             websocket_handshake_timeout=limits.handshake_timeout,
             logger_name=_silent,
             enable_auto_pong=False,  # the session answers, and pings: it knows when not to
@@ -145,6 +170,7 @@ class RelayProxy:
         trusted: TrustedProxies,
         suspect: Callable[[str], None],
         by_path: dict[str, RelayProxy],
+        count: Callable[[int], None],
     ) -> None:
         self.name = route.name
         self.desktop = route.desktop
@@ -158,6 +184,7 @@ class RelayProxy:
         self.log = logging.LoggerAdapter(log, {"account": route.name})
         self._path = route.path
         self._by_path = by_path
+        self._count = count
         self._trusted = trusted
         self._sessions: set[Browser] = set()
         self._idle = asyncio.Event()
@@ -173,16 +200,28 @@ class RelayProxy:
         """A browser came."""
         self._sessions.add(session)
         self._idle.clear()
+        self._count(+1)
 
     def closed(self, session: Browser) -> None:
         """A browser went."""
         self._sessions.discard(session)
+        self._count(-1)
         if not self._sessions:
             self._idle.set()
 
     def traffic(self) -> Traffic:
         """See Proxy.traffic."""
         return Traffic(len(self._sessions), self.bytes_up, self.bytes_down)
+
+    async def stop_accepting(self) -> None:
+        """Leave the account's own port to others; what is connected stays."""
+        if self.server is not None:
+            server, self.server = self.server, None
+            await _stop_accepting(server)
+
+    async def idle(self) -> None:
+        """Wait until no browser is connected."""
+        await self._idle.wait()
 
     async def close(self, code: int, reason: str) -> None:
         """See Proxy.close. Browsers have CLOSE_GRACE seconds to answer; then they are cut."""
@@ -204,14 +243,26 @@ class RelayProxy:
 
 
 class _Listening(socket.socket):
-    """A listening socket that survives having no file descriptors left.
+    """A listening socket that survives having no file descriptors left, and keeps the backlog that the daemon gave it.
 
-    aiofastnet 1.2 then stops accepting for a second, but asks the socket instead of the loop to do so.
+    aiofastnet 1.2 stops accepting for a second then, but asks the socket instead of the loop to do so; and its
+    `backlog` is both what listen(2) is told and how many connections are accepted at once.
     """
+
+    def listen(self, backlog: int) -> None:  # type: ignore[override]
+        """It listens already."""
 
     def remove_reader(self, descriptor: int) -> None:
         """As the loop's."""
         asyncio.get_running_loop().remove_reader(descriptor)
+
+
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Close a server's socket, but not in the moment in which it has accepted and not yet attached a connection."""
+    asyncio.get_running_loop().remove_reader(server.sockets[0].fileno())
+    for _ in range(2):
+        await asyncio.sleep(0)
+    server.close()
 
 
 def _path(request: WSUpgradeRequest) -> str:
