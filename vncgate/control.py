@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from vncgate.scrape import Handler
+
 REPLY_TIMEOUT = 60.0
 """Seconds that a command waits for its answer; a restart of a whole class takes a few."""
 ANSWERS = {
@@ -125,8 +127,8 @@ def bind(path: Path) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def serve(sock: socket.socket, operator: Operator) -> AsyncIterator[None]:
-    """Answer commands on `sock` while the context lasts; the socket and its path are removed at the end.
+async def serve(sock: socket.socket, operator: Operator, metrics: Handler) -> AsyncIterator[None]:
+    """Answer commands, and GET /metrics, on `sock` while the context lasts; it and its path are removed at the end.
 
     A path that somebody removed, and another daemon bound anew, is that one's and stays.
     """
@@ -135,7 +137,7 @@ async def serve(sock: socket.socket, operator: Operator) -> AsyncIterator[None]:
     path = sock.getsockname()
     made = os.stat(path)  # noqa: PTH116
     try:
-        async with serving(_application(operator), sock, shutdown_timeout=0.5):
+        async with serving(_application(operator, metrics), sock, shutdown_timeout=0.5):
             yield
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -143,7 +145,7 @@ async def serve(sock: socket.socket, operator: Operator) -> AsyncIterator[None]:
                 os.unlink(path)  # noqa: PTH108
 
 
-def _application(operator: Operator) -> web.Application:
+def _application(operator: Operator, metrics: Handler) -> web.Application:
     from aiohttp import web
 
     async def status(request: web.Request) -> web.Response:  # noqa: ARG001
@@ -158,9 +160,7 @@ def _application(operator: Operator) -> web.Application:
         return web.json_response(await operator.reload(handed))
 
     @web.middleware
-    async def in_json(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except VncgateError as error:
@@ -170,6 +170,7 @@ def _application(operator: Operator) -> web.Application:
 
     app = web.Application(middlewares=[in_json], client_max_size=MAX_BODY)
     app.router.add_get("/status", status)
+    app.router.add_get("/metrics", metrics)
     app.router.add_post("/reload", reload)
     app.router.add_post("/{deed:start|stop|restart}", act)
     return app
@@ -193,12 +194,12 @@ def _names(body: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def call(path: Path, route: str, body: object | None = None) -> dict[str, Any]:
-    """Send one command and return its answer; a GET when there is nothing to send.
+def call(path: Path, route: str, body: object | None = None, timeout: float = REPLY_TIMEOUT) -> dict[str, Any]:
+    """Send one command and return its answer, which may take `timeout` seconds; a GET when there is nothing to send.
 
     Raises ControlError when no daemon is at `path`, or it does not answer in time, fails, or refuses.
     """
-    connection = _UnixConnection(path)
+    connection = _UnixConnection(path, timeout)
     try:
         connection.connect()
     except OSError as error:
@@ -212,9 +213,7 @@ def call(path: Path, route: str, body: object | None = None) -> dict[str, Any]:
         response = connection.getresponse()
         said = response.read()
     except TimeoutError:
-        raise ControlError(
-            f"vncgate at {path} did not answer within {REPLY_TIMEOUT:g} s; its log may say why"
-        ) from None
+        raise ControlError(f"vncgate at {path} did not answer within {timeout:g} s; its log may say why") from None
     except (OSError, http.client.HTTPException) as error:
         raise ControlError(f"vncgate at {path} went away before it answered ({_why(error)})") from None
     finally:
@@ -237,8 +236,8 @@ def _answer(path: Path, status: int, said: bytes, key: str) -> dict[str, Any]:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("vncgate", timeout=REPLY_TIMEOUT)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("vncgate", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
