@@ -82,6 +82,16 @@ def _host_port(value: object) -> object:
     return {"host": match["ipv6"] or match["name"] or "127.0.0.1", "port": int(match["port"])}
 
 
+def _host_port_or_off(value: object) -> object:
+    return None if value in ("off", "", None) else _host_port(value)
+
+
+def _workers(value: object) -> object:
+    if isinstance(value, str):
+        return None if value == "auto" else int(value) if value.isdecimal() else value
+    return value
+
+
 def _words(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
@@ -98,7 +108,8 @@ def _file(value: object) -> object:
     return value
 
 
-Address = Annotated[HostPort, BeforeValidator(_host_port)]
+Address = Annotated[HostPort | None, BeforeValidator(_host_port_or_off)]
+Workers = Annotated[Annotated[int, Field(ge=0, le=256, strict=True)] | None, BeforeValidator(_workers)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
 File = Annotated[Path | None, BeforeValidator(_file)]
@@ -144,17 +155,32 @@ class LandingSettings(_Section):
     """Folder that the daemon keeps a static copy of the pages in. None: no copy is kept."""
 
 
+class MetricsSettings(_Section):
+    """What Prometheus reads. The control socket answers GET /metrics in any case."""
+
+    address: Address = None
+    """Address where /metrics is answered for Prometheus. The same as `web`: on the web port, but not to what comes
+    through a proxy. None: on the control socket alone."""
+    accounts: Annotated[bool, Field(strict=True)] = True
+    """Whether each account has figures of its own, labelled with its name; without them there are the totals."""
+
+
 class Settings(_Section):
     """All settings of the daemon."""
 
-    web: Address | None = HostPort(host="127.0.0.1", port=8080)
+    web: Address = HostPort(host="127.0.0.1", port=8080)
     """Address of the landing page and the viewer. "off": no pages are served."""
     listen: str = "127.0.0.1"
     """Address that the websocket ports are bound to. Beyond loopback only where no Apache stands before them."""
     shared_port: Port = 8081
     """Port on which every account is reached as /ws/PATH (engine `relay`). 0: none."""
     engine: EngineName = EngineName.RELAY
-    """`relay`: all accounts in this process. `websockify`: one websockify process an account."""
+    """`relay`: all accounts in the workers. `websockify`: one websockify process an account."""
+    workers: Workers = None
+    """Processes that run the relay; 0: the daemon does it itself, and an upgrade ends connections. None ("auto"): one a
+    core."""
+    drain_timeout: Annotated[float, Field(ge=0, le=31536000, strict=True, allow_inf_nan=False)] = 0.0
+    """Seconds that workers keep their desktops after an upgrade, or when the daemon was killed. 0: until these end."""
     control: File = None
     """Unix socket of the operator's commands. None: /run/vncgate/control for root, else below $XDG_RUNTIME_DIR."""
     watch: WatchMode = WatchMode.AUTO
@@ -179,6 +205,7 @@ class Settings(_Section):
     """Least severe level that is logged."""
     apache: ApacheSettings = ApacheSettings()
     landing: LandingSettings = LandingSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def accounts_port(self) -> int:
@@ -191,11 +218,6 @@ class Settings(_Section):
         if self.apache.form is not None:
             return self.apache.form
         return Form.SINGLE if self.accounts_port else Form.GUIDE
-
-    @field_validator("web", mode="before")
-    @classmethod
-    def _off(cls, value: object) -> object:
-        return None if value in ("off", "") else value
 
     @field_validator("listen")
     @classmethod
@@ -238,16 +260,17 @@ def load(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
+    content: bytes | None = None,
 ) -> Settings:
     """The settings from a TOML file, the environment and the flags, the later beating the earlier.
 
-    `flags` has dotted names (`apache.form`); a value of None means that the flag was not given. Raises
+    `content` is the file's where it was read already. `flags` has dotted names (`apache.form`); a value of None means that the flag was not given. Raises
     SettingsError with a line for each problem.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None:
-        _merge(values, sources, _read_toml(file), str(file))
+        _merge(values, sources, _read_toml(file, content), str(file))
     names = {ENV_PREFIX + name.upper().replace(".", "_"): name for name in setting_names()}
     problems: list[str] = []
     for variable, text in sorted((environ or {}).items()):
@@ -267,7 +290,7 @@ def load(
     return settings
 
 
-RESERVED_VARIABLES = frozenset({"VNCGATE_REQUIRE_ALL", "VNCGATE_CONFIG"})
+RESERVED_VARIABLES = frozenset({"VNCGATE_REQUIRE_ALL", "VNCGATE_CONFIG", "VNCGATE_STATE", "VNCGATE_TRIAL"})
 """Variables with our prefix that are no settings: the test suite's, and the file's own name."""
 
 
@@ -288,9 +311,9 @@ def _fields() -> dict[str, FieldInfo]:
     return found
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
+def _read_toml(file: Path, content: bytes | None) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        return tomllib.loads((file.read_bytes() if content is None else content).decode("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
