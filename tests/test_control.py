@@ -10,6 +10,7 @@ import threading
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from vncgate import control
 from vncgate.control import HandedOver
@@ -41,11 +42,15 @@ class Operator:
         return {"changes": "1 unchanged"}
 
 
+async def metrics(request):
+    return web.Response(text=f"vncgate_up 1\n# {request.headers['Accept']}\n")
+
+
 @pytest.fixture
 async def served(tmp_path):
     operator = Operator()
     path = tmp_path / "run" / "control"
-    async with control.serve(control.bind(path), operator):
+    async with control.serve(control.bind(path), operator, metrics):
         yield operator, path
     assert not path.exists()
 
@@ -105,17 +110,17 @@ def test_what_a_killed_daemon_left_is_taken_over(tmp_path):
 
 async def test_the_socket_of_another_daemon_stays(tmp_path):
     path = tmp_path / "control"
-    async with control.serve(control.bind(path), Operator()):
+    async with control.serve(control.bind(path), Operator(), metrics):
         path.unlink()
         other = control.bind(path)
-    async with control.serve(other, Operator()):
+    async with control.serve(other, Operator(), metrics):
         assert await ask(path, "/status") == {"accounts": []}
     assert not path.exists()
 
 
 async def test_a_path_that_is_gone_already_is_no_error(tmp_path):
     path = tmp_path / "control"
-    async with control.serve(control.bind(path), Operator()):
+    async with control.serve(control.bind(path), Operator(), metrics):
         path.unlink()
 
 
@@ -153,6 +158,15 @@ async def test_what_is_no_json_at_all(served):
             async with session.post("http://vncgate/start", data=body) as response:
                 assert response.status == 400
                 assert "cannot be understood" in (await response.json())["error"]
+
+
+async def test_the_metrics(served):
+    _, path = served
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+        session.get("http://vncgate/metrics", headers={"Accept": "text/plain"}) as response,
+    ):
+        assert await response.text() == "vncgate_up 1\n# text/plain\n"
 
 
 async def test_a_defect_of_the_daemon_is_called_one(served, caplog):

@@ -58,6 +58,8 @@ SAMPLES = {  # for each setting, what a variable may say, and the value that it 
     "landing.stylesheet": ("s.css", Path("s.css")),
     "landing.novnc_dir": ("n", Path("n")),
     "landing.export": ("e", Path("e")),
+    "metrics.address": (":9480", HostPort(host="127.0.0.1", port=9480)),
+    "metrics.accounts": ("off", False),
 }
 
 
@@ -120,9 +122,10 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(toml):
 
 def test_an_empty_text_and_off_take_away_what_the_file_set(toml):
     file = toml("web = '127.0.0.1:1'\n[landing]\nlogo = 'x.png'\n")
-    settings = load(file, {"VNCGATE_LANDING_LOGO": "", "VNCGATE_WEB": "off"})
+    settings = load(file, {"VNCGATE_LANDING_LOGO": "", "VNCGATE_WEB": "off", "VNCGATE_METRICS_ADDRESS": ""})
     assert settings.landing.logo is None
     assert settings.web is None
+    assert settings.metrics.address is None
 
 
 def test_variables_that_are_no_settings_of_ours_are_let_be():

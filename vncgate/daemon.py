@@ -20,18 +20,19 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vncgate import __version__, control, listeners, probe, tasks
+from vncgate import __version__, control, listeners, probe, scrape, tasks
 from vncgate.checks import check_roster, check_settings
 from vncgate.engines import ENGINES
 from vncgate.engines.base import GOING_AWAY, Limits
 from vncgate.errors import ControlError, PublishError, SettingsError, TokensError
-from vncgate.model import Account, Problem, Roster, Severity
+from vncgate.model import Account, Outcomes, Problem, Roster, Severity
 from vncgate.prober import Probing
 from vncgate.publish import ApachePublisher
 from vncgate.render import status
+from vncgate.render.metrics import Facts
 from vncgate.roster import parse_tokens, read_tokens
 from vncgate.serving import serving
-from vncgate.settings import HostPort, Settings, is_loopback
+from vncgate.settings import EngineName, HostPort, Settings, is_loopback
 from vncgate.supervisor import Supervisor
 from vncgate.systemd import Notifier
 from vncgate.tokens import Parsed
@@ -69,6 +70,9 @@ class Gate:
         self._problems: tuple[Problem, ...] = ()
         self._trouble = ""
         self._pages_error = ""
+        self._pages_written = Outcomes()
+        self._roster_loaded = 0.0
+        self._metrics = scrape.handler(self.facts)
         self._reloading = asyncio.Lock()
         self._listeners = listeners.Listeners(settings.listen)
         self._engine = ENGINES[settings.engine](Limits.of(settings))
@@ -120,9 +124,12 @@ class Gate:
         roster = await self._load(read_tokens(self._tokens))
         listeners.raise_descriptor_limit()
         self._warn_of_exposure()
-        await stack.enter_async_context(control.serve(control.bind(self.control_path), self))
+        await stack.enter_async_context(control.serve(control.bind(self.control_path), self, self._metrics))
         if address := self._settings.web:
             await stack.enter_async_context(self._pages(address))
+        if (scraped := self._settings.metrics.address) and scraped != address:
+            sock = listeners.bind(scraped.host, scraped.port, "the metrics (setting metrics.address)")
+            await stack.enter_async_context(serving(scrape.application(self._metrics), sock, 1.0))
         stack.push_async_callback(self._close)
         port = self._settings.accounts_port
         await self._engine.start(self._listeners.open(port, "the shared port") if port else None)
@@ -150,6 +157,26 @@ class Gate:
             "pages_error": self._pages_error,
             **status.report(self._supervisor.statuses()),
         }
+
+    def facts(self) -> Facts:
+        """What the metrics are made of."""
+        settings, apache = self._settings, self._apache
+        published = {"pages": self._pages_written} if settings.landing.export else {}
+        if apache is not None:
+            published |= {"apache snippet": apache.written, "apache reload": apache.reloaded}
+        return Facts(
+            version=__version__,
+            engine=settings.engine,
+            statuses=self._supervisor.statuses(),
+            tally=self._engine.tally() if settings.engine is EngineName.RELAY else None,
+            restarts=self._supervisor.restarts,
+            workers=(),
+            roster_loaded=self._roster_loaded,
+            roster_is_good=not self._trouble,
+            problems=self._problems,
+            published=published,
+            per_account=settings.metrics.accounts,
+        )
 
     async def start(self, names: Sequence[str]) -> list[str]:
         """See control.Operator."""
@@ -227,6 +254,7 @@ class Gate:
     async def _take(self, roster: Roster) -> str:
         """Make a roster true and publish it; returns what changed, in words."""
         done = await self._supervisor.apply(roster)
+        self._roster_loaded = time.time()
         if done.is_empty:
             self._supervisor.probe_again()
         else:
@@ -248,6 +276,7 @@ class Gate:
         except (PublishError, SettingsError) as error:
             self._pages_error = str(error)
             log.error("%s", error)
+        self._pages_written = self._pages_written.then(not self._pages_error)
 
     def _on_change(self) -> None:
         if not self._stopping.is_set():
@@ -271,7 +300,10 @@ class Gate:
 
     def _pages(self, address: HostPort) -> contextlib.AbstractAsyncContextManager[None]:
         pages = app.build(
-            settings=self._settings, roster=lambda: self._supervisor.roster, statuses=self._supervisor.statuses
+            settings=self._settings,
+            roster=lambda: self._supervisor.roster,
+            statuses=self._supervisor.statuses,
+            metrics=self._metrics if address == self._settings.metrics.address else None,
         )
         sock = listeners.bind(address.host, address.port, "the pages (setting web)")
         return serving(pages, sock, 1.0, self._settings.handshake_timeout)
@@ -280,6 +312,8 @@ class Gate:
         exposed = [] if is_loopback(self._settings.listen) else [f"websocket ports on {self._settings.listen}"]
         if self._settings.web and not self._settings.web.is_loopback:
             exposed.append(f"pages on {self._settings.web}")
+        if (metrics := self._settings.metrics.address) and not metrics.is_loopback:
+            exposed.append(f"metrics on {metrics}")
         if exposed:
             log.warning("%s: other machines can reach them, and without TLS all can be read", ", ".join(exposed))
 

@@ -235,3 +235,16 @@ class WorkerStatus:
     connections: int
     since: float
     restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How often something went well and how often it failed, and whether it did well the last time."""
+
+    successes: int = 0
+    failures: int = 0
+    is_good: bool = True
+
+    def then(self, is_good: bool) -> Outcomes:
+        """These and one more."""
+        return Outcomes(self.successes + is_good, self.failures + (not is_good), is_good)

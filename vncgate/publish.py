@@ -18,7 +18,7 @@ from pathlib import Path
 from vncgate import tasks
 from vncgate.errors import PublishError
 from vncgate.files import replace_file
-from vncgate.model import Roster
+from vncgate.model import Outcomes, Roster
 from vncgate.process import describe_exit, spawn
 from vncgate.render.apache import render
 from vncgate.settings import Form, Settings
@@ -62,6 +62,10 @@ class ApachePublisher:
         self._reloader: asyncio.Task[None] | None = None
         self._refused = ""
         self._not_reloaded = ""
+        self.written = Outcomes()
+        """How `publish()` went."""
+        self.reloaded = Outcomes()
+        """How reloads of Apache went."""
 
     @property
     def last_error(self) -> str:
@@ -84,12 +88,13 @@ class ApachePublisher:
                     await self._put_single(self._apache.snippet, text)
                 else:
                     await self._put_guide(self._apache.snippet, text)
-            except PublishError as error:
+            except (PublishError, OSError) as error:
+                self.written = self.written.then(False)
                 self._refused = str(error)
-                raise
-            except OSError as error:
-                self._refused = f"{self._apache.snippet}: cannot be written: {error.strerror or error}"
+                if isinstance(error, OSError):
+                    self._refused = f"{self._apache.snippet}: cannot be written: {error.strerror or error}"
                 raise PublishError(self._refused) from None
+            self.written = self.written.then(True)
             self._refused = ""
 
     async def aclose(self) -> None:
@@ -143,9 +148,11 @@ class ApachePublisher:
                     await self._test("so Apache was not reloaded")
                     await _run(self._apache.reload, "Apache could not be reloaded")
                 except PublishError as error:
+                    self.reloaded = self.reloaded.then(False)
                     self._not_reloaded = str(error)
                     log.error("%s; trying again in %g s", error, RELOAD_INTERVAL)
                 else:
+                    self.reloaded = self.reloaded.then(True)
                     self._pending, self._not_reloaded = False, ""
                     await asyncio.to_thread(marker.unlink, missing_ok=True)
                     log.info("Apache was reloaded")

@@ -58,6 +58,7 @@ class Supervisor:
         self.opening = asyncio.Semaphore(OPENS_AT_ONCE)
         self.roster = Roster()
         self._runners: dict[str, Runner] = {}
+        self._restarts_before = 0
         self._lock = asyncio.Lock()
         self._closed = False
 
@@ -76,6 +77,7 @@ class Supervisor:
                 *(old[account.name].retire(POLICY, "the account was removed") for account in todo.remove),
                 *(old[account.name].retire(SERVICE_RESTART, "the desktop moved") for account in todo.replace),
             )
+            self._restarts_before += sum(old[account.name].restarts for account in (*todo.replace, *todo.remove))
             new = {account.name: Runner(self, account) for account in (*todo.replace, *todo.add)}
             self._runners = {name: new.get(name) or old[name] for name in roster}
             self.roster = roster
@@ -89,6 +91,11 @@ class Supervisor:
     def statuses(self) -> list[AccountStatus]:
         """Every account as it is now, in the roster's order."""
         return [runner.status() for runner in self._runners.values()]
+
+    @property
+    def restarts(self) -> int:
+        """How often a proxy was started again without an operator's word, those of accounts that are gone included."""
+        return self._restarts_before + sum(runner.restarts for runner in self._runners.values())
 
     async def start(self, names: Iterable[str]) -> list[str]:
         """Start accounts that are stopped or FATAL; returns their names.
@@ -164,6 +171,11 @@ class Runner:
         self._timer: asyncio.TimerHandle | None = None
         self._log = logging.LoggerAdapter(log, {"account": account.name})
 
+    @property
+    def restarts(self) -> int:
+        """How often its proxy was started again without an operator's word."""
+        return self._life.restarts
+
     def status(self) -> AccountStatus:
         """The account as it is now."""
         runs = self._life.state is State.RUNNING
@@ -176,7 +188,7 @@ class Runner:
             reason=finding.reason if runs else self._last_error,
             since=self._since,
             traffic=self._traffic(),
-            restarts=self._life.restarts,
+            restarts=self.restarts,
             last_error=self._last_error,
         )
 

@@ -26,7 +26,19 @@ FIELDS = ("account", "vnchost", "websocketpath", "websocketport", "vncport", "vn
 KEYS = ("name", "desktop")
 """The keys that may follow them."""
 RESERVED = frozenset(
-    {"api", "desk", "favicon.ico", "healthz", "index.html", "novnc", "robots.txt", "static", "websockify", "ws"}
+    {
+        "api",
+        "desk",
+        "favicon.ico",
+        "healthz",
+        "index.html",
+        "metrics",
+        "novnc",
+        "robots.txt",
+        "static",
+        "websockify",
+        "ws",
+    }
 )
 """Names that our own pages use; no account and no path may have them."""
 LONGEST_NAME = 64

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -21,6 +21,7 @@ from vncgate.render.cards import Card, cards
 from vncgate.render.headers import IMMUTABLE, REVALIDATE, STATIC_HEADERS, novnc_policy, policy
 from vncgate.render.pages import Pages
 from vncgate.render.reach import Reach
+from vncgate.scrape import Handler
 from vncgate.settings import Settings
 from vncgate.web import assets
 from vncgate.web.events import Events
@@ -37,14 +38,20 @@ OUT_OF_ORDER = "This page is out of order. Please tell the organizers; the gate'
 AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 """What a Host header may be (RFC 3986, section 3.2.2, without the exotic): it goes into a header of ours."""
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PROXIED = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-server"})
+"""Headers by which a request shows that a proxy passed it on; mod_proxy adds the last three."""
 
 
 def build(
-    *, settings: Settings, roster: Callable[[], Roster], statuses: Callable[[], Sequence[AccountStatus]]
+    *,
+    settings: Settings,
+    roster: Callable[[], Roster],
+    statuses: Callable[[], Sequence[AccountStatus]],
+    metrics: Handler | None = None,
 ) -> web.Application:
     """The application, for an aiohttp runner. `roster` and `statuses` give what is now, and must not block.
 
+    `metrics`, where given, is for clients that ask us themselves, without a proxy.
     It reads templates and files at once, and blocks meanwhile. Raises SettingsError when the site's own
     templates, logo, style sheet or noVNC folder cannot be used.
     """
@@ -61,11 +68,24 @@ def build(
     app.router.add_get("/api/events", site.events, allow_head=False)
     app.router.add_get("/static/{edition:[0-9a-f]{16}}/{name:.+}", site.static)
     app.router.add_get("/healthz", site.health)
+    if metrics is not None:
+        app.router.add_get("/metrics", unless_proxied(metrics))
     if settings.landing.novnc_dir is not None:
         if not (settings.landing.novnc_dir / "vnc.html").is_file():
             raise SettingsError(f"landing.novnc_dir: there is no vnc.html in {settings.landing.novnc_dir}")
         app.router.add_static("/novnc", settings.landing.novnc_dir, follow_symlinks=True)
     return app
+
+
+def unless_proxied(handler: Handler) -> Handler:
+    """The handler, hidden from whatever a proxy passes on: that may come from anybody on the Internet."""
+
+    async def direct(request: web.Request) -> web.StreamResponse:
+        if any(name.lower() in PROXIED for name in request.headers):
+            raise web.HTTPNotFound
+        return await handler(request)
+
+    return direct
 
 
 class Site:
