@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import pytest
 
 from tests.web.values import PASSWORD, account
-from vncgate.render.reach import Reach, novnc_link
+from vncgate.render.reach import Reach, novnc_link, public_websocket
 from vncgate.settings import load
 
 APACHE = {"apache.form": "single"}
@@ -28,9 +28,25 @@ def test_the_websocket_of_a_page(flags, fronted, root, address):
     assert Reach(load(flags=flags), fronted, "gate.example:8080").websocket(account(), root) == address
 
 
+@pytest.mark.parametrize(
+    ("flags", "site", "address"),
+    [
+        (APACHE, "https://class.example", "wss://class.example/ws/ws01"),
+        (APACHE, "https://class.example:8443/one/", "wss://class.example:8443/one/ws/ws01"),
+        (GUIDE, "http://[::1]:90/index.html", "ws://[::1]:90/ws01"),
+        ({}, "http://127.0.0.1:8080/", "ws://127.0.0.1:8081/ws/ws01"),
+        ({"web": "[::1]:8080"}, "http://[::1]:8080", "ws://[::1]:8081/ws/ws01"),
+        ({"engine": "websockify"}, "http://127.0.0.1:8080", "ws://127.0.0.1:6000/websockify"),
+    ],
+)
+def test_the_websocket_for_who_knows_the_landing_page(flags, site, address):
+    assert public_websocket(site, account(), load(flags=flags)) == address
+
+
 def test_an_account_without_any_port_is_not_reached():
     settings = load(flags={"shared_port": 0})
     assert Reach(settings, False, "gate.example").websocket(account(port=None), "../") == ""
+    assert public_websocket("http://127.0.0.1:8080", account(port=None), settings) == ""
     assert Reach(settings, False, "gate.example").origins(account(port=None)) == ()
 
 

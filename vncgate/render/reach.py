@@ -10,7 +10,7 @@ The address that a page carries (`data-websocket`) is one of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 from vncgate.model import Account
 from vncgate.settings import Form, Settings
@@ -57,6 +57,20 @@ class Reach:
             return (f"ws://{self.authority}", f"wss://{self.authority}")
         port = "*" if account is None else self.websocket(account, "").partition("/")[0].lstrip(":")
         return (f"ws://{self.host}:{port}", f"wss://{self.host}:{port}") if port else ()
+
+
+def public_websocket(site: str, account: Account, settings: Settings) -> str:
+    """The account's websocket (ws:// or wss://) for who opens the landing page at `site` (http:// or https://).
+
+    Where `site` is the gate's own address (setting web), it is reached without Apache. Empty where the account then
+    cannot be reached.
+    """
+    parts = urlsplit(site)
+    reach = Reach(settings, fronted=parts.netloc != str(settings.web), authority=parts.netloc)
+    address = reach.websocket(account, "")
+    if address.startswith(":"):
+        address = f"//{reach.host}{address}"
+    return urljoin(site, address).replace("http", "ws", 1) if address else ""
 
 
 def novnc_link(websocket: str, host: str) -> str:
