@@ -198,5 +198,15 @@ def test_any_password_has_an_answer(password):
     assert len(vnc_auth(password, CHALLENGE)) == 16
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_what_follows_the_login_is_kept(size):
+    data = server(8, SECURITY_NONE) + b"\x02\x02"
+    handshake = ClientHandshake(Secret(PASSWORD))
+    while handshake.result is None:
+        handshake.receive_data(data[:size])
+        data = data[size:]
+    assert handshake.rest + data == b"\x02\x02"
+
+
 def test_a_handshake_does_not_show_its_password():
     assert PASSWORD not in repr(vars(ClientHandshake(Secret(PASSWORD))))

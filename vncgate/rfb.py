@@ -119,7 +119,7 @@ class ClientHandshake:
         self._need = next(self._login)
 
     def receive_data(self, data: bytes) -> None:
-        """Take what the server sent; what follows the login is ignored."""
+        """Take what the server sent; what follows the login is kept as `rest`."""
         self._received += data
         while self.result is None and len(self._received) >= self._need:
             chunk = bytes(self._received[: self._need])
@@ -133,6 +133,11 @@ class ClientHandshake:
         """The server closed its side."""
         if self.result is None:
             self.result = self._at_eof
+
+    @property
+    def rest(self) -> bytes:
+        """What the server sent and the login did not need: what follows it, once there is a result."""
+        return bytes(self._received)
 
     def data_to_send(self) -> bytes:
         """What is to be sent now; each byte is given once."""

@@ -1,0 +1,120 @@
+"""What happened, as numbers: of one run, or of several generators' together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vncgate.rehearsal.latencies import Latencies
+
+MOST_NAMES = 10
+"""Participants that the JSON names for each reason."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts since the beginning, or the last `Rehearsal.reset()`. Times in seconds; bytes are RFB's own."""
+
+    participants: int = 0
+    seconds: float = 0.0
+    """How long was measured."""
+    connected: int = 0
+    """Participants that were logged in, at any time."""
+    playing: int = 0
+    """Participants that are still there."""
+    failed: dict[str, list[str]] = field(default_factory=dict)
+    """Who never got in, by the reason in words."""
+    drops: dict[str, list[str]] = field(default_factory=dict)
+    """Who was logged in and lost the desktop, by the reason in words."""
+    updates: int = 0
+    """Complete FramebufferUpdates."""
+    asked: int = 0
+    """Requests whose answer is timed."""
+    late: int = 0
+    """Requests that were due and not made, because the answer to the last was still outstanding."""
+    bytes_down: int = 0
+    bytes_up: int = 0
+    cpu: float = 0.0
+    """CPU seconds of the generator itself."""
+    connecting: Latencies = field(default_factory=Latencies)
+    """Until the websocket (or the TCP connection) stood, TLS included."""
+    banner: Latencies = field(default_factory=Latencies)
+    """Until the desktop's first bytes, from the beginning."""
+    login: Latencies = field(default_factory=Latencies)
+    """Until the desktop could be used, from the beginning."""
+    latency: Latencies = field(default_factory=Latencies)
+    """From a request to its complete answer."""
+    lag: Latencies = field(default_factory=Latencies)
+    """How late the generator's own clockwork was: it should be a few milliseconds."""
+
+    @property
+    def updates_a_second(self) -> float:
+        """Of all participants together."""
+        return self.updates / self.seconds if self.seconds else 0.0
+
+    @property
+    def cpu_share(self) -> float:
+        """Of one core, by the generator: where it nears 1, the other figures are the generator's own."""
+        return self.cpu / self.seconds if self.seconds else 0.0
+
+    @property
+    def failures(self) -> int:
+        """Participants that never got in."""
+        return sum(map(len, self.failed.values()))
+
+    @property
+    def dropped(self) -> int:
+        """Participants that lost the desktop."""
+        return sum(map(len, self.drops.values()))
+
+    def add(self, other: Report) -> None:
+        """Take in what another generator measured at the same time."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.seconds = max(self.seconds, other.seconds)
+        for name in _TIMES:
+            getattr(self, name).add(getattr(other, name))
+        for name in _REASONS:
+            mine: dict[str, list[str]] = getattr(self, name)
+            for reason, names in getattr(other, name).items():
+                mine.setdefault(reason, []).extend(names)
+
+    def to_json(self) -> dict[str, Any]:
+        """As values of JSON; see the README of `--json`."""
+        return {
+            "seconds": self.seconds,
+            **{name: getattr(self, name) for name in _SUMS},
+            "updates_a_second": self.updates_a_second,
+            "cpu_share": self.cpu_share,
+            **{
+                name: [
+                    {"reason": reason, "count": len(who), "who": who[:MOST_NAMES]}
+                    for reason, who in getattr(self, name).items()
+                ]
+                for name in _REASONS
+            },
+            **{name: getattr(self, name).to_json() for name in _TIMES},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Report:
+        """What `to_json` gave, with names for the first of each reason only.
+
+        Raises LookupError, TypeError or ValueError where it is not that.
+        """
+        report = cls(seconds=float(value["seconds"]))
+        for name in _SUMS:
+            setattr(report, name, value[name])
+        for name in _REASONS:
+            for entry in value[name]:
+                names = [*entry["who"], *["..."] * (int(entry["count"]) - len(entry["who"]))]
+                getattr(report, name)[entry["reason"]] = names
+        for name in _TIMES:
+            setattr(report, name, Latencies.from_json(value[name]))
+        return report
+
+
+_SUMS = ("participants", "connected", "playing", "updates", "asked", "late", "bytes_down", "bytes_up", "cpu")
+_TIMES = ("connecting", "banner", "login", "latency", "lag")
+_REASONS = ("failed", "drops")

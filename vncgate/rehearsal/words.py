@@ -1,0 +1,75 @@
+"""Why a participant did not get in, or lost the desktop, in plain words. Pure."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+
+from picows import WSError, WSHandshakeError
+
+from vncgate.rfb import Refusal, Refused
+
+CUT = "the connection was cut without a word"
+"""No close frame, no farewell: a process was killed, or a network broke."""
+STATUSES = {
+    403: "the gate does not let pages of this address in: see its setting `origins`",
+    404: "nobody serves it: is Apache's snippet included, and the account in the gate's token file?",
+    426: "a proxy on the way does not pass websockets on",
+    502: "Apache does not reach the gate",
+    503: "Apache does not reach the gate, or has no worker left (MaxRequestWorkers)",
+}
+"""What an HTTP status in answer to a websocket's handshake means here."""
+_NO_ROOM = {
+    errno.EMFILE: "this machine is out of file descriptors (ulimit -n)",
+    errno.EADDRNOTAVAIL: "this machine is out of ports",
+}
+
+
+def of_error(error: OSError | WSError | ValueError) -> str:
+    """What connecting raised."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            why = error.verify_message or error.reason
+            return f"its certificate is not trusted ({why}): give --ca FILE, or --insecure"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or error}"
+        case socket.gaierror():
+            again = error.errno == socket.EAI_AGAIN
+            return "its name cannot be looked up now" if again else "its name is not known: no such host"
+        case ConnectionRefusedError():
+            return "refused the connection: nobody listens there"
+        case ConnectionResetError() | BrokenPipeError():
+            return CUT
+        case OSError(errno=int(number)):
+            return f"cannot be reached: {_NO_ROOM.get(number) or os.strerror(number)}"
+        case OSError():
+            return f"cannot be reached: {error}"
+        case WSHandshakeError() if error.response is not None:
+            return of_status(int(error.response.status))
+        case _:
+            return f"the websocket's handshake failed: {error}"
+
+
+def of_status(status: int) -> str:
+    """An answer to a websocket's handshake that is none."""
+    meaning = STATUSES.get(status)
+    return f"the websocket is refused with HTTP {status}" + (f" ({meaning})" if meaning else "")
+
+
+def of_refusal(refused: Refused) -> str:
+    """A login that did not succeed."""
+    match refused.kind:
+        case Refusal.WRONG_PASSWORD:
+            return "the desktop refused the password of the token file"
+        case Refusal.TOO_MANY_FAILURES:
+            return "the desktop refuses logins for now after too many failures (its blacklist)"
+        case Refusal.NOT_RFB:
+            return f"what answers there does not speak VNC ({refused.reason})"
+        case Refusal.NO_COMMON_SECURITY:
+            return f"the desktop offers no VNC password login ({refused.reason})"
+        case Refusal.REJECTED:
+            return f"the desktop refused the login: {refused.reason or 'it gave no reason'}"
+        case Refusal.CLOSED:
+            return "the connection was closed during the login"
