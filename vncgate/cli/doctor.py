@@ -1,0 +1,115 @@
+"""`vncgate doctor`: looks whether everything is ready for the class."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vncgate.cli.config import add_config
+from vncgate.doctor.base import Finding, Result
+
+_STYLES = {Result.OK: "green", Result.WARNING: "yellow", Result.ERROR: "bold red", Result.SKIPPED: "dim"}
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `doctor`."""
+    parser = commands.add_parser(
+        "doctor",
+        help="is everything ready for the class? and what to do where it is not",
+        description="Look at the whole chain, from the token file to a desktop through the public address, and say "
+        "what to do about what is wrong. Nothing is changed; each desktop is logged in to once. Root sees most.",
+    )
+    parser.add_argument("tokens", type=Path, metavar="TOKENS", help="the token file")
+    add_config(parser)
+    flag = parser.add_argument
+    flag("--url", type=_url, default="", metavar="URL", help="the landing page's address, as participants type it")
+    flag(
+        "--sample",
+        type=_sample,
+        default=3,
+        metavar="N",
+        help="accounts to log in through the URL: a number, or all (3)",
+    )
+    flag("--control", type=Path, metavar="PATH", help="the daemon's control socket (or VNCGATE_CONTROL)")
+    flag("--json", action="store_true", help="the findings as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine, and show each finding as it comes; 1 where one is an error."""
+    from vncgate.doctor.examination import Order, examine  # here, so that the other commands start without aiohttp
+
+    order = Order(args.tokens, args.config, args.control, os.environ, args.url, args.sample)
+    # A file or a pipe gets whole lines; only a terminal has a width to fit into.
+    console = Console(highlight=False, quiet=args.json, width=None if sys.stdout.isatty() else 1000)
+    findings = asyncio.run(_show(examine(order, os.getuid()), console))
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    console.print(_summary(findings))
+    return 1 if any(finding.result is Result.ERROR for finding in findings) else 0
+
+
+async def _show(examination: AsyncGenerator[Finding | str, None], console: Console) -> list[Finding]:
+    findings: list[Finding] = []
+    with console.status("") as busy:  # shown in a terminal only
+        async with contextlib.aclosing(examination) as steps:
+            async for each in steps:
+                if isinstance(each, Finding):
+                    console.print(_lines(each))
+                    findings.append(each)
+                else:
+                    busy.update(each)
+    return findings
+
+
+def _lines(finding: Finding) -> Table:
+    """One finding: its mark, step and message; below it, indented, what to do."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=7, no_wrap=True)
+    table.add_column(width=10, no_wrap=True)
+    table.add_column(overflow="fold")
+    style = _STYLES[finding.result]
+    table.add_row(Text(finding.result, style), finding.step, finding.message)
+    if finding.advice:
+        table.add_row("", "", Text(f"-> {finding.advice}", "" if finding.result is Result.ERROR else "dim"))
+    return table
+
+
+def _summary(findings: Sequence[Finding]) -> Text:
+    number = Counter(finding.result for finding in findings)
+    words = [
+        f"{number[result]} {result}{'' if result in (Result.OK, Result.SKIPPED) or number[result] == 1 else 's'}"
+        for result in (Result.ERROR, Result.WARNING, Result.OK, Result.SKIPPED)
+        if number[result]
+    ]
+    if number[Result.ERROR]:
+        return Text(f"\nNot ready: {', '.join(words)}.", "bold red")
+    return Text(f"\nReady{', with warnings' if number[Result.WARNING] else ''}: {', '.join(words)}.", "bold green")
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError("must be an address such as https://workshop.example.org/")
+    return text
+
+
+def _sample(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a number from 1 on, or all")
+    return int(text)

@@ -1,0 +1,83 @@
+"""The checks in their order, and the run through them.
+
+A check is an async function from a Case to its findings. One that itself fails is an error that says so, and the next
+one follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vncgate import control
+from vncgate.doctor import apache, desktops, files, limits, ports, public, start, unit
+from vncgate.doctor.base import Case, Check, Finding, Result
+from vncgate.model import Roster
+
+CHECKS = (
+    Check("files", files.check),
+    Check("ports", ports.check),
+    Check("desktops", desktops.check, None),
+    Check("Apache", apache.check, 120.0),
+    Check("public URL", public.check, 120.0),
+    Check("systemd", unit.check),
+    Check("limits", limits.check),
+    Check("clock", limits.check_clock),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the operator asked for; see Case for the meaning of the last two."""
+
+    tokens: Path
+    config: Path | None
+    control: Path | None
+    environ: Mapping[str, str]
+    url: str
+    sample: int | None
+
+
+async def examine(order: Order, uid: int) -> AsyncGenerator[Finding | str, None]:
+    """Every finding as it is made; a bare text is the name of the step that begins now.
+
+    With settings that cannot be used there is nothing to compare with, so all that follows is skipped.
+    """
+    yield "settings"
+    settings, findings = start.settings(order.config, order.environ)
+    for finding in findings:
+        yield finding
+    if settings is None:
+        for check in CHECKS:
+            yield Finding(check.step, Result.SKIPPED, "the settings must be right first")
+        return
+    yield "token file"
+    parsed, findings = await start.tokens(order.tokens, settings)
+    for finding in findings:
+        yield finding
+    yield "gate"
+    path = order.control or settings.control or control.default_path(order.environ, uid)
+    roster = parsed.roster if parsed else Roster()
+    case = Case(order.tokens, order.config, settings, roster, path, url=order.url, sample=order.sample)
+    case.status, findings = await start.gate(case)
+    for finding in findings:
+        yield finding
+    for check in CHECKS:
+        yield check.step
+        for finding in await _guarded(check, case):
+            yield finding
+
+
+async def _guarded(check: Check, case: Case) -> list[Finding]:
+    """The findings of one check, whatever becomes of it."""
+    try:
+        async with asyncio.timeout(check.seconds):
+            return list(await check.run(case))
+    except TimeoutError as error:
+        why = str(error) or f"no end after {check.seconds:g} s"
+    except Exception as error:  # noqa: BLE001  (a broken machine must not end the examination, whatever breaks)
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    advice = "have a look at it yourself; the lines below are not affected"
+    return [Finding(check.step, Result.ERROR, f"could not be checked: {why}", advice)]

@@ -1,0 +1,124 @@
+"""What all else is compared with: the settings, the token file, and what the running gate says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vncgate import __version__, control
+from vncgate import settings as settings_module
+from vncgate.checks import check_roster, check_settings
+from vncgate.doctor.base import AS_ROOT, Case, Finding, Result, count, is_root, some
+from vncgate.errors import ControlError, SettingsError, TokensError
+from vncgate.model import Severity
+from vncgate.roster import read_tokens
+from vncgate.settings import Settings
+from vncgate.tokens import Parsed
+from vncgate.web import assets
+
+USUAL_CONFIG = Path("/etc/vncgate/vncgate.toml")
+"""Where the units have the settings."""
+GATE_TIMEOUT = 5.0
+"""Seconds that the gate may take to say how it is."""
+MOST_PROBLEMS = 10
+"""Lines of problems of a token file that are shown; `vncgate check` has them all."""
+
+
+def settings(config: Path | None, environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
+    """The settings; None where they cannot be used."""
+    step = "settings"
+    try:
+        loaded = settings_module.load(config, environ)
+        check_settings(loaded)
+        assets.load(loaded.landing)
+    except SettingsError as error:
+        advice = f"mend it{f' in {config}' if config else ''}; docs/settings.md has every setting"
+        return None, [Finding(step, Result.ERROR, line, advice) for line in str(error).splitlines()]
+    if config is None and USUAL_CONFIG.exists():
+        advice = f"if the gate runs with it, add --config {USUAL_CONFIG}"
+        return loaded, [Finding(step, Result.WARNING, f"the defaults, though there is {USUAL_CONFIG}", advice)]
+    return loaded, [Finding(step, Result.OK, f"{config or 'the defaults'}: good")]
+
+
+async def tokens(path: Path, settings: Settings) -> tuple[Parsed | None, list[Finding]]:
+    """The token file, as `vncgate check` has it; None where it cannot be read."""
+    step = "token file"
+    try:
+        parsed = await read_tokens(path)
+    except TokensError as error:
+        advice = f"write one: vncgate tokens new --accounts N --hosts LIST -o {path}"
+        if "No such file" not in str(error):
+            advice = f"see what it is: ls -ld {path}" if is_root() else AS_ROOT
+        return None, [Finding(step, Result.ERROR, str(error), advice)]
+    problems = sorted((*parsed.problems, *check_roster(parsed.roster, settings)))
+    findings = [
+        Finding(
+            step,
+            Result.ERROR if problem.severity is Severity.ERROR else Result.WARNING,
+            f"{problem.place(path.name)}: {problem.message}",
+            f"chmod o-rwx {path}" if problem.message.endswith("chmod o-rwx") else f"mend {path}",
+        )
+        for problem in problems
+    ]
+    if left := len(findings[MOST_PROBLEMS:]):
+        worst = Result.ERROR if any(f.result is Result.ERROR for f in findings[MOST_PROBLEMS:]) else Result.WARNING
+        more = Finding(step, worst, f"and {count(left, 'more problem')}", f"see them all: vncgate check {path}")
+        findings = [*findings[:MOST_PROBLEMS], more]
+    return parsed, findings or [Finding(step, Result.OK, f"{path}: {count(len(parsed.roster), 'account')}, good")]
+
+
+async def gate(case: Case) -> tuple[dict[str, Any] | None, list[Finding]]:
+    """What the running gate says; None where none answers, which is no error: it may be started later."""
+    step = "gate"
+    try:
+        status = await asyncio.to_thread(control.call, case.control, "/status", timeout=GATE_TIMEOUT)
+    except ControlError as error:
+        return None, [_unanswered(case.control, str(error))]
+    wrong = list(_disagreements(case, status))
+    totals = status["totals"]
+    words = f"process {status['pid']} serves {count(totals['accounts'], 'account')}, {totals['in_use']} in use"
+    return status, wrong or [Finding(step, Result.OK, words)]
+
+
+def _unanswered(path: Path, why: str) -> Finding:
+    try:
+        os.stat(path)  # noqa: PTH116  (Path.exists() would hide a folder that we may not enter)
+    except FileNotFoundError:
+        advice = "systemctl start vncgate; or name the socket of one that runs: --control PATH"
+        return Finding("gate", Result.WARNING, f"none runs: there is no control socket {path}", advice)
+    except OSError:
+        return Finding("gate", Result.SKIPPED, f"{path} is not for you to see", AS_ROOT)
+    return Finding("gate", Result.ERROR, why, "systemctl restart vncgate; its log: journalctl -u vncgate -n 50")
+
+
+def _disagreements(case: Case, status: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where the gate is in trouble, or is not what the token file, the settings and the installed version say."""
+    step = "gate"
+    restart = "systemctl restart vncgate (open desktops are cut, and come back by themselves)"
+    for trouble in ("trouble", "apache_error", "pages_error"):
+        if said := status.get(trouble):
+            yield Finding(step, Result.ERROR, " ".join(str(said).split()), "mend it, then: systemctl reload vncgate")
+    if status.get("version") != __version__:
+        yield Finding(
+            step, Result.WARNING, f"runs version {status.get('version')}, {__version__} is installed", restart
+        )
+    settings = case.settings
+    wanted = {
+        "engine": str(settings.engine),
+        "web": str(settings.web) if settings.web else None,
+        "shared_port": settings.accounts_port,
+    }
+    for name, value in wanted.items():
+        if status.get(name) != value:
+            message = f"it runs with {name} = {status.get(name) or 'off'}, the settings say {value or 'off'}"
+            yield Finding(step, Result.WARNING, message, f"give the gate's own settings (--config), or {restart}")
+    states = {account["name"]: account["state"] for account in status["accounts"]}
+    if case.roster and (differ := sorted(set(states) ^ set(case.roster))):
+        message = f"it does not serve what is in the token file; they differ in {some(differ)}"
+        yield Finding(step, Result.WARNING, message, "systemctl reload vncgate; or name the file that it serves")
+    if down := [name for name, state in states.items() if state in ("FATAL", "STOPPED") and name in case.roster]:
+        message = f"{count(len(down), 'account')} not running: {some(down)}"
+        yield Finding(step, Result.WARNING, message, "see why: vncgate status; then: vncgate start ACCOUNT")
