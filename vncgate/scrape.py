@@ -45,11 +45,11 @@ def application(metrics: Handler) -> web.Application:
 
 def _write(facts: Facts, accept: str) -> tuple[str, bytes]:
     workers = ({"role": "worker", "pid": str(worker.pid)} for worker in facts.workers)
-    processes = _processes([{"role": "master", "pid": str(os.getpid())}, *workers])
-    return exposition([*families(facts), *processes], accept)
+    measured = processes([{"role": "master", "pid": str(os.getpid())}, *workers])
+    return exposition([*families(facts), *measured], accept)
 
 
-def _processes(labels: Iterable[dict[str, str]]) -> Iterator[Metric]:
+def processes(labels: Iterable[dict[str, str]]) -> Iterator[Metric]:
     """Of several processes, what every client of Prometheus' says of its own (process_...), and their memory's share.
 
     Processes that are gone meanwhile are left out.
