@@ -113,6 +113,7 @@ Workers = Annotated[Annotated[int, Field(ge=0, le=256, strict=True)] | None, Bef
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
 File = Annotated[Path | None, BeforeValidator(_file)]
+PerSecond = Annotated[int, Field(ge=1, le=100000, strict=True)]
 Seconds = Annotated[float, Field(gt=0, le=86400, strict=True, allow_inf_nan=False)]
 
 
@@ -196,7 +197,20 @@ class Settings(_Section):
     connect_timeout: Seconds = 5.0
     """Seconds that connecting to a desktop may take."""
     handshake_timeout: Seconds = 10.0
-    """Seconds that a browser may take for the websocket handshake, and a desktop for the login of a probe."""
+    """Seconds that a browser may take for the websocket handshake, and a desktop for its greeting, and for the login of
+    a probe."""
+    handshakes: PerSecond = 500
+    """Websocket handshakes a second, in each worker, on average over ten seconds: ten times as many may come at once."""
+    client_handshakes: PerSecond = 50
+    """The same for each client address (IPv6: each /64); a whole class may be behind one."""
+    max_connections: Annotated[int, Field(ge=1, le=10000, strict=True)] = 16
+    """Browsers that may be connected to one account at once: its owner's tabs, and all who watch."""
+    max_headers: Annotated[int, Field(ge=1024, le=16384, strict=True)] = 16384
+    """Bytes that the headers of a websocket handshake may have."""
+    max_frame: Annotated[int, Field(ge=65536, le=67108864, strict=True)] = 1048576
+    """Bytes that one websocket frame of a browser may have. noVNC's have 10 KiB at most."""
+    max_buffer: Annotated[int, Field(ge=65536, le=67108864, strict=True)] = 262144
+    """Bytes that may wait for a browser, or a desktop, that reads slowly; then the other side is no longer read."""
     probe_interval: Seconds = 30.0
     """Seconds between two full VNC logins that tell whether a desktop nobody uses is there."""
     probe: Annotated[bool, Field(strict=True)] = True

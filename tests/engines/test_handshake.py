@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
-from vncgate.engines.handshake import chosen_subprotocol, origin_allowed, wants_upgrade
+from tests.engines.desktop import limits
+from vncgate.engines.handshake import chosen_subprotocol, objection, origin_allowed, wants_upgrade
+from vncgate.tally import Refusal
 
 
 @pytest.mark.parametrize(
@@ -45,8 +48,21 @@ def test_only_what_was_offered_is_answered(offered):
     assert answer is None or any(answer in header for header in offered)
 
 
+def request(*lines, **changes):
+    """The headers of a good handshake, with changes and more lines."""
+    good = {
+        "Host": "gate.example",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    good |= {name.replace("_", "-"): value for name, value in changes.items()}
+    return CIMultiDict([*((name, value) for name, value in good.items() if value is not None), *lines])
+
+
 @pytest.mark.parametrize(
-    ("headers", "wanted"),
+    ("values", "wanted"),
     [
         (["Upgrade"], True),
         (["keep-alive, Upgrade"], True),
@@ -56,5 +72,41 @@ def test_only_what_was_offered_is_answered(offered):
         ([], False),
     ],
 )
-def test_connection_tokens(headers, wanted):
-    assert wants_upgrade(headers) is wanted
+def test_connection_tokens(values, wanted):
+    assert wants_upgrade(request(*(("Connection", value) for value in values), Connection=None)) is wanted
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "reason"),
+    [
+        (request(), None, None),
+        (request(Upgrade="WebSocket"), None, None),
+        (request(Origin="http://gate.example"), None, None),
+        (request(Connection="close"), 426, Refusal.NO_WEBSOCKET),
+        (request(Upgrade="h2c"), 426, Refusal.NO_WEBSOCKET),
+        (request(Upgrade=None), 426, Refusal.NO_WEBSOCKET),
+        (request(Sec_WebSocket_Version="8"), 426, Refusal.BAD_REQUEST),
+        (request(Sec_WebSocket_Version=None), 426, Refusal.BAD_REQUEST),
+        (request(Sec_WebSocket_Key=None), 400, Refusal.BAD_REQUEST),
+        (request(Sec_WebSocket_Key=""), 400, Refusal.BAD_REQUEST),
+        (request(Sec_WebSocket_Key="c2hvcnQ="), 400, Refusal.BAD_REQUEST),
+        (request(Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ"), 400, Refusal.BAD_REQUEST),
+        (request(Sec_WebSocket_Key="\udcff" * 16), 400, Refusal.BAD_REQUEST),
+        (request(("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")), 400, Refusal.BAD_REQUEST),
+        (request(Origin="http://evil.example"), 403, Refusal.OTHER_SITE),
+        (request(Cookie="c" * 4000), 431, Refusal.TOO_LARGE),
+        (request(*(("A", "b") for _ in range(700))), 431, Refusal.TOO_LARGE),
+    ],
+)
+def test_what_is_wrong_with_a_request(headers, status, reason):
+    refused = objection(b"/websockify", headers, limits(max_headers=4096))
+    assert (refused.status, refused.reason) == (status, reason) if status else refused is None
+
+
+def test_an_answer_names_what_would_be_right():
+    assert objection(b"/", request(Connection="close"), limits()).headers == {"Upgrade": "websocket"}
+    assert objection(b"/", request(Sec_WebSocket_Version="8"), limits()).headers["Sec-WebSocket-Version"] == "13"
+    assert "4096" in objection(b"/" * 5000, request(), limits(max_headers=4096)).text
+    refused = objection(b"/", request(Origin="https://e" + "v" * 5000), limits())
+    assert refused.text.startswith("Pages of 'https://evvv")
+    assert len(refused.text) < 300

@@ -18,15 +18,17 @@ import pytest
 
 from tests.engines.desktop import BANNER, Peer, client, limits
 from vncgate.engines import session
-from vncgate.engines.base import GOING_AWAY, MAX_MESSAGE, POLICY
+from vncgate.engines.base import GOING_AWAY, POLICY
 from vncgate.engines.relay import Relay
-from vncgate.engines.session import READ_SIZE, WRITE_LIMIT
+from vncgate.engines.session import READ_SIZE
 from vncgate.errors import ProxyError
 from vncgate.listeners import bind
 from vncgate.model import Desktop, Route
+from vncgate.tally import Refusal
 
 BINARY = picows.WSMsgType.BINARY
 MIB = 1 << 20
+MAX_FRAME, MAX_BUFFER = limits().max_frame, limits().max_buffer
 FRAME_HEAD = 10
 """Bytes that a frame of the relay has before its payload, at most (RFC 6455, section 5.2)."""
 LARGEST_READ = 2 * int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
@@ -106,7 +108,8 @@ async def test_pages_of_other_sites_are_refused(world, origin, caplog):
     with pytest.raises(picows.WSInvalidStatusError, match="403"):
         async with client(world.port, Origin=origin):
             pass
-    assert "refused a page of another site" in caplog.text
+    assert f"refused a browser (other site): Pages of {origin!r} may not open desktops" in caplog.text
+    assert world.relay.tally().refused == {Refusal.OTHER_SITE: 1}
 
 
 @pytest.mark.parametrize("world", [limits(web_port=8080, origins=("https://portal.example:8443",))], indirect=True)
@@ -211,7 +214,7 @@ async def close_of(reader):
         (frame(9, b"ping", fin=False), 1002),
     ],
 )
-@pytest.mark.parametrize("world", [limits(max_message=65536)], indirect=True)
+@pytest.mark.parametrize("world", [limits(max_frame=65536)], indirect=True)
 async def test_what_is_not_rfb_over_websocket_is_refused_with_the_right_code(world, sent, code):
     reader, writer, _ = await request(world.port, "Connection: Upgrade")
     writer.write(sent)
@@ -298,7 +301,7 @@ async def test_a_browser_that_is_not_listened_to_is_not_judged(world, peer):
 
 async def test_a_flood_of_pings_costs_nothing(world):
     _, writer = await slow_browser(world.port)
-    (session,) = world.proxy._sessions
+    (session,) = world.proxy.sessions
     underlying = session.socket.underlying_transport
     for _ in range(200):
         writer.write(frame(9, b"p" * 125) * 1000)
@@ -336,7 +339,7 @@ async def slow_browser(port):
 async def test_a_refused_frame_does_not_reach_the_desktop(world, peer):
     peer.echo = False
     reader, writer, _ = await request(world.port, "Connection: Upgrade")
-    writer.write(frame(2, bytes(MAX_MESSAGE + 1)) + frame(2, b"and more"))
+    writer.write(frame(2, bytes(MAX_FRAME + 1)) + frame(2, b"and more"))
     assert (await close_of(reader))[0] == 1009
     writer.close()
     async with asyncio.timeout(5):
@@ -431,7 +434,7 @@ async def test_a_browser_that_does_not_read_costs_a_bounded_buffer(world, peer, 
             got += await reader.readexactly(size)
     assert got == payload, "nothing is lost or mixed up"
     down, _ = held
-    assert WRITE_LIMIT < max(down) <= WRITE_LIMIT + READ_SIZE + FRAME_HEAD
+    assert MAX_BUFFER < max(down) <= MAX_BUFFER + READ_SIZE + FRAME_HEAD
     writer.close()
 
 
@@ -452,7 +455,7 @@ async def test_a_desktop_that_does_not_read_costs_a_bounded_buffer(world, peer, 
                 await asyncio.sleep(0.05)
         assert bytes(peer.received) == chunk * 256
     _, up = held
-    assert WRITE_LIMIT < max(up) <= WRITE_LIMIT + LARGEST_READ
+    assert MAX_BUFFER < max(up) <= MAX_BUFFER + LARGEST_READ
 
 
 # ---- the ways out

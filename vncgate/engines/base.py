@@ -22,8 +22,6 @@ GOING_AWAY = 1001
 """The gate is being stopped (RFC 6455, section 7.4.1)."""
 SERVICE_RESTART = 1012
 """The account was changed or restarted: come again (IANA WebSocket close code registry)."""
-MAX_MESSAGE = 1048576
-"""Bytes that one websocket frame from a browser may have; noVNC sends keys, pointer moves and clipboards."""
 POLICY = 1008
 """The account is gone, or was stopped by an operator (RFC 6455, section 7.4.1)."""
 
@@ -35,7 +33,12 @@ class Limits:
     ping_interval: float
     connect_timeout: float
     handshake_timeout: float
-    max_message: int
+    handshakes: int
+    client_handshakes: int
+    max_connections: int
+    max_headers: int
+    max_frame: int
+    max_buffer: int
     origins: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
     web_port: int
@@ -47,7 +50,12 @@ class Limits:
             ping_interval=settings.ping_interval,
             connect_timeout=settings.connect_timeout,
             handshake_timeout=settings.handshake_timeout,
-            max_message=MAX_MESSAGE,
+            handshakes=settings.handshakes,
+            client_handshakes=settings.client_handshakes,
+            max_connections=settings.max_connections,
+            max_headers=settings.max_headers,
+            max_frame=settings.max_frame,
+            max_buffer=settings.max_buffer,
             origins=settings.origins,
             trusted_proxies=settings.trusted_proxies,
             web_port=settings.web.port if settings.web else 0,

@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
+import math
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 
 from picows import (
     WSCloseCode,
     WSListener,
-    WSTransport,
     WSUpgradeRequest,
     WSUpgradeResponse,
     WSUpgradeResponseWithListener,
@@ -25,12 +25,14 @@ from picows import (
 )
 
 from vncgate.engines.base import Limits
-from vncgate.engines.handshake import chosen_subprotocol, origin_allowed, wants_upgrade
+from vncgate.engines.handshake import Refused, chosen_subprotocol, objection
+from vncgate.engines.limits import HandshakeRates
+from vncgate.engines.listening import Listening, caller
 from vncgate.engines.session import CLOSE_GRACE, Browser
 from vncgate.errors import ProxyError
 from vncgate.forwarded import TrustedProxies
 from vncgate.model import Route, Traffic
-from vncgate.tally import Tally
+from vncgate.tally import Refusal, Tally
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,10 @@ ACCEPTED_GRACE = 1.0
 """Seconds in which a connection that was just accepted becomes a session."""
 READ_BUFFER = 4096
 """Bytes that each websocket's read buffer begins with; keys and pointer moves need no more."""
+SAMPLE_INTERVAL = 0.25
+"""Seconds between two looks at how late the loop is."""
+COMPLAINT_INTERVAL = 60.0
+"""Seconds between two lines of the log about too many handshakes."""
 
 # picows' own lines name no account; what they say is said by the session, with account and client.
 _silent = logging.LoggerAdapter(logging.getLogger("picows.vncgate"))
@@ -52,9 +58,17 @@ class Relay:
     """The engine."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
+        self.by_path: dict[str, RelayProxy] = {}
+        """The accounts that browsers find."""
+        self.proxies: set[RelayProxy] = set()
+        """All accounts, also those whose last browsers are being sent away."""
+        self.counted = Tally()
+        """All that was counted, but for what the sessions that are there now counted themselves."""
         self._trusted = TrustedProxies(limits.trusted_proxies)
-        self._by_path: dict[str, RelayProxy] = {}
+        self._rates = HandshakeRates(limits.handshakes, limits.client_handshakes)
+        self._complained = -math.inf
+        self._sampler: asyncio.TimerHandle | None = None
         self._listener: socket.socket | None = None
         self._shared: asyncio.Server | None = None
         self.connections = 0
@@ -66,26 +80,31 @@ class Relay:
         """See Engine.start."""
         self._listener = shared
         await self.rest(on=False)
+        self._sample(time.monotonic())
 
     async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> RelayProxy:
         """See Engine.open."""
-        if route.path in self._by_path:
-            raise ProxyError(f"path {route.path} is taken by account {self._by_path[route.path].name}")
-        proxy = RelayProxy(route, self._limits, self._trusted, suspect, self._by_path, self._count)
+        if route.path in self.by_path:
+            raise ProxyError(f"path {route.path} is taken by account {self.by_path[route.path].name}")
+        proxy = RelayProxy(route, self, suspect)
         if listener is not None:
             try:
                 proxy.server = await self._serve(listener, functools.partial(self._route_own, proxy))
             except OSError as error:
                 raise ProxyError(f"port {route.port} cannot be served: {error.strerror}") from None
-        self._by_path[route.path] = proxy
+        self.by_path[route.path] = proxy
+        self.proxies.add(proxy)
         return proxy
 
     def tally(self) -> Tally:
         """See Engine.tally."""
-        return Tally()
+        total = Tally.total([self.counted])
+        for proxy in self.proxies:
+            _add(total, proxy.sessions)
+        return total
 
     async def rest(self, *, on: bool) -> None:
-        """While `on`, accept nothing on the shared port: what connects waits in its backlog, for others that serve it."""
+        """While `on`, accept nothing on the shared port: what connects waits in its backlog, for those who serve it."""
         if on and self._shared is not None:
             server, self._shared = self._shared, None
             await _stop_accepting(server)
@@ -95,32 +114,41 @@ class Relay:
     async def drain(self) -> None:
         """Accept nothing more at all; ends when the last browser has gone."""
         await self.rest(on=True)
-        await asyncio.gather(*(proxy.stop_accepting() for proxy in self._by_path.values()))
+        await asyncio.gather(*(proxy.stop_accepting() for proxy in self.by_path.values()))
         await asyncio.sleep(ACCEPTED_GRACE)
-        await asyncio.gather(*(proxy.idle() for proxy in self._by_path.values()))
+        await asyncio.gather(*(proxy.idle() for proxy in self.by_path.values()))
 
     async def aclose(self) -> None:
         """Stop serving the shared port."""
+        if self._sampler is not None:
+            self._sampler.cancel()
         await self.rest(on=True)
 
-    def _count(self, difference: int) -> None:
+    def count(self, difference: int) -> None:
+        """So many more browsers are connected."""
         self.connections += difference
         self.on_change()
+
+    def _sample(self, due: float) -> None:
+        """Count how late this is called: so late the relay is with whatever became ready at `due`."""
+        now = time.monotonic()
+        self.counted.latency.observe(max(0.0, now - due))
+        self._sampler = asyncio.get_running_loop().call_later(SAMPLE_INTERVAL, self._sample, now + SAMPLE_INTERVAL)
 
     async def _serve(
         self,
         listener: socket.socket,
         route: Callable[[WSUpgradeRequest], WSListener | WSUpgradeResponseWithListener | None],
     ) -> asyncio.Server:
-        limits = self._limits
+        limits = self.limits
         server = await ws_create_server(
             route,
-            sock=_Listening(fileno=os.dup(listener.fileno())),  # closing the server closes the duplicate alone
+            sock=Listening(listener, self._unheard),
             backlog=ACCEPTS_AT_ONCE,
             websocket_handshake_timeout=limits.handshake_timeout,
             logger_name=_silent,
             enable_auto_pong=False,  # the session answers, and pings: it knows when not to
-            max_frame_size=limits.max_message,
+            max_frame_size=limits.max_frame,
             read_buffer_init_size=READ_BUFFER,
             start_serving=False,
         )
@@ -133,85 +161,110 @@ class Relay:
 
     def _route_own(self, proxy: RelayProxy, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
         if _path(request) != OWN_PORT_PATH:
-            return _refuse(404, "There is nothing here but /websockify.")
+            return self._answer(None, request, "There is nothing here but /websockify.")
         return self._answer(proxy, request)
 
     def _route_shared(self, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
         path = _path(request)
-        proxy = self._by_path.get(path.removeprefix(SHARED_PORT_PREFIX))
-        if proxy is None or not path.startswith(SHARED_PORT_PREFIX):
-            return _refuse(404, "There is no such desktop, or it is stopped.")
-        return self._answer(proxy, request)
+        found = path.startswith(SHARED_PORT_PREFIX)
+        return self._answer(self.by_path.get(path.removeprefix(SHARED_PORT_PREFIX)) if found else None, request)
 
-    def _answer(self, proxy: RelayProxy, request: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
-        if proxy.is_closed:  # it was, since this browser's connection was accepted
-            return _refuse(404, "There is no such desktop, or it is stopped.")
+    def _answer(
+        self,
+        proxy: RelayProxy | None,
+        request: WSUpgradeRequest,
+        nothing: str = "There is no such desktop, or it is stopped.",
+    ) -> WSUpgradeResponseWithListener:
+        connection = caller.get()
+        connection.heard = True
         headers = request.headers
-        if not wants_upgrade(headers.getall("Connection", [])):
-            return _refuse(426, "This is a websocket. Open the landing page in a browser instead.")
+        client = self._trusted.client(connection.peer, headers.getall("X-Forwarded-For", []))
+        if wait := self._rates.wait(None if self._trusted.trusts(client) else client, time.monotonic()):
+            return self._refuse(self._too_many(client, wait))
+        if proxy is None or proxy.is_closed:  # closed since this browser's connection was accepted
+            return self._refuse(Refused(404, nothing, Refusal.NOT_FOUND))
+        refused = proxy.full() or objection(request.path, headers, self.limits)
+        if refused:
+            said = {"account": proxy.name, "client": client}
+            log.warning("refused a browser (%s): %s", refused.reason, refused.text, extra=said)
+            return self._refuse(refused)
         headers["Connection"] = "Upgrade"  # picows knows the single token only
-        hosts = [*headers.getall("Host", []), *",".join(headers.getall("X-Forwarded-Host", [])).split(",")]
-        origin = headers.get("Origin")
-        if not origin_allowed(origin, hosts, self._limits.origins, self._limits.web_port):
-            proxy.log.warning("refused a page of another site: origin %s", origin)
-            return _refuse(403, "Pages of other sites may not open desktops; the setting `origins` lists exceptions.")
         subprotocol = chosen_subprotocol(headers.getall("Sec-WebSocket-Protocol", []))
         extra = {"Sec-WebSocket-Protocol": subprotocol} if subprotocol else None
-        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra), Browser(proxy))
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra), Browser(proxy, client))
+
+    def _too_many(self, client: str, wait: float) -> Refused:
+        now = time.monotonic()
+        if now - self._complained >= COMPLAINT_INTERVAL:
+            self._complained = now
+            why = "too many handshakes (settings `handshakes`, `client_handshakes`): some are refused"
+            log.warning(why, extra={"client": client})
+        text = "Too many browsers come at once; try again in a moment."
+        return Refused(429, text, Refusal.HANDSHAKES, {"Retry-After": str(math.ceil(wait))})
+
+    def _refuse(self, refused: Refused) -> WSUpgradeResponseWithListener:
+        self.counted.refused[refused.reason] += 1
+        headers = {"Content-Type": "text/plain; charset=utf-8", **refused.headers}
+        response = WSUpgradeResponse.create_error_response(refused.status, (refused.text + "\n").encode(), headers)
+        return WSUpgradeResponseWithListener(response, None)
+
+    def _unheard(self, age: float) -> None:
+        """A connection ended after `age` seconds, and its request was none, too long, or never complete."""
+        late = age >= self.limits.handshake_timeout
+        self.counted.refused[Refusal.TIMED_OUT if late else Refusal.BAD_REQUEST] += 1
 
 
 class RelayProxy:
     """One account of the relay: the Host of its sessions, and a Proxy to the supervisor."""
 
-    def __init__(
-        self,
-        route: Route,
-        limits: Limits,
-        trusted: TrustedProxies,
-        suspect: Callable[[str], None],
-        by_path: dict[str, RelayProxy],
-        count: Callable[[int], None],
-    ) -> None:
+    def __init__(self, route: Route, relay: Relay, suspect: Callable[[str], None]) -> None:
         self.name = route.name
         self.desktop = route.desktop
-        self.limits = limits
+        self.limits = relay.limits
+        self.counted = relay.counted
         self.suspect = suspect
-        self.bytes_up = 0
-        self.bytes_down = 0
+        self.elsewhere = 0
+        """Browsers of this account that are connected to other processes; they count towards `max_connections`."""
         self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.server: asyncio.Server | None = None
         self.is_closed = False
-        self.log = logging.LoggerAdapter(log, {"account": route.name})
         self._path = route.path
-        self._by_path = by_path
-        self._count = count
-        self._trusted = trusted
-        self._sessions: set[Browser] = set()
+        self._relay = relay
+        self._bytes_up = 0
+        self._bytes_down = 0
+        self.sessions: set[Browser] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def client_address(self, transport: WSTransport) -> str:
-        """The browser's address: the peer, or what trusted proxies say."""
-        peer = transport.underlying_transport.get_extra_info("peername")
-        forwarded = transport.request.headers.getall("X-Forwarded-For", [])
-        return self._trusted.client(peer[0] if peer else "", forwarded)
+    def full(self) -> Refused | None:
+        """The refusal of one more browser, where the account has as many as it may."""
+        most = self.limits.max_connections
+        if len(self.sessions) + self.elsewhere < most:
+            return None
+        text = f"This desktop has {most} connections, which is as many as it may (setting `max_connections`)."
+        return Refused(503, text, Refusal.CONNECTIONS)
 
     def opened(self, session: Browser) -> None:
         """A browser came."""
-        self._sessions.add(session)
+        self.sessions.add(session)
         self._idle.clear()
-        self._count(+1)
+        self._relay.count(+1)
 
     def closed(self, session: Browser) -> None:
-        """A browser went."""
-        self._sessions.discard(session)
-        self._count(-1)
-        if not self._sessions:
+        """A browser went; what it counted is kept."""
+        self.sessions.discard(session)
+        self._bytes_up += session.bytes_up
+        self._bytes_down += session.bytes_down
+        _add(self.counted, [session])
+        self._relay.count(-1)
+        if not self.sessions:
             self._idle.set()
 
     def traffic(self) -> Traffic:
         """See Proxy.traffic."""
-        return Traffic(len(self._sessions), self.bytes_up, self.bytes_down)
+        up = self._bytes_up + sum(session.bytes_up for session in self.sessions)
+        down = self._bytes_down + sum(session.bytes_down for session in self.sessions)
+        return Traffic(len(self.sessions), up, down)
 
     async def stop_accepting(self) -> None:
         """Leave the account's own port to others; what is connected stays."""
@@ -226,35 +279,21 @@ class RelayProxy:
     async def close(self, code: int, reason: str) -> None:
         """See Proxy.close. Browsers have CLOSE_GRACE seconds to answer; then they are cut."""
         self.is_closed = True
-        if self._by_path.get(self._path) is self:
-            del self._by_path[self._path]
+        if self._relay.by_path.get(self._path) is self:
+            del self._relay.by_path[self._path]
         if self.server is not None:
             self.server.close()
             self.server = None
-        for session in list(self._sessions):
+        for session in list(self.sessions):
             session.close(WSCloseCode(code), reason)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_GRACE):
                 await self._idle.wait()
-        for session in list(self._sessions):
+        for session in list(self.sessions):
             session.abort()
         await self._idle.wait()
+        self._relay.proxies.discard(self)
         self.died.cancel()
-
-
-class _Listening(socket.socket):
-    """A listening socket that survives having no file descriptors left, and keeps the backlog that the daemon gave it.
-
-    aiofastnet 1.2 stops accepting for a second then, but asks the socket instead of the loop to do so; and its
-    `backlog` is both what listen(2) is told and how many connections are accepted at once.
-    """
-
-    def listen(self, backlog: int) -> None:  # type: ignore[override]
-        """It listens already."""
-
-    def remove_reader(self, descriptor: int) -> None:
-        """As the loop's."""
-        asyncio.get_running_loop().remove_reader(descriptor)
 
 
 async def _stop_accepting(server: asyncio.Server) -> None:
@@ -265,12 +304,14 @@ async def _stop_accepting(server: asyncio.Server) -> None:
     server.close()
 
 
+def _add(counted: Tally, sessions: Iterable[Browser]) -> None:
+    """Add what sessions count themselves, which costs less than one number that all of them share."""
+    for session in sessions:
+        counted.frames_up += session.frames_up
+        counted.frames_down += session.frames_down
+        counted.bytes_up += session.bytes_up
+        counted.bytes_down += session.bytes_down
+
+
 def _path(request: WSUpgradeRequest) -> str:
     return request.path.decode("ascii", "replace").partition("?")[0]
-
-
-def _refuse(status: int, text: str) -> WSUpgradeResponseWithListener:
-    response = WSUpgradeResponse.create_error_response(
-        status, (text + "\n").encode(), {"Content-Type": "text/plain; charset=utf-8"}
-    )
-    return WSUpgradeResponseWithListener(response, None)

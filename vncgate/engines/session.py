@@ -14,6 +14,7 @@ import logging
 import struct
 import termios
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -23,21 +24,23 @@ from vncgate.dial import connect
 from vncgate.engines.base import Limits
 from vncgate.errors import DesktopError
 from vncgate.model import Desktop
+from vncgate.tally import End, Tally
 
 log = logging.getLogger(__name__)
 
 READ_SIZE = 262144
 """Bytes read from a desktop at once."""
-WRITE_LIMIT = 262144
-"""Bytes that may wait for a slow reader before the other side is no longer read."""
 CLOSE_GRACE = 2.0
 """Seconds that a browser has to answer our close frame."""
 DRAIN_GRACE = 30.0
 """Seconds that the last bytes have to reach a slow reader after the other side hung up."""
+LARGEST_CLOSE_CODE = 4999
+"""RFC 6455, section 7.4.2. (picows refuses those below 3000 that have no meaning.)"""
 
 _BINARY = WSMsgType.BINARY
 _CONTINUATION = WSMsgType.CONTINUATION
 _DATA = (_BINARY, _CONTINUATION)
+_NEVER_SENT = (WSCloseCode.NO_INFO, WSCloseCode.ABNORMAL_CLOSURE)
 _shared_buffer = memoryview(bytearray(READ_SIZE))
 
 
@@ -47,17 +50,13 @@ class Host(Protocol):
     name: str
     desktop: Desktop | None
     limits: Limits
-    bytes_up: int
-    bytes_down: int
-
-    def client_address(self, transport: WSTransport) -> str:
-        """The browser's address, for the log."""
+    counted: Tally
 
     def opened(self, session: Browser) -> None:
         """A browser came."""
 
     def closed(self, session: Browser) -> None:
-        """A browser went, and the desktop's side is closed or closing."""
+        """A browser went, and the desktop's side is closed or closing; its counts stay as they are."""
 
     def suspect(self, reason: str) -> None:
         """The desktop could not be connected to."""
@@ -66,32 +65,57 @@ class Host(Protocol):
 class Browser(WSListener):
     """The websocket's side of a session, and the session itself."""
 
-    def __init__(self, host: Host) -> None:
+    __slots__ = (
+        "_asked",
+        "_began",
+        "_connecting",
+        "_early",
+        "_fields",
+        "_heard",
+        "_in_message",
+        "_keeper",
+        "_taken",
+        "_timer",
+        "bytes_down",
+        "bytes_up",
+        "desktop",
+        "end",
+        "ending",
+        "frames_down",
+        "frames_up",
+        "host",
+        "socket",
+    )
+
+    def __init__(self, host: Host, client: str) -> None:
         self.host = host
         self.socket: WSTransport | None = None
         self.desktop: asyncio.Transport | None = None
-        self._early = bytearray()
+        self.end = End.BROWSER_VANISHED
+        self.ending = ""
+        self.frames_up = 0
+        self.frames_down = 0
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self._early = b""
         self._connecting: asyncio.Task[None] | None = None
         self._in_message = False
-        self.ending = ""
         self._timer: asyncio.TimerHandle | None = None
         self._keeper: asyncio.TimerHandle | None = None
         self._heard = True
         self._asked = False
         self._taken = 0
-        self._up = 0
-        self.down = 0
         self._began = 0.0
-        self._fields: dict[str, str] = {}
+        self._fields = {"account": host.name, "client": client}
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Connect to the desktop; nothing is read from the browser until that is done."""
         self.socket = transport
         self._began = time.monotonic()
-        self._fields = {"account": self.host.name, "client": self.host.client_address(transport)}
+        self.host.counted.opened += 1
         self.host.opened(self)
         underlying = transport.underlying_transport
-        underlying.set_write_buffer_limits(high=WRITE_LIMIT)
+        underlying.set_write_buffer_limits(high=self.host.limits.max_buffer)
         underlying.pause_reading()
         self._keep_alive()
         self._connecting = tasks.spawn(self._connect(), f"connect {self.host.name}")
@@ -100,17 +124,30 @@ class Browser(WSListener):
         try:
             transport = await connect(self.host.desktop, lambda: _DesktopSide(self), self.host.limits.connect_timeout)
         except DesktopError as error:
-            self.host.suspect(str(error))
-            self.close(WSCloseCode.BAD_GATEWAY, str(error))
+            self._connecting = None
+            self._unusable(str(error))
             return
+        self._connecting = None
+        self.host.counted.connect.observe(time.monotonic() - self._began)
         self.desktop = transport
-        transport.set_write_buffer_limits(high=WRITE_LIMIT)
+        transport.set_write_buffer_limits(high=self.host.limits.max_buffer)
         if self._early:
-            transport.write(bytes(self._early))
-            self._early.clear()
+            transport.write(self._early)
+            self._early = b""
         if self.socket is not None:
             self.socket.underlying_transport.resume_reading()
+        self._later(self.host.limits.handshake_timeout, self._expect_greeting)
         log.info("connected to %s", self.host.desktop, extra=self._fields)
+
+    def _expect_greeting(self) -> None:
+        """A VNC server speaks first (RFC 6143, section 7.1.1); one that does not would leave the browser waiting."""
+        if not self.bytes_down:
+            limit = self.host.limits.handshake_timeout
+            self._unusable(f"desktop {self.host.desktop} takes connections, but said nothing within {limit:g} s")
+
+    def _unusable(self, reason: str) -> None:
+        self.host.suspect(reason)
+        self.close(WSCloseCode.BAD_GATEWAY, reason, End.DESKTOP_UNREACHABLE)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Pass a binary frame on; refuse what RFB over websockets does not have."""
@@ -121,35 +158,44 @@ class Browser(WSListener):
                 transport.disconnect()
         elif kind in _DATA:
             if frame.rsv1 or frame.rsv2 or frame.rsv3 or (kind == _CONTINUATION) is not self._in_message:
-                self.close(WSCloseCode.PROTOCOL_ERROR, "a websocket frame out of order, or with unknown flags")
+                self._refuse("a websocket frame out of order, or with unknown flags")
                 return
             self._in_message = not frame.fin
-            self._up += frame.payload_size
-            self.host.bytes_up += frame.payload_size
+            self.frames_up += 1
+            self.bytes_up += frame.payload_size
             if self.desktop is not None:
                 self.desktop.write(frame.get_payload_as_memoryview())
             else:
-                self._early += frame.get_payload_as_memoryview()
+                self._early += frame.get_payload_as_bytes()
         elif kind == WSMsgType.CLOSE:
             self._browser_closes(transport, frame)
         elif kind == WSMsgType.TEXT:
-            self.close(WSCloseCode.UNSUPPORTED_DATA, "VNC is binary: text frames are not understood")
+            self._refuse("VNC is binary: text frames are not understood", WSCloseCode.UNSUPPORTED_DATA)
         elif kind == WSMsgType.PING and not transport.underlying_transport.get_write_buffer_size():
             # Who floods us with pings and reads no answer gets none (RFC 6455, section 5.5.3, asks for the last only).
             transport.send_pong(frame.get_payload_as_memoryview())
 
+    def _refuse(self, reason: str, code: WSCloseCode = WSCloseCode.PROTOCOL_ERROR) -> None:
+        self.close(code, reason, End.PROTOCOL_ERROR)
+
     def _browser_closes(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Answer with the browser's own code (RFC 6455, section 5.5.1), where it is one that may be sent."""
         code = frame.get_close_code()
-        self.ending = "the browser closed it"
-        transport.send_close(WSCloseCode.OK if code == WSCloseCode.NO_INFO else code)
+        if frame.payload_size and (code in _NEVER_SENT or code.value > LARGEST_CLOSE_CODE):
+            self._refuse(f"close code {code.value} may not be sent")
+            return
+        self.ending, self.end = "the browser closed it", End.BROWSER_CLOSED
+        transport.send_close(code if frame.payload_size else WSCloseCode.OK)
         transport.disconnect()
+        self._later(DRAIN_GRACE, self.abort)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The browser is gone: give the desktop its last bytes, then hang up."""
         self.socket = None
         if not self.ending:
-            sent = transport.close_handshake and transport.close_handshake.sent
-            self.ending = f"refused: {sent.reason}" if sent else "the browser vanished"
+            refused = transport.close_handshake and transport.close_handshake.sent  # by picows
+            self.ending = f"refused: {refused.reason}" if refused else "the browser vanished"
+            self.end = End.PROTOCOL_ERROR if refused else End.BROWSER_VANISHED
         for timer in (self._timer, self._keeper):
             if timer is not None:
                 timer.cancel()
@@ -161,10 +207,11 @@ class Browser(WSListener):
             "%s; %d s, %d bytes down, %d up",
             self.ending,
             time.monotonic() - self._began,
-            self.down,
-            self._up,
+            self.bytes_down,
+            self.bytes_up,
             extra=self._fields,
         )
+        self.host.counted.ended[self.end] += 1
         self.host.closed(self)
 
     def pause_writing(self) -> None:
@@ -182,16 +229,22 @@ class Browser(WSListener):
         and end the session of one that was asked and has shown no life since.
 
         Life is a frame, or bytes of ours that it took: on a slow network a ping waits behind megabytes. While we
-        do not listen ourselves (the desktop does not read, or is being connected to) nobody is judged.
+        do not listen ourselves (the desktop does not read, or is being connected to) nobody is judged; but a socket
+        that closes, and has not got rid of its last bytes an interval later, is cut.
         """
         if self.socket is None or self.ending:
             return
         underlying = self.socket.underlying_transport
-        taken = self.down - underlying.get_write_buffer_size() - _unsent(underlying)
-        alive = self._heard or taken > self._taken or not underlying.is_reading()
         interval = self.host.limits.ping_interval
+        taken = self.bytes_down - underlying.get_write_buffer_size() - _unsent(underlying)
+        listens = underlying.is_reading() or underlying.is_closing()
+        alive = self._heard or taken > self._taken or not listens
         if not alive and self._asked:
-            self.close(WSCloseCode.GOING_AWAY, f"the browser did not answer a ping within {interval:g} s")
+            if underlying.is_closing():
+                self.abort()
+            else:
+                reason = f"the browser did not answer a ping within {interval:g} s"
+                self.close(WSCloseCode.GOING_AWAY, reason, End.NO_ANSWER)
             return
         self._asked = not self._heard
         if self._asked:
@@ -199,47 +252,56 @@ class Browser(WSListener):
         self._heard, self._taken = False, taken
         self._keeper = asyncio.get_running_loop().call_later(interval, self._keep_alive)
 
-    def close(self, code: WSCloseCode, reason: str, grace: float = CLOSE_GRACE) -> None:
+    def close(self, code: WSCloseCode, reason: str, end: End = End.GATE, grace: float = CLOSE_GRACE) -> None:
         """End the session with a close frame; after `grace` seconds without an answer it is cut."""
         if self.socket is None or self.ending:
             return
-        self.ending = reason
-        if self._connecting is not None and self._connecting is not asyncio.current_task():
+        self.ending, self.end = reason, end
+        if self._connecting is not None:
             self._connecting.cancel()
         if self.desktop is not None:
             _hang_up(self.desktop)
         self.socket.send_close(code, reason.encode()[:123].decode(errors="ignore"))
         self.socket.underlying_transport.resume_reading()  # the answer must be heard
-        self._timer = asyncio.get_running_loop().call_later(grace, self.socket.disconnect, False)
+        self._later(grace, self.abort)
 
     def abort(self) -> None:
         """Cut the session at once."""
         if self.socket is not None:
             self.socket.disconnect(graceful=False)
 
+    def _later(self, seconds: float, deed: Callable[[], None]) -> None:
+        """Do one thing later, instead of what was to be done then."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, deed)
+
     def desktop_gone(self, error: Exception | None) -> None:
         """The desktop hung up (`error` is None) or its connection broke."""
         if self.ending:
             return
-        what = "dropped the connection" if error else "closed the connection"
-        code = WSCloseCode.BAD_GATEWAY if error else WSCloseCode.OK
-        self.close(code, f"desktop {self.host.desktop} {what}", DRAIN_GRACE)
+        name = f"desktop {self.host.desktop}"
+        if error:
+            self.close(WSCloseCode.BAD_GATEWAY, f"{name} dropped the connection", End.DESKTOP_DROPPED, DRAIN_GRACE)
+        else:
+            self.close(WSCloseCode.OK, f"{name} closed the connection", End.DESKTOP_CLOSED, DRAIN_GRACE)
 
 
 class _DesktopSide(asyncio.BufferedProtocol):
     """The VNC server's side of a session."""
 
+    __slots__ = ("_browser",)
+
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
-        self.host = browser.host
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return _shared_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         browser = self._browser
-        browser.down += nbytes
-        self.host.bytes_down += nbytes
+        browser.frames_down += 1
+        browser.bytes_down += nbytes
         if browser.socket is not None:
             browser.socket.send(_BINARY, _shared_buffer[:nbytes])
 
