@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import threading
 
 import pytest
 
@@ -17,9 +18,6 @@ from vncgate.model import Desktop, Readiness
     ("error", "words"),
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "x"), "refused the connection"),
-        (socket.gaierror(socket.EAI_NONAME, "x"), "is not known: no such host"),
-        (socket.gaierror(socket.EAI_AGAIN, "x"), "cannot be looked up now"),
-        (UnicodeError("label empty or too long"), "is not known: that is no host name"),
         (OSError(errno.EHOSTUNREACH, "x"), "cannot be reached: No route to host"),
         (OSError("Multiple exceptions: ..."), "cannot be reached: Multiple exceptions: ..."),
     ],
@@ -30,9 +28,83 @@ async def test_in_words(monkeypatch, error, words):
 
     monkeypatch.setattr(dial.aiofastnet, "create_connection", fail)
     with pytest.raises(DesktopError) as caught:
-        await dial.connect(Desktop("node01", 5901), asyncio.Protocol, 5.0)
-    assert str(caught.value) == f"desktop node01:5901 {words}"
+        await dial.connect(Desktop("192.0.2.1", 5901), asyncio.Protocol, 5.0)
+    assert str(caught.value) == f"desktop 192.0.2.1:5901 {words}"
     assert caught.value.readiness is Readiness.OFFLINE
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """The system's resolver, which knows what a test puts in: addresses, or what it raises."""
+    known: dict[str, list[str] | Exception] = {}
+    look_up = socket.getaddrinfo
+
+    def resolver(host, port, **options):
+        if options.get("flags") == socket.AI_NUMERICHOST:
+            return look_up(host, port, **options)
+        answer = known[host]
+        if isinstance(answer, Exception):
+            raise answer
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in answer]
+
+    monkeypatch.setattr(dial.socket, "getaddrinfo", resolver)
+    return known
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "words"),
+    [
+        ("node01", socket.gaierror(socket.EAI_NONAME, "x"), "is not known: no such host"),
+        ("node01", socket.gaierror(socket.EAI_AGAIN, "x"), "cannot be looked up now"),
+        ("node01", OSError(errno.EMFILE, "x"), "cannot be reached: Too many open files"),
+        ("n" * 64, None, "is not known: that is no host name"),
+    ],
+)
+async def test_names_that_are_not_known(names, host, error, words):
+    names[host] = error
+    with pytest.raises(DesktopError) as caught:
+        await dial.connect(Desktop(host, 5901), asyncio.Protocol, 5.0)
+    assert str(caught.value) == f"desktop {host}:5901 {words}"
+
+
+async def test_every_address_of_a_name_is_tried(names):
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    names["node01"] = ["127.0.0.9", "127.0.0.1"]
+    transport = await dial.connect(Desktop("node01", port), asyncio.Protocol, 5.0)
+    assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+    transport.abort()
+    server.close()
+    names["node01"].reverse()
+    await server.wait_closed()
+    with pytest.raises(DesktopError, match="refused the connection"):
+        await dial.connect(Desktop("node01", port), asyncio.Protocol, 5.0)
+
+
+async def test_a_name_is_looked_up_once_for_all_who_wait_and_anew_once_it_failed(monkeypatch, free_port):
+    answer, asked = threading.Event(), []
+    look_up = socket.getaddrinfo
+
+    def resolver(host, port, **options):
+        if options.get("flags") == socket.AI_NUMERICHOST:
+            return look_up(host, port, **options)
+        asked.append(host)
+        answer.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "x")
+
+    monkeypatch.setattr(dial.socket, "getaddrinfo", resolver)
+    desktop = Desktop("node01", free_port())
+    with pytest.raises(DesktopError, match=r"did not answer within 0.05 s: its name is still being looked up"):
+        await dial.connect(desktop, asyncio.Protocol, 0.05)
+    waiting = [asyncio.ensure_future(dial.connect(desktop, asyncio.Protocol, 5.0)) for _ in range(20)]
+    await asyncio.sleep(0)
+    answer.set()
+    for error in await asyncio.gather(*waiting, return_exceptions=True):
+        assert "cannot be looked up now" in str(error)
+    assert asked == ["node01"]
+    with pytest.raises(DesktopError, match="cannot be looked up now"):
+        await dial.connect(desktop, asyncio.Protocol, 5.0)
+    assert asked == ["node01", "node01"], "what failed is asked anew"
 
 
 async def test_no_desktop_at_all():

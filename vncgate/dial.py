@@ -1,16 +1,26 @@
-"""Connecting to a desktop, over TCP or a unix socket, and saying in plain words why it did not work."""
+"""Connecting to a desktop, over TCP or a unix socket, and saying in plain words why it did not work.
+
+Names are looked up by the system's resolver, which blocks, for a minute where DNS does not answer. uvloop's own pool
+would be full after two of those: no other desktop could be looked up, nor the loop be closed. So each name has a thread
+of its own, and only one, however many wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import aiofastnet
 
 from vncgate.errors import DesktopError
 from vncgate.model import Desktop, Readiness
+
+_looking_up: dict[str, Future[list[str]]] = {}
 
 
 async def connect(
@@ -19,16 +29,13 @@ async def connect(
     """Connect to a desktop within `timeout` seconds (name look-up included). Raises DesktopError in plain words."""
     if desktop is None:
         raise DesktopError("no desktop: the token file leaves it to a launcher ('-')", Readiness.OFFLINE)
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout):
-            if desktop.unix:
-                transport, _ = await aiofastnet.create_unix_connection(loop, protocol, desktop.unix)
-            else:
-                transport, _ = await aiofastnet.create_connection(loop, protocol, desktop.host, desktop.port)
-                keep_alive(transport.get_extra_info("socket"))
+            return await _connect(desktop, protocol)
     except TimeoutError:
         reason = f"did not answer within {timeout:g} s"
+        if desktop.host in _looking_up:
+            reason += ": its name is still being looked up"
     except ConnectionRefusedError:
         reason = "refused the connection"
     except FileNotFoundError:
@@ -39,9 +46,50 @@ async def connect(
         reason = "is not known: that is no host name"
     except OSError as error:
         reason = f"cannot be reached: {os.strerror(error.errno) if error.errno else error}"
-    else:
-        return transport
     raise DesktopError(f"desktop {desktop} {reason}", Readiness.OFFLINE)
+
+
+async def _connect(desktop: Desktop, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.Transport:
+    loop = asyncio.get_running_loop()
+    if desktop.unix:
+        return (await aiofastnet.create_unix_connection(loop, protocol, desktop.unix))[0]
+    *others, last = await _addresses(desktop.host)
+    for address in others:
+        try:
+            return await _connect_to(address, desktop.port, protocol)
+        except OSError:
+            continue
+    return await _connect_to(last, desktop.port, protocol)
+
+
+async def _connect_to(address: str, port: int, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.Transport:
+    transport, _ = await aiofastnet.create_connection(asyncio.get_running_loop(), protocol, address, port)
+    keep_alive(transport.get_extra_info("socket"))
+    return transport
+
+
+async def _addresses(host: str) -> list[str]:
+    """The addresses of a host, the best first, and at least one. Raises what socket.getaddrinfo() raises."""
+    with contextlib.suppress(socket.gaierror):  # it is a name
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)  # asks nobody
+        return [host]
+    under_way = _looking_up.get(host)
+    if under_way is None:
+        under_way = _looking_up[host] = Future()
+        under_way.set_running_or_notify_cancel()  # who waits no longer does not end it for the others
+        threading.Thread(target=_work, args=(host, under_way), name=f"look up {host}", daemon=True).start()
+    return await asyncio.wrap_future(under_way)
+
+
+def _work(host: str, result: Future[list[str]]) -> None:
+    try:
+        found = [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except Exception as error:  # noqa: BLE001  (it is raised where the result is awaited)
+        del _looking_up[host]
+        result.set_exception(error)
+    else:
+        del _looking_up[host]
+        result.set_result(found)
 
 
 def keep_alive(sock: socket.socket) -> None:
