@@ -23,10 +23,12 @@ def roster(port):
         ({"engine": "websockify"}, 8081, None),
         ({"shared_port": 0}, None, "it needs the shared port, and the setting shared_port is 0"),
         ({}, 8081, "websocketport 8081 is the gate's shared port"),
-        ({}, 8080, "websocketport 8080 is the port of the gate's pages"),
+        ({}, 8080, "websocketport 8080 is the port of the pages (setting web)"),
         ({"web": "off"}, 8080, None),
         ({"web": "192.0.2.1:8080"}, 8080, None),
-        ({"web": "0.0.0.0:8080"}, 8080, "websocketport 8080 is the port of the gate's pages"),
+        ({"web": "0.0.0.0:8080"}, 8080, "websocketport 8080 is the port of the pages (setting web)"),
+        ({"metrics.address": ":9480"}, 9480, "websocketport 9480 is the port of the metrics (setting metrics.address)"),
+        ({"metrics.address": "192.0.2.1:9480"}, 9480, None),
     ],
 )
 def test_accounts(flags, port, message):
@@ -48,6 +50,7 @@ def test_accounts(flags, port, message):
             "needs the shared port, and the setting shared_port is 0",
         ),
         ({"shared_port": 8080}, "8080 is the port of the pages"),
+        ({"metrics.address": ":8081"}, "shared_port: 8081 is the port of the metrics"),
     ],
 )
 def test_settings_that_contradict_each_other(flags, message):

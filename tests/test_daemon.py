@@ -196,7 +196,7 @@ async def test_sigterm_while_it_starts(workshop, monkeypatch):
         await asyncio.sleep(1000)
 
     monkeypatch.setattr(Relay, "open", hang)
-    gate = Gate(workshop.tokens, settings.load(flags={"web": "off", "shared_port": workshop.shared}), {})
+    gate = Gate(workshop.tokens, settings.load(flags={"web": "off", "shared_port": workshop.shared, "workers": 0}), {})
     gate.control_path = workshop.control
     task = asyncio.ensure_future(gate.run())
     async with asyncio.timeout(5):
@@ -274,7 +274,7 @@ async def test_a_bind_beyond_loopback_is_warned_of(workshop, caplog):
 
 
 async def test_no_output_has_a_password_in_it(workshop, caplog):
-    """The canary: log, status, pages, API, snippet and static copy, in good and in bad times."""
+    """The canary: log, status, pages, API, metrics, snippet and static copy, in good and in bad times."""
     caplog.set_level(logging.DEBUG)
     snippet, copy = workshop.folder / "snippet.conf", workshop.folder / "copy"
     said = []
@@ -282,12 +282,17 @@ async def test_no_output_has_a_password_in_it(workshop, caplog):
         line = f'ws01 127.0.0.1 path-ws01 {workshop.free_port()} {peer.port} {SECRET} name="Ada"'
         workshop.write(line)
         config = {"apache.snippet": snippet, "apache.configtest": "true", "landing.export": copy}
+        config |= {"metrics.address": f"127.0.0.1:{(metrics := workshop.free_port())}"}
         async with workshop.running(probe=True, handshake_timeout=0.5, **config) as gate:
             async with aiohttp.ClientSession() as session:
                 for page in ("", "desk/path-ws01", "api/accounts", "api/accounts/path-ws01", "healthz"):
                     async with session.get(f"http://127.0.0.1:{workshop.web}/{page}") as response:
                         assert response.status == 200
                         said.append(f"{response.headers} {await response.text()}")
+                for accept in ("text/plain", "application/openmetrics-text"):
+                    async with session.get(f"http://127.0.0.1:{metrics}/metrics", headers={"Accept": accept}) as answer:
+                        said.append(f"{answer.headers} {await answer.text()}")
+                        assert 'account="ws01"' in said[-1]
             async with client(workshop.shared, "/ws/path-ws01") as (_, heard):
                 await heard.until(lambda: heard.data)
             await workshop.until(lambda status: status["accounts"][0]["ready"] != "unknown")
@@ -296,5 +301,5 @@ async def test_no_output_has_a_password_in_it(workshop, caplog):
             said += [json.dumps(gate.status()), repr(gate._supervisor.roster), str(gate._problems)]
     assert peer.port
     said += [caplog.text, snippet.read_text(), *(f.read_text("utf-8", "replace") for f in copy.rglob("*.html"))]
-    assert len(said) > 8
+    assert len(said) > 10
     assert not [text for text in said if SECRET in text]

@@ -13,7 +13,7 @@ import pytest
 
 from vncgate import publish
 from vncgate.errors import PublishError
-from vncgate.model import Account, Desktop, Roster, Secret
+from vncgate.model import Account, Desktop, Outcomes, Roster, Secret
 from vncgate.publish import ApachePublisher
 from vncgate.render.apache import render
 from vncgate.settings import Settings
@@ -141,10 +141,12 @@ async def test_what_apache_refuses_is_taken_back(bench):
         await bench.publisher.publish(roster("ws01", "bad"))
     assert str(bench.snippet) in str(refused.value)
     assert bench.publisher.last_error == str(refused.value)
+    assert bench.publisher.written == Outcomes(successes=1, failures=1, is_good=False)
     assert bench.snippet.read_text() == bench.text("ws01")
     bench.clock.turn(1000)
     await bench.publisher.publish(roster("ws01"))
     assert bench.publisher.last_error == ""
+    assert bench.publisher.written == Outcomes(successes=2, failures=1, is_good=True)
     assert bench.calls.count("reload") == 1
     assert not list(bench.folder.glob("*.pending"))
 
@@ -212,12 +214,14 @@ async def test_a_reload_that_fails_is_tried_again_and_told(bench):
     await bench.until(lambda: bench.clock.sleepers)
     assert "it is stuck" in bench.publisher.last_error
     assert "exit status 7" in bench.publisher.last_error
+    assert bench.publisher.reloaded == Outcomes(failures=1, is_good=False)
     (bench.folder / "stuck").unlink()
     await bench.publisher.publish(roster("ws01"))
     assert "it is stuck" in bench.publisher.last_error
     bench.clock.turn(60)
     await bench.reloaded(2)
     assert bench.publisher.last_error == ""
+    assert bench.publisher.reloaded == Outcomes(successes=1, failures=1, is_good=True)
 
 
 async def test_no_reload_while_something_else_in_apaches_configuration_is_broken(bench):

@@ -118,6 +118,10 @@ async def test_a_proxy_that_dies_comes_back_and_the_others_do_not_notice(world):
     assert (ws01.restarts, ws01.last_error, ws02.restarts) == (3, "killed by signal 9", 0)
     assert ws01.traffic.bytes_down == 400  # what passed through the dead ones counts
     assert engine.proxies["ws02"] is other
+    await supervisor.apply(Roster((account("ws01", port=5902), account("ws02"))))
+    assert supervisor.statuses()[0].restarts == 0
+    await supervisor.apply(Roster((account("ws02"),)))
+    assert supervisor.restarts == 3  # a total never falls
 
 
 async def test_what_cannot_be_started_is_given_up_and_says_why(world, caplog):

@@ -18,8 +18,8 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(
             f"apache.form: `single` needs the shared port, {_why_not_shared(settings)}; use form `guide`"
         )
-    if settings.accounts_port and _is_the_pages(settings.accounts_port, settings):
-        raise SettingsError(f"shared_port: {settings.shared_port} is the port of the pages (web) already")
+    if settings.accounts_port and (taken := _taken_by(settings.accounts_port, settings)):
+        raise SettingsError(f"shared_port: {settings.shared_port} is the port of {taken} already")
 
 
 def check_roster(roster: Roster, settings: Settings) -> tuple[Problem, ...]:
@@ -37,8 +37,8 @@ def _misfits(account: Account, settings: Settings) -> Iterator[str]:
             yield f"without a websocketport ('-') it needs the shared port, {_why_not_shared(settings)}"
     elif account.port == settings.accounts_port:
         yield f"websocketport {account.port} is the gate's shared port (setting shared_port)"
-    elif _is_the_pages(account.port, settings):
-        yield f"websocketport {account.port} is the port of the gate's pages (setting web)"
+    elif taken := _taken_by(account.port, settings):
+        yield f"websocketport {account.port} is the port of {taken}"
 
 
 def _why_not_shared(settings: Settings) -> str:
@@ -47,11 +47,15 @@ def _why_not_shared(settings: Settings) -> str:
     return "and the setting shared_port is 0"
 
 
-def _is_the_pages(port: int, settings: Settings) -> bool:
-    """Whether a websocket port would be the pages' one too: the same number, on an address that both have."""
-    web = settings.web
-    return (
-        web is not None
-        and web.port == port
-        and (web.host == settings.listen or bool(ANY & {web.host, settings.listen}))
-    )
+def _taken_by(port: int, settings: Settings) -> str:
+    """What else of ours has this port, on an address that websockets have too; empty when it is free."""
+    others = {
+        "the pages (setting web)": settings.web,
+        "the metrics (setting metrics.address)": settings.metrics.address,
+    }
+    for other, address in others.items():
+        if address and address.port == port:
+            hosts = {address.host, settings.listen}
+            if len(hosts) == 1 or ANY & hosts:
+                return other
+    return ""
