@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from vncgate import __version__
 from vncgate.errors import VncgateError
 
-from . import demo, doctor, operate, render, run, tokens
+from . import demo, doctor, operate, rehearse, render, run, tokens
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"vncgate {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (run, demo, tokens, render, operate, doctor):
+    for module in (run, demo, tokens, render, operate, doctor, rehearse):
         module.register(commands)
     return top
 

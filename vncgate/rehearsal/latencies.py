@@ -36,6 +36,13 @@ class Latencies(Histogram):
             while (seconds := seconds - interval) > 0:
                 self.observe(seconds)
 
+    def since(self, earlier: Latencies) -> Latencies:
+        """What was observed after `earlier` was copied from this."""
+        later = type(self)()
+        later.counts = [count - before for count, before in zip(self.counts, earlier.counts, strict=True)]
+        later.sum = self.sum - earlier.sum
+        return later
+
     @property
     def count(self) -> int:
         """How many were observed."""

@@ -86,7 +86,6 @@ class Player:
             if not trouble:
                 async with asyncio.timeout(patience + 1):  # picows, which has `patience`, lets go of the connection
                     await self._connect()
-                report.connecting.observe(_clock() - self._began)
                 async with asyncio.timeout(patience):
                     trouble = await self._arrived
         except TimeoutError:
@@ -112,6 +111,10 @@ class Player:
         self._asked = _clock()
         self._tell(questions[self._turn])
 
+    def waits(self, seconds: float) -> bool:
+        """Whether it is logged in, and has been without the answer to its last question for so long."""
+        return self._script is not None and bool(self._asked) and _clock() - self._asked > seconds
+
     def leave(self) -> None:
         """Hang up; what becomes of the connection after this is no drop."""
         if self._script is not None:
@@ -127,6 +130,7 @@ class Player:
         """The way stands; `send` takes RFB's bytes, `hang_up` ends the connection."""
         self._send, self._hang_up = send, hang_up
         self._company.open += 1
+        self._company.report.connecting.observe(_clock() - self._began)
 
     def receive(self, data: bytes | memoryview) -> None:
         """Take what the desktop sent."""

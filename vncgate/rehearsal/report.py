@@ -8,6 +8,8 @@ from typing import Any
 
 from vncgate.rehearsal.latencies import Latencies
 
+SILENCE = 2.0
+"""Seconds after which an answer is missed by whoever sits there."""
 MOST_NAMES = 10
 """Participants that the JSON names for each reason."""
 
@@ -27,6 +29,8 @@ class Report:
     """Who never got in, by the reason in words."""
     drops: dict[str, list[str]] = field(default_factory=dict)
     """Who was logged in and lost the desktop, by the reason in words."""
+    silent: list[str] = field(default_factory=list)
+    """Who is logged in, and has waited for an answer for longer than SILENCE now."""
     updates: int = 0
     """Complete FramebufferUpdates."""
     asked: int = 0
@@ -79,12 +83,14 @@ class Report:
             mine: dict[str, list[str]] = getattr(self, name)
             for reason, names in getattr(other, name).items():
                 mine.setdefault(reason, []).extend(names)
+        self.silent = [*self.silent, *other.silent]
 
     def to_json(self) -> dict[str, Any]:
-        """As values of JSON; see the README of `--json`."""
+        """As values of JSON."""
         return {
             "seconds": self.seconds,
             **{name: getattr(self, name) for name in _SUMS},
+            "silent": self.silent,
             "updates_a_second": self.updates_a_second,
             "cpu_share": self.cpu_share,
             **{
@@ -103,7 +109,7 @@ class Report:
 
         Raises LookupError, TypeError or ValueError where it is not that.
         """
-        report = cls(seconds=float(value["seconds"]))
+        report = cls(seconds=float(value["seconds"]), silent=list(value["silent"]))
         for name in _SUMS:
             setattr(report, name, value[name])
         for name in _REASONS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
 import itertools
 import ssl
@@ -16,7 +17,7 @@ from vncgate import tasks
 from vncgate.rehearsal.latencies import Latencies
 from vncgate.rehearsal.plan import Plan, Target
 from vncgate.rehearsal.player import Company, Player
-from vncgate.rehearsal.report import Report
+from vncgate.rehearsal.report import SILENCE, Report
 
 STEP = 0.002
 """Seconds between two turns of the clockwork, at least: more often a loop cannot be woken reliably."""
@@ -89,11 +90,12 @@ class Rehearsal:
         self._since, self._cpu = _clock(), time.process_time()
 
     def report(self) -> Report:
-        """What was counted until now: a copy whose histograms go on growing."""
+        """What was counted until now."""
         return dataclasses.replace(
-            self._company.report,
+            copy.deepcopy(self._company.report),
             participants=len(self._players),
             playing=self._company.playing,
+            silent=[player.name for player in self._players if player.waits(SILENCE)],
             seconds=_clock() - self._since,
             cpu=time.process_time() - self._cpu,
         )

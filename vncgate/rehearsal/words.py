@@ -15,7 +15,8 @@ CUT = "the connection was cut without a word"
 """No close frame, no farewell: a process was killed, or a network broke."""
 STATUSES = {
     403: "the gate does not let pages of this address in: see its setting `origins`",
-    404: "nobody serves it: is Apache's snippet included, and the account in the gate's token file?",
+    404: "nobody serves it: is Apache's snippet included, and the account in the gate's token file? Where the snippet "
+    "has the form `guide`, give the gate's --config",
     426: "a proxy on the way does not pass websockets on",
     502: "Apache does not reach the gate",
     503: "Apache does not reach the gate, or has no worker left (MaxRequestWorkers)",
@@ -32,20 +33,20 @@ def of_error(error: OSError | WSError | ValueError) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             why = error.verify_message or error.reason
-            return f"its certificate is not trusted ({why}): give --ca FILE, or --insecure"
+            return f"the site's certificate is not trusted ({why}): give --ca FILE, or --insecure"
         case ssl.SSLError():
             return f"TLS failed: {error.reason or error}"
         case socket.gaierror():
             again = error.errno == socket.EAI_AGAIN
-            return "its name cannot be looked up now" if again else "its name is not known: no such host"
+            return f"the site's name {'cannot be looked up now' if again else 'is not known: no such host'}"
         case ConnectionRefusedError():
-            return "refused the connection: nobody listens there"
+            return "the connection is refused: nobody listens there"
         case ConnectionResetError() | BrokenPipeError():
             return CUT
         case OSError(errno=int(number)):
-            return f"cannot be reached: {_NO_ROOM.get(number) or os.strerror(number)}"
+            return f"the site cannot be reached: {_NO_ROOM.get(number) or os.strerror(number)}"
         case OSError():
-            return f"cannot be reached: {error}"
+            return f"the site cannot be reached: {error}"
         case WSHandshakeError() if error.response is not None:
             return of_status(int(error.response.status))
         case _:
