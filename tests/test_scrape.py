@@ -9,11 +9,11 @@ import threading
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import make_mocked_request
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.engines.desktop import Peer, client
-from tests.render.test_metrics import FACTS, OPENMETRICS
+from tests.render.test_metrics import OPENMETRICS
 from tests.workshop import Workshop
 from vncgate import scrape
 from vncgate.errors import ListenError
@@ -122,20 +122,19 @@ async def test_metrics_beyond_loopback_are_warned_of(workshop, caplog):
 
 
 async def test_answers_are_written_one_at_a_time_and_not_in_the_loop(monkeypatch):
-    at_once = set()
-    most = []
-
-    def write(facts, accept):
-        assert threading.current_thread() is not threading.main_thread()
-        at_once.add(accept)
-        most.append(len(at_once))
-        at_once.discard(accept)
-        return "text/plain", b""
-
-    monkeypatch.setattr(scrape, "_write", write)
-    async with TestClient(TestServer(scrape.application(scrape.handler(lambda: FACTS)))) as served:
-        await asyncio.gather(*(served.get("/metrics", headers={"Accept": str(n)}) for n in range(5)))
-    assert most == [1] * 5
+    asked = []
+    go_on = threading.Event()
+    monkeypatch.setattr(scrape, "_write", lambda facts, accept: ("text/plain", b"" if go_on.wait(10) else b"in vain"))
+    metrics = scrape.handler(lambda: asked.append(1))
+    answers = [asyncio.ensure_future(metrics(make_mocked_request("GET", "/metrics"))) for _ in range(3)]
+    while not asked:
+        await asyncio.sleep(0)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert len(asked) == 1
+    go_on.set()
+    assert [answer.body for answer in await asyncio.gather(*answers)] == [b""] * 3
+    assert len(asked) == 3
 
 
 def test_a_process_that_is_gone_is_left_out():

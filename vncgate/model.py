@@ -223,7 +223,7 @@ class WorkerState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker process as the operator sees it. `since` is seconds since the epoch.
+    """One worker process as the operator sees it. `pid` is 0 until it has one; `since` is seconds since the epoch.
 
     `version` is that of the code it runs, which after an upgrade is not the master's; `restarts` is how many
     workers ended unasked in its place before it.

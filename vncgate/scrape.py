@@ -44,7 +44,7 @@ def application(metrics: Handler) -> web.Application:
 
 
 def _write(facts: Facts, accept: str) -> tuple[str, bytes]:
-    workers = ({"role": "worker", "pid": str(worker.pid)} for worker in facts.workers)
+    workers = ({"role": "worker", "pid": str(worker.pid)} for worker in facts.workers if worker.pid)
     measured = processes([{"role": "master", "pid": str(os.getpid())}, *workers])
     return exposition([*families(facts), *measured], accept)
 

@@ -71,6 +71,8 @@ FACTS = Facts(
         WorkerStatus(101, WorkerState.SERVING, "1.2.3", 1, 0.0, 1),
         WorkerStatus(102, WorkerState.SERVING, "1.2.3", 1, 0.0, 0),
         WorkerStatus(99, WorkerState.DRAINING, "1.2.2", 0, 0.0, 0),
+        WorkerStatus(0, WorkerState.STARTING, "", 0, 0.0, 0),
+        WorkerStatus(0, WorkerState.STARTING, "", 0, 0.0, 0),
     ),
     roster_loaded=1750000000.5,
     roster_is_good=False,

@@ -139,7 +139,7 @@ def _counts(tally: Tally) -> Iterator[Metric]:
 
 def _workers(facts: Facts) -> Iterator[Metric]:
     kinds = Counter({(state, facts.version): 0 for state in WorkerState})
-    kinds.update((worker.state, worker.version) for worker in facts.workers)
+    kinds.update((worker.state, worker.version or facts.version) for worker in facts.workers)
     yield _gauge(
         "vncgate_workers",
         "Worker processes by state and version; draining ones end with their last desktop.",
@@ -148,7 +148,7 @@ def _workers(facts: Facts) -> Iterator[Metric]:
     yield _gauge(
         "vncgate_worker_connections",
         "Browsers that a worker serves now.",
-        [({"pid": str(worker.pid)}, worker.connections) for worker in facts.workers],
+        [({"pid": str(worker.pid)}, worker.connections) for worker in facts.workers if worker.pid],
     )
     yield _counter(
         "vncgate_worker_restarts",
