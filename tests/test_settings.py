@@ -35,6 +35,8 @@ SAMPLES = {  # for each setting, what a variable may say, and the value that it 
     "listen": ("0.0.0.0", "0.0.0.0"),
     "shared_port": ("7777", 7777),
     "engine": ("websockify", EngineName.WEBSOCKIFY),
+    "workers": ("2", 2),
+    "drain_timeout": ("60", 60.0),
     "control": ("/run/x", Path("/run/x")),
     "watch": ("poll", "poll"),
     "poll_interval": ("0.5", 0.5),

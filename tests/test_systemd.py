@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
 import types
 
@@ -20,11 +21,15 @@ UNDER_SYSTEMD = {"NOTIFY_SOCKET": "/run/systemd/notify"}
 
 @pytest.fixture
 def said(monkeypatch):
-    """All messages sent through a stand-in for systemd-python, in order."""
+    """All messages sent through a stand-in for systemd-python, in order; descriptors beside one follow it."""
     messages: list[str] = []
+
+    def notify(message, fds=None):
+        messages.append(message if fds is None else f"{message} {fds}")
+
     package = types.ModuleType("systemd")
     package.daemon = types.ModuleType("systemd.daemon")
-    package.daemon.notify = messages.append
+    package.daemon.notify = notify
     monkeypatch.setitem(sys.modules, "systemd", package)
     monkeypatch.setitem(sys.modules, "systemd.daemon", package.daemon)
     return messages
@@ -47,6 +52,17 @@ def test_reloading_carries_the_monotonic_time(said, monkeypatch):
     monkeypatch.setattr("vncgate.systemd.time.monotonic_ns", lambda: 12_345_678_999)
     Notifier(UNDER_SYSTEMD).reloading()
     assert said == ["RELOADING=1\nMONOTONIC_USEC=12345678"]
+
+
+def test_sockets_are_kept_and_forgotten_by_name(said):
+    notifier = Notifier(UNDER_SYSTEMD)
+    with socket.socket() as sock:
+        notifier.keep("listen-127.0.0.1-6000", sock)
+        notifier.forget("listen-127.0.0.1-6000")
+        assert said == [
+            f"FDSTORE=1\nFDNAME=listen-127.0.0.1-6000 [{sock.fileno()}]",
+            "FDSTOREREMOVE=1\nFDNAME=listen-127.0.0.1-6000",
+        ]
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": ""}, {"WATCHDOG_USEC": "1000"}])
@@ -72,7 +88,7 @@ def test_says_what_to_install(no_library):
 
 
 def test_a_message_that_cannot_be_sent_is_only_logged(said, monkeypatch, caplog):
-    def fail(message):
+    def fail(message, fds=None):
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(sys.modules["systemd.daemon"], "notify", fail)

@@ -39,6 +39,7 @@ class Workshop:
             "shared_port": self.shared,
             "control": self.control,
             "probe": False,
+            "workers": 0,
         } | flags
         self.gate = Gate(self.tokens, settings.load(flags=flags), environ or {})
         task = asyncio.ensure_future(self.gate.run())

@@ -36,6 +36,7 @@ ANSWERS = {
     "/stop": "accounts",
     "/restart": "accounts",
     "/reload": "changes",
+    "/upgrade": "since",
 }
 """The commands, and what each answer has in any case."""
 MAX_BODY = 32 * 1024 * 1024
@@ -86,6 +87,12 @@ class Operator(Protocol):
     async def reload(self, handed: HandedOver | None = None) -> dict[str, Any]:
         """Read the token file again, or take what a command read in its place."""
 
+    async def upgrade(self, tokens: HandedOver | None, config: HandedOver | None) -> dict[str, Any]:
+        """Start anew from the code on disk, without a drop, if that code can start with these files.
+
+        The answer comes before it is done: `since` is when the daemon that was asked began.
+        """
+
 
 def default_path(environ: Mapping[str, str], uid: int) -> Path:
     """Where the socket is when no setting says so: the same for the daemon and its commands.
@@ -126,8 +133,15 @@ def bind(path: Path) -> socket.socket:
     return sock
 
 
+@dataclass(slots=True)
+class Served:
+    """A control socket that is served. Its path `stays` when that is set: a duplicate of the socket lives on."""
+
+    stays: bool = False
+
+
 @contextlib.asynccontextmanager
-async def serve(sock: socket.socket, operator: Operator, metrics: Handler) -> AsyncIterator[None]:
+async def serve(sock: socket.socket, operator: Operator, metrics: Handler) -> AsyncIterator[Served]:
     """Answer commands, and GET /metrics, on `sock` while the context lasts; it and its path are removed at the end.
 
     A path that somebody removed, and another daemon bound anew, is that one's and stays.
@@ -136,12 +150,13 @@ async def serve(sock: socket.socket, operator: Operator, metrics: Handler) -> As
 
     path = sock.getsockname()
     made = os.stat(path)  # noqa: PTH116
+    served = Served()
     try:
         async with serving(_application(operator, metrics), sock, shutdown_timeout=0.5):
-            yield
+            yield served
     finally:
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(path), made):  # noqa: PTH116
+            if not served.stays and os.path.samestat(os.stat(path), made):  # noqa: PTH116
                 os.unlink(path)  # noqa: PTH108
 
 
@@ -159,6 +174,10 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
         handed = await _understood(request, lambda body: HandedOver.from_json(body) if body else None)
         return web.json_response(await operator.reload(handed))
 
+    async def upgrade(request: web.Request) -> web.Response:
+        tokens, config = await _understood(request, _files)
+        return web.json_response(await operator.upgrade(tokens, config))
+
     @web.middleware
     async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -172,6 +191,7 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
     app.router.add_get("/status", status)
     app.router.add_get("/metrics", metrics)
     app.router.add_post("/reload", reload)
+    app.router.add_post("/upgrade", upgrade)
     app.router.add_post("/{deed:start|stop|restart}", act)
     return app
 
@@ -185,6 +205,10 @@ async def _understood(request: web.Request, read: Callable[[Any], Command]) -> C
     except (LookupError, TypeError, ValueError) as error:
         text = f"the command cannot be understood ({type(error).__name__}: {error})"
         raise web.HTTPBadRequest(text=text) from None
+
+
+def _files(body: Mapping[str, Any]) -> list[HandedOver | None]:
+    return [HandedOver.from_json(body[name]) if body.get(name) else None for name in ("tokens", "config")]
 
 
 def _names(body: Mapping[str, Any]) -> list[str]:

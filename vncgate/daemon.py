@@ -12,20 +12,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
+import socket
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vncgate import __version__, control, listeners, probe, scrape, tasks
+from vncgate import __version__, control, handover, listeners, probe, scrape, tasks, upgrade
 from vncgate.checks import check_roster, check_settings
 from vncgate.engines import ENGINES
-from vncgate.engines.base import GOING_AWAY, Limits
+from vncgate.engines.base import GOING_AWAY, Engine, Limits
+from vncgate.engines.pool import Pool
 from vncgate.errors import ControlError, PublishError, SettingsError, TokensError
-from vncgate.model import Account, Outcomes, Problem, Roster, Severity
+from vncgate.handover import Inheritance, State
+from vncgate.model import Account, Outcomes, Problem, Roster, Severity, Want, WorkerStatus
+from vncgate.nursery import Nursery
 from vncgate.prober import Probing
 from vncgate.publish import ApachePublisher
 from vncgate.render import status
@@ -52,7 +57,16 @@ STATUS_INTERVAL = 5.0
 class Gate:
     """The daemon. `run()` serves until `shut_down()` is called, SIGTERM or SIGINT comes, or it is cancelled."""
 
-    def __init__(self, tokens: Path, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        tokens: Path,
+        settings: Settings,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        nursery: Nursery | None = None,
+        inherited: Inheritance | None = None,
+    ) -> None:
+        """`nursery` starts the workers (None: one is started), `inherited` is what the gate before this one left."""
         check_settings(settings)
         self.started = asyncio.Event()
         """Set when everything serves, and every proxy runs or has failed once."""
@@ -63,6 +77,11 @@ class Gate:
         credentials = environ.get("CREDENTIALS_DIRECTORY")
         self._is_credential = credentials is not None and tokens.is_relative_to(credentials)
         self._settings = settings
+        self._environ = environ
+        self._inherited = inherited or Inheritance()
+        self._handed = (
+            control.HandedOver.from_json(self._inherited.state.tokens) if self._inherited.state.tokens else None
+        )
         self._notifier = Notifier(environ)
         self._stopping = asyncio.Event()
         self._starting: asyncio.Task[Any] | None = None
@@ -74,8 +93,10 @@ class Gate:
         self._roster_loaded = 0.0
         self._metrics = scrape.handler(self.facts)
         self._reloading = asyncio.Lock()
-        self._listeners = listeners.Listeners(settings.listen)
-        self._engine = ENGINES[settings.engine](Limits.of(settings))
+        self._doors = contextlib.AsyncExitStack()
+        self._control: tuple[socket.socket, control.Served] | None = None
+        self._listeners = listeners.Listeners(settings.listen, self._notifier, self._inherited.listening)
+        self._engine = self._make_engine(nursery)
         probing = Probing(self._probe, settings.probe_interval) if settings.probe else None
         self._supervisor = Supervisor(self._engine, self._listeners, probing)
         self._apache = ApachePublisher(settings) if settings.apache.snippet else None
@@ -120,20 +141,28 @@ class Gate:
         finally:
             self._starting = None
 
+    async def trial(self) -> None:
+        """Do all of a start that can be done beside a gate that runs; raises what the start would raise."""
+        await self._load(self._read())
+        app.build(settings=self._settings, roster=Roster, statuses=list)
+        try:
+            await self._engine.start(None)
+        finally:
+            await self._engine.aclose()
+
     async def _begin(self, stack: contextlib.AsyncExitStack) -> None:
-        roster = await self._load(read_tokens(self._tokens))
+        roster = await self._load(self._read())
         listeners.raise_descriptor_limit()
         self._warn_of_exposure()
-        await stack.enter_async_context(control.serve(control.bind(self.control_path), self, self._metrics))
-        if address := self._settings.web:
-            await stack.enter_async_context(self._pages(address))
-        if (scraped := self._settings.metrics.address) and scraped != address:
-            sock = listeners.bind(scraped.host, scraped.port, "the metrics (setting metrics.address)")
-            await stack.enter_async_context(serving(scrape.application(self._metrics), sock, 1.0))
+        stack.push_async_callback(self._close_doors)
+        await self._open_doors(self._inherited.control or control.bind(self.control_path))
         stack.push_async_callback(self._close)
         port = self._settings.accounts_port
         await self._engine.start(self._listeners.open(port, "the shared port") if port else None)
-        await self._take(roster)
+        await self._take(roster, self._inherited.state.stopped)
+        self._listeners.settled()
+        if isinstance(self._engine, Pool):
+            await self._engine.settled(roster)
         self._spawn(self._notifier.watchdog(), "systemd watchdog")
         self._spawn(self._keep_status(), "systemd status")
         self._notifier.ready(self._summary())
@@ -147,6 +176,8 @@ class Gate:
             "version": __version__,
             "pid": os.getpid(),
             "since": self._began,
+            "started": self.started.is_set(),
+            "workers": [dataclasses.asdict(worker) for worker in self._workers()],
             "tokens": self._source,
             "engine": settings.engine,
             "web": str(settings.web) if settings.web else None,
@@ -170,7 +201,7 @@ class Gate:
             statuses=self._supervisor.statuses(),
             tally=self._engine.tally() if settings.engine is EngineName.RELAY else None,
             restarts=self._supervisor.restarts,
-            workers=(),
+            workers=self._workers(),
             roster_loaded=self._roster_loaded,
             roster_is_good=not self._trouble,
             problems=self._problems,
@@ -200,12 +231,56 @@ class Gate:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                self._source = handed.name if handed else str(self._tokens)
-                roster = await self._load(_parse(handed) if handed else read_tokens(self._tokens))
+                before, self._handed = self._handed, handed
+                try:
+                    roster = await self._load(self._read())
+                except BaseException:
+                    self._handed = before
+                    raise
                 return {"changes": await self._take(roster)}
             finally:
                 if not self._stopping.is_set():
                     self._notifier.ready(self._summary())
+
+    async def upgrade(self, tokens: control.HandedOver | None, config: control.HandedOver | None) -> dict[str, Any]:
+        """See control.Operator."""
+        if not isinstance(self._engine, Pool):
+            raise ControlError(
+                "only workers outlive an upgrade (engine relay, setting workers); restart this gate instead"
+            )
+        async with self._reloading:
+            state = self._inherited.state
+            if handed := tokens or self._handed:
+                state.tokens = handed.to_json()
+            if config is not None:
+                state.config = config.to_json()
+            state.stopped = [each.name for each in self._supervisor.statuses() if each.want is Want.DOWN]
+            await upgrade.try_out(state, self._environ)
+            self._spawn(self._start_anew(state), "start anew")
+        return {"since": self._began}
+
+    async def _start_anew(self, state: State) -> None:
+        """Become the code on disk. Everything that listens or is connected is handed over, and waits meanwhile."""
+        assert isinstance(self._engine, Pool) and self._control is not None  # noqa: PT018, S101
+        async with self._reloading:
+            log.info("starting anew from the code on disk")
+            self._notifier.reloading()
+            door, served = self._control
+            door, served.stays = door.dup(), True
+            await self._doors.aclose()
+            if self._apache is not None:
+                await self._apache.aclose()
+            sockets = {**self._listeners.all(), **self._engine.channels(), "control": door}
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the new code listens to it
+            for handler in logging.getLogger().handlers:
+                handler.flush()
+            try:
+                handover.start_anew(upgrade.command(), self._environ, state, sockets)
+            except OSError as error:
+                log.error("the code on disk cannot be started: %s; this one goes on", error.strerror)
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_change)
+                await self._open_doors(door)
+                self._notifier.ready(self._summary())
 
     async def _probe(self, account: Account) -> None:
         settings = self._settings
@@ -215,6 +290,12 @@ class Gate:
             connect_timeout=settings.connect_timeout,
             timeout=settings.handshake_timeout,
         )
+
+    async def _read(self) -> Parsed:
+        """The token file, or the one that was handed over in its place."""
+        handed = self._handed
+        self._source = handed.name if handed else str(self._tokens)
+        return await (_parse(handed) if handed else read_tokens(self._tokens))
 
     async def _load(self, reading: Coroutine[Any, Any, Parsed]) -> Roster:
         """The roster that `reading` gives, or TokensError with all problems; both are kept for status and log."""
@@ -251,9 +332,9 @@ class Gate:
         self._trouble = trouble
         return TokensError("\n".join([*(problem.render(self._source) for problem in self._problems), self._trouble]))
 
-    async def _take(self, roster: Roster) -> str:
+    async def _take(self, roster: Roster, stopped: Collection[str] = ()) -> str:
         """Make a roster true and publish it; returns what changed, in words."""
-        done = await self._supervisor.apply(roster)
+        done = await self._supervisor.apply(roster, stopped)
         self._roster_loaded = time.time()
         if done.is_empty:
             self._supervisor.probe_again()
@@ -298,6 +379,40 @@ class Gate:
             for number in deeds:
                 loop.remove_signal_handler(number)
 
+    def _make_engine(self, nursery: Nursery | None) -> Engine:
+        settings, limits = self._settings, Limits.of(self._settings)
+        workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
+        if settings.engine is not EngineName.RELAY or not workers:
+            return ENGINES[settings.engine](limits)
+        return Pool(
+            limits,
+            workers,
+            keeper=self._notifier,
+            nursery=nursery,
+            adopted=self._inherited.workers,
+            drain_timeout=settings.drain_timeout,
+            log_level=settings.log_level,
+        )
+
+    def _workers(self) -> list[WorkerStatus]:
+        return self._engine.workers() if isinstance(self._engine, Pool) else []
+
+    async def _open_doors(self, sock: socket.socket) -> None:
+        """Let in operators, on the control socket `sock`, participants and Prometheus."""
+        settings = self._settings
+        self._control = sock, await self._doors.enter_async_context(control.serve(sock, self, self._metrics))
+        if address := settings.web:
+            await self._doors.enter_async_context(self._pages(address))
+        if (scraped := settings.metrics.address) and scraped != address:
+            door = self._door(scraped, "the metrics (setting metrics.address)")
+            await self._doors.enter_async_context(serving(scrape.application(self._metrics), door, 1.0))
+
+    async def _close_doors(self) -> None:
+        await self._doors.aclose()
+
+    def _door(self, address: HostPort, owner: str) -> socket.socket:
+        return self._listeners.open(address.port, owner, address.host).dup()
+
     def _pages(self, address: HostPort) -> contextlib.AbstractAsyncContextManager[None]:
         pages = app.build(
             settings=self._settings,
@@ -305,8 +420,8 @@ class Gate:
             statuses=self._supervisor.statuses,
             metrics=self._metrics if address == self._settings.metrics.address else None,
         )
-        sock = listeners.bind(address.host, address.port, "the pages (setting web)")
-        return serving(pages, sock, 1.0, self._settings.handshake_timeout)
+        door = self._door(address, "the pages (setting web)")
+        return serving(pages, door, 1.0, self._settings.handshake_timeout)
 
     def _warn_of_exposure(self) -> None:
         exposed = [] if is_loopback(self._settings.listen) else [f"websocket ports on {self._settings.listen}"]

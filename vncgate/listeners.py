@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import resource
 import socket
+from collections.abc import Iterable
+from typing import Protocol
 
 from vncgate.errors import ListenError
 
@@ -13,28 +16,85 @@ BACKLOG = 512
 """Connections that wait in the kernel while a proxy is away; the kernel caps it at net.core.somaxconn."""
 
 
+class Keeper(Protocol):
+    """Keeps sockets by name for the process that comes after this one."""
+
+    def keep(self, name: str, sock: socket.socket) -> None:
+        """Keep a duplicate of `sock` until it is forgotten; again for the same name and socket does nothing."""
+
+    def forget(self, name: str) -> None:
+        """Let go of it: it was closed here, and must not live on elsewhere."""
+
+
+class Forgetful:
+    """The keeper where nobody keeps anything."""
+
+    def keep(self, name: str, sock: socket.socket) -> None:
+        """See Keeper."""
+
+    def forget(self, name: str) -> None:
+        """See Keeper."""
+
+
 class Listeners:
-    """Listening TCP sockets by port, on one address."""
+    """Listening TCP sockets by address and port.
 
-    def __init__(self, address: str) -> None:
+    `inherited` are those of the process before this one. They are taken up in place of binding anew, so that what waits
+    in their backlogs is served.
+    """
+
+    def __init__(self, address: str, keeper: Keeper | None = None, inherited: Iterable[socket.socket] = ()) -> None:
         self._address = address
-        self._sockets: dict[int, socket.socket] = {}
+        self._keeper = keeper or Forgetful()
+        self._sockets: dict[str, socket.socket] = {}
+        self._inherited: dict[str, socket.socket] = {}
+        for sock in inherited:
+            sock.setblocking(False)
+            self._inherited[_name(*sock.getsockname()[:2])] = sock
 
-    def open(self, port: int, owner: str) -> socket.socket:
-        """The socket of `port`, bound now if it was not yet. Raises ListenError that names port and reason."""
-        if port not in self._sockets:
-            self._sockets[port] = bind(self._address, port, owner)
-        return self._sockets[port]
+    def open(self, port: int, owner: str, address: str | None = None) -> socket.socket:
+        """The socket of `port`, bound now if it was not yet, at `address` (None: the one that all have in common).
+
+        Raises ListenError that names port and reason.
+        """
+        address = address or self._address
+        name = _name(address, port)
+        if name not in self._sockets:
+            inherited = self._inherited.pop(name, None)
+            self._sockets[name] = bind(address, port, owner) if inherited is None else inherited
+            self._keeper.keep(name, self._sockets[name])
+        return self._sockets[name]
 
     def close(self, port: int) -> None:
         """Close a port; clients that wait in its backlog are reset. Does nothing for one that is not open."""
-        if sock := self._sockets.pop(port, None):
+        name = _name(self._address, port)
+        if sock := self._sockets.pop(name, None):
+            self._keeper.forget(name)
             sock.close()
 
+    def settled(self) -> None:
+        """Everything that is needed is open: close what was inherited and is not."""
+        while self._inherited:
+            name, sock = self._inherited.popitem()
+            self._keeper.forget(name)
+            sock.close()
+
+    def all(self) -> dict[str, socket.socket]:
+        """Every open socket, by the name under which it is kept."""
+        return dict(self._sockets)
+
     def close_all(self) -> None:
-        """Close every port."""
-        for port in list(self._sockets):
-            self.close(port)
+        """Close every port here; what is kept stays kept, for the next process to take up."""
+        for sock in (*self._sockets.values(), *self._inherited.values()):
+            sock.close()
+        self._sockets.clear()
+        self._inherited.clear()
+
+
+def _name(address: str, port: int) -> str:
+    """A name for a socket, as FDNAME= of sd_notify(3) allows it: no colon."""
+    address = "127.0.0.1" if address == "localhost" else ipaddress.ip_address(address).compressed
+    return f"listen-{address.replace(':', '_')}-{port}"
 
 
 def bind(address: str, port: int, owner: str) -> socket.socket:

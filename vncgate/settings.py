@@ -278,8 +278,8 @@ def load(
 ) -> Settings:
     """The settings from a TOML file, the environment and the flags, the later beating the earlier.
 
-    `content` is the file's where it was read already. `flags` has dotted names (`apache.form`); a value of None means that the flag was not given. Raises
-    SettingsError with a line for each problem.
+    `content` is the file's where it was read already. `flags` has dotted names (`apache.form`); a value of None means
+    that the flag was not given. Raises SettingsError with a line for each problem.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}

@@ -14,7 +14,7 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
 from vncgate import tasks
@@ -62,11 +62,11 @@ class Supervisor:
         self._lock = asyncio.Lock()
         self._closed = False
 
-    async def apply(self, roster: Roster) -> Plan:
+    async def apply(self, roster: Roster, stopped: Collection[str] = ()) -> Plan:
         """Make `roster` true, touching only what changed; returns what was done.
 
-        Ends when every proxy that had to go is gone and every new one runs or has failed once. Raises
-        ControlError when all was stopped for good.
+        Accounts that are new and in `stopped` wait for an operator's start. Ends when every proxy that had to go is
+        gone and every new one runs or has failed once. Raises ControlError when all was stopped for good.
         """
         async with self._lock:
             if self._closed:
@@ -84,7 +84,11 @@ class Supervisor:
             for account in todo.update:
                 self._runners[account.name].update(account)
             # What an operator stopped stays stopped, wherever its desktop is now.
-            start = [runner for name, runner in new.items() if name not in old or old[name].wanted_before is Want.UP]
+            start = [
+                runner
+                for name, runner in new.items()
+                if (old[name].wanted_before is Want.UP if name in old else name not in stopped)
+            ]
             await asyncio.gather(*(runner.start() for runner in start))
             return todo
 

@@ -9,8 +9,9 @@ import asyncio
 import importlib
 import logging
 import os
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from vncgate.errors import SettingsError
 from vncgate.text import printable
@@ -46,6 +47,17 @@ class Notifier:
         """The daemon has begun to end."""
         self._notify("STOPPING=1")
 
+    def keep(self, name: str, sock: socket.socket) -> None:
+        """Have systemd hold a duplicate of a socket, across a crash and a restart (sd_notify(3), FDSTORE=).
+
+        How many it holds, the unit's FileDescriptorStoreMax= says.
+        """
+        self._notify("FDSTORE=1", f"FDNAME={name}", sockets=[sock.fileno()])
+
+    def forget(self, name: str) -> None:
+        """Have systemd close what it holds under `name`."""
+        self._notify("FDSTOREREMOVE=1", f"FDNAME={name}")
+
     async def watchdog(self) -> None:
         """Feed systemd's watchdog twice in each of its intervals, until cancelled; return at once where there is none.
 
@@ -55,11 +67,11 @@ class Notifier:
             self._notify("WATCHDOG=1")
             await asyncio.sleep(self._interval / 2)
 
-    def _notify(self, *assignments: str) -> None:
+    def _notify(self, *assignments: str, sockets: Sequence[int] = ()) -> None:
         if self._send is None:
             return
         try:
-            self._send("\n".join(assignments))
+            self._send("\n".join(assignments), fds=list(sockets) or None)
         except OSError as error:
             log.warning("systemd cannot be told %s: %s", assignments[0], error.strerror)
 
@@ -80,9 +92,9 @@ def one_line(text: str) -> str:
     return " ".join(printable(text, " ").split())
 
 
-def _library() -> Callable[[str], object]:
+def _library() -> Callable[..., object]:
     try:
-        send: Callable[[str], object] = importlib.import_module("systemd.daemon").notify
+        send: Callable[..., object] = importlib.import_module("systemd.daemon").notify
     except ImportError:
         raise SettingsError(
             "systemd waits for this service to say that it is ready (NOTIFY_SOCKET is set), but systemd-python is "

@@ -18,10 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from vncgate import control
+from vncgate.errors import ControlError
 from vncgate.render.status import TROUBLES
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of `status --watch`."""
+UPGRADE_INTERVAL = 0.1
+"""Seconds between two looks at a daemon that starts anew."""
 WIDE = 96
 """Columns of a terminal from which on the table has room for the bytes."""
 TABLE_FRAME = 5
@@ -48,6 +51,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     reload.add_argument(
         "--tokens", type=Path, metavar="FILE", help="hand over this file's content (where the daemon cannot read it)"
+    )
+
+    upgrade = _command(
+        commands, "upgrade", _upgrade, "start the daemon anew from the code on disk; no desktop is dropped"
+    )
+    upgrade.add_argument("--tokens", type=Path, metavar="FILE", help="hand over this token file, as `reload` does")
+    upgrade.add_argument(
+        "--config", type=Path, metavar="FILE", help="hand over this settings file (the daemon's own, as it is now)"
     )
 
 
@@ -99,16 +110,37 @@ def _act(args: argparse.Namespace) -> int:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    path = _socket(args)
-    if args.tokens is None:
-        print(control.call(path, "/reload", {})["changes"])
-        return 0
+    handed = _read(args.tokens)
+    print(control.call(_socket(args), "/reload", handed.to_json() if handed else {})["changes"])
+    return 0
+
+
+def _read(file: Path | None) -> control.HandedOver | None:
+    """A file to hand over; what is wrong with it is for the daemon to tell, so that its log has it too."""
+    if file is None:
+        return None
     try:
-        handed = control.HandedOver(str(args.tokens), args.tokens.read_bytes(), args.tokens.stat().st_mode)
+        return control.HandedOver(str(file), file.read_bytes(), file.stat().st_mode)
     except OSError as error:
-        trouble = f"{args.tokens}: cannot be read: {error.strerror}"
-        handed = control.HandedOver(str(args.tokens), None, trouble=trouble)
-    print(control.call(path, "/reload", handed.to_json())["changes"])
+        return control.HandedOver(str(file), None, trouble=f"{file}: cannot be read: {error.strerror}")
+
+
+def _upgrade(args: argparse.Namespace) -> int:
+    path = _socket(args)
+    handed = {"tokens": _read(args.tokens), "config": _read(args.config)}
+    body = {name: file.to_json() for name, file in handed.items() if file}
+    before = control.call(path, "/upgrade", body)["since"]
+    deadline = time.monotonic() + control.REPLY_TIMEOUT
+    while True:
+        status = control.call(path, "/status")
+        if status["since"] != before and status["started"]:
+            break
+        if time.monotonic() > deadline:
+            raise ControlError("the daemon has not started anew; its log says why")
+        time.sleep(UPGRADE_INTERVAL)
+    draining = [worker for worker in status["workers"] if worker["state"] == "draining"]
+    kept = sum(worker["connections"] for worker in draining)
+    print(f"vncgate {status['version']} serves; {kept} connections go on in {len(draining)} older workers")
     return 0
 
 

@@ -8,8 +8,12 @@ import contextlib
 import os
 from pathlib import Path
 
-from vncgate import log, settings
+from vncgate import handover, log, settings
 from vncgate.cli.config import add_config
+from vncgate.control import HandedOver
+from vncgate.nursery import Nursery
+from vncgate.settings import EngineName
+from vncgate.upgrade import TRIAL
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,6 +31,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     flag("--listen", metavar="ADDRESS", help="address of the websocket ports (127.0.0.1)")
     flag("--shared-port", type=int, metavar="N", help="port of all accounts as /ws/PATH (8081); 0: none")
     flag("--engine", metavar="relay|websockify", help="how proxies run (relay)")
+    flag("--workers", metavar="N", help="processes that run the relay (one a core); 0: none but the daemon")
     flag("--control", metavar="PATH", help="unix socket of the operator's commands")
     flag("--watch", metavar="auto|inotify|poll", help="how changes of the token file are noticed (auto)")
     flag("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
@@ -34,16 +39,23 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped."""
+    """Serve until stopped, or (in the trial of an upgrade) until it is clear that we could."""
+    inherited = handover.inherit(os.environ)
+    config = HandedOver.from_json(inherited.state.config) if inherited.state.config else None
+    names = ("web", "listen", "shared_port", "engine", "workers", "control", "watch", "log_level")
+    flags = {name: getattr(args, name) for name in names}
+    file, content = (Path(config.name), config.content) if config else (args.config, None)
+    chosen = settings.load(file, os.environ, flags, content)
+    # Before there are threads and secrets here.
+    nursery = _nursery() if chosen.engine is EngineName.RELAY and chosen.workers != 0 else None
+
     import uvloop  # here, so that the other commands start without it
 
     from vncgate.daemon import Gate
 
-    names = ("web", "listen", "shared_port", "engine", "control", "watch", "log_level")
-    chosen = settings.load(args.config, os.environ, {name: getattr(args, name) for name in names})
-
     async def serve() -> None:
-        await Gate(args.tokens, chosen).run()
+        gate = Gate(args.tokens, chosen, nursery=nursery, inherited=inherited)
+        await (gate.trial() if TRIAL in os.environ else gate.run())
 
     with (
         contextlib.closing(log.setup(chosen.log_level, os.environ)),
@@ -51,3 +63,9 @@ def run(args: argparse.Namespace) -> int:
     ):
         runner.run(serve())
     return 0
+
+
+def _nursery() -> Nursery:
+    from vncgate.worker import main  # before the fork: what is imported now is shared by all processes
+
+    return Nursery.fork(main)

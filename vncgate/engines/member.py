@@ -1,0 +1,137 @@
+"""One worker, as the master sees it: what it said last, what it was asked, and whether it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import socket
+from collections.abc import Collection
+from typing import Protocol
+
+from vncgate.channel import Channel
+from vncgate.messages import (
+    Close,
+    Closed,
+    Failed,
+    Holds,
+    Message,
+    Open,
+    Opened,
+    Ready,
+    Report,
+    Suspect,
+    route_from_json,
+    route_to_json,
+)
+from vncgate.model import Route, Traffic
+from vncgate.tally import Tally
+
+log = logging.getLogger(__name__)
+
+_tickets = itertools.count(1)
+
+
+class Events(Protocol):
+    """What a member tells of unasked."""
+
+    def reported(self, names: Collection[str]) -> None:
+        """It reported; the traffic of these accounts is other than it was."""
+
+    def suspects(self, name: str, reason: str) -> None:
+        """The desktop of an account could not be connected to."""
+
+
+class Member:
+    """A worker at the other end of `sock`. Process `pid` (0: not known yet)."""
+
+    def __init__(self, sock: socket.socket, events: Events, pid: int = 0) -> None:
+        loop = asyncio.get_running_loop()
+        self.pid = pid
+        self.version = ""
+        self.since = 0.0
+        self.connections = 0
+        self.traffic: dict[str, Traffic] = {}
+        self.tally = Tally()
+        self.routes: dict[str, Route] = {}
+        """What it held when it was adopted."""
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.gone: asyncio.Future[None] = loop.create_future()
+        self.heard = loop.time()
+        """When it last said anything, on the loop's clock."""
+        self.resting = False
+        self.own_ports = 0
+        self.told: dict[str, int] = {}
+        """The connections elsewhere that it knows of."""
+        self.channel = Channel(sock, self._receive, self.end)
+        self._events = events
+        self._asked: dict[int, asyncio.Future[Opened | Failed | Closed | None]] = {}
+
+    def open(self, route: Route, listener: socket.socket | None) -> asyncio.Future[Opened | Failed | Closed | None]:
+        """Ask it to serve an account; the answer is None when it ends before it gave one."""
+        ticket, answer = self._ask()
+        self.channel.send(Open(ticket, route_to_json(route)), listener)
+        return answer
+
+    def close(self, name: str, code: int, reason: str) -> asyncio.Future[Opened | Failed | Closed | None]:
+        """Ask it to end an account; see `open()` for the answer."""
+        ticket, answer = self._ask()
+        self.channel.send(Close(ticket, name, code, reason))
+        return answer
+
+    def kill(self) -> None:
+        """End it at once: it hangs, or does not end as it should."""
+        if self.pid and not self.gone.done():  # while the channel stands the process is there, and the number its own
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self.channel.close()
+        self.end()
+
+    def end(self) -> None:
+        """Nothing more will come from it."""
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_result(None)
+        self._asked.clear()
+        self.connections = 0
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    def _ask(self) -> tuple[int, asyncio.Future[Opened | Failed | Closed | None]]:
+        ticket = next(_tickets)
+        answer: asyncio.Future[Opened | Failed | Closed | None] = asyncio.get_running_loop().create_future()
+        if self.gone.done():
+            answer.set_result(None)
+        else:
+            self._asked[ticket] = answer
+        return ticket, answer
+
+    def _receive(self, message: Message, beside: socket.socket | None) -> None:
+        if beside is not None:  # no worker has one to give
+            beside.close()
+        self.heard = asyncio.get_running_loop().time()
+        match message:
+            case Ready():
+                self.pid, self.version, self.since = message.pid, message.version, message.since
+                if not self.ready.done():
+                    self.ready.set_result(None)
+            case Opened() | Failed() | Closed():
+                answer = self._asked.pop(message.ticket, None)
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+            case Holds():
+                self.routes.update((body["name"], route_from_json(body)) for body in message.routes)
+            case Report():
+                self._take(message)
+            case Suspect():
+                self._events.suspects(message.name, message.reason)
+
+    def _take(self, report: Report) -> None:
+        self.connections = report.connections
+        self.traffic.update((name, Traffic(*numbers)) for name, numbers in report.traffic.items())
+        if report.tally is not None:
+            self.tally = Tally.from_json(report.tally)
+        self._events.reported(report.traffic)

@@ -1,0 +1,380 @@
+"""The relay in worker processes, each with a loop and a core of its own: one Engine to the supervisor.
+
+Every worker serves every account on the shared port; an account's own port is one worker's. A worker that ends, or is
+silent for `HANG_TIMEOUT`, costs its own connections only: another takes its place and its accounts, and what connects
+meanwhile waits in the backlogs. Workers of the master before this one (`adopted`) serve until `settled()`, and drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import socket
+from collections.abc import Callable, Collection, Mapping
+
+from vncgate import tasks
+from vncgate.engines.base import GOING_AWAY, POLICY, SERVICE_RESTART, Limits
+from vncgate.engines.member import Member
+from vncgate.errors import ProxyError
+from vncgate.listeners import Keeper
+from vncgate.messages import MOST_ACCOUNTS, Adopt, Begin, Drain, Elsewhere, Failed, Rest, Stop
+from vncgate.model import Route, Traffic, WorkerState, WorkerStatus
+from vncgate.nursery import Nursery
+from vncgate.tally import Tally
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT = 10.0
+"""Seconds that a worker has until it is ready; it takes 0.05."""
+CLOSE_TIMEOUT = 3.0
+"""Seconds that a worker has to end an account's sessions; it cuts them itself after 2."""
+LOOK = 1.0
+"""Seconds between two looks at who was silent for how long."""
+HANG_TIMEOUT = 10.0
+"""Seconds of silence after which a worker is ended: a heartbeat is due every second, also under full load."""
+LATE = 2.5
+"""Seconds of silence after which connections are shared out as if a worker were not there."""
+LONGEST_DELAY = 30.0
+"""Seconds that a crash loop waits at most for its next worker."""
+WELL = 60.0
+"""Seconds after which a worker that ends is the first of its kind again."""
+UNEVEN = 4
+"""Connections that a worker may have more than the least busy one, beside an eighth of what that one has."""
+
+
+def delay_after(deaths: int) -> float:
+    """Seconds to wait after the `deaths`th end in a row: none after the first, then 1, 2, 4 ... LONGEST_DELAY."""
+    return 0.0 if deaths <= 1 else float(min(LONGEST_DELAY, 2.0 ** min(deaths - 2, 30)))
+
+
+class Pool:
+    """The engine. It keeps `count` workers, forked by `nursery`, or by a new one where there is none (any more).
+
+    `adopted` are channels to workers by their process numbers. Each channel is left with `keeper`, under the name
+    `worker-PID`, for the master after this one.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        count: int,
+        *,
+        keeper: Keeper,
+        nursery: Nursery | None = None,
+        adopted: Mapping[int, socket.socket] | None = None,
+        drain_timeout: float = 0.0,
+        log_level: str = "info",
+    ) -> None:
+        self._begin = Begin(dataclasses.asdict(limits), drain_timeout, log_level)
+        self._keeper = keeper
+        self._nursery = nursery
+        self._hatching = asyncio.Lock()
+        self._to_adopt = dict(adopted or {})
+        self._slots = [_Slot() for _ in range(count)]
+        self._members: list[Member] = []
+        self._adopted: list[Member] = []
+        self._proxies: dict[str, PoolProxy] = {}
+        self._shared: socket.socket | None = None
+        self._lost = Tally()  # what workers that are gone had counted
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, shared: socket.socket | None) -> None:
+        """See Engine.start. Ends when the first worker of each place stands; raises ProxyError when none does."""
+        self._shared = shared
+        for pid, sock in self._to_adopt.items():
+            member = Member(sock, self, pid)
+            self._adopted.append(member)
+            member.channel.send(Adopt())
+            self._tasks.append(tasks.spawn(self._see_off(member), f"worker {pid}, draining"))
+        if self._nursery is not None:
+            self._nursery.listen(self._fate, self._nursery_gone)
+        self._tasks += [tasks.spawn(self._keep(slot), f"worker {n}") for n, slot in enumerate(self._slots, 1)]
+        self._tasks.append(tasks.spawn(self._watch(), "watch workers"))
+        await asyncio.gather(*(slot.tried.wait() for slot in self._slots))
+        if not self._members:
+            raise ProxyError("no worker process can be started; the log says why (`workers = 0` does without)")
+
+    async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> PoolProxy:
+        """See Engine.open. While there is no worker, the account waits for the next one."""
+        if route.name in self._proxies:
+            raise ProxyError(f"account {route.name} is served already")
+        proxy = self._proxies[route.name] = PoolProxy(self, route, listener, suspect)
+        try:
+            answers = await asyncio.gather(*(self._open_on(member, proxy) for member in self._members))
+            for answer in answers:
+                if isinstance(answer, Failed):
+                    raise ProxyError(answer.reason)
+        except BaseException:
+            self.let_go(proxy, SERVICE_RESTART, "the account could not be served")
+            raise
+        return proxy
+
+    async def settled(self, names: Collection[str]) -> None:
+        """The roster stands, these accounts are in it: let adopted workers end with their last desktops.
+
+        Sessions of an account that is gone or has moved meanwhile are ended, as their own master would have done.
+        """
+        for member in self._adopted:
+            await asyncio.wait([member.ready, member.gone], timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+            for name, route in member.routes.items():
+                proxy = self._proxies.get(name)
+                if name not in names:
+                    member.close(name, POLICY, "the account was removed")
+                elif proxy is not None and proxy.route != route:
+                    member.close(name, SERVICE_RESTART, "the desktop moved")
+            log.info("worker %d drains: %d desktops in use", member.pid, member.connections)
+            member.channel.send(Drain(self._begin.drain_timeout))
+
+    async def aclose(self) -> None:
+        """See Engine.aclose: end all workers, those that drain too."""
+        await tasks.end(*self._tasks)
+        everyone = [*self._members, *self._adopted]
+        for member in everyone:
+            member.channel.send(Stop(GOING_AWAY, "the gate is being stopped"))
+        if everyone:
+            await asyncio.wait([member.gone for member in everyone], timeout=CLOSE_TIMEOUT)
+        for member in everyone:
+            member.kill()
+            self._keeper.forget(f"worker-{member.pid}")
+        if self._nursery is not None:
+            self._nursery.close()
+
+    def tally(self) -> Tally:
+        """See Engine.tally: as of the workers' last reports."""
+        return Tally.total([self._lost, *(member.tally for member in (*self._members, *self._adopted))])
+
+    def workers(self) -> list[WorkerStatus]:
+        """All workers, those that drain last."""
+        serving = [slot.status() for slot in self._slots]
+        return serving + [_status(member, WorkerState.DRAINING, 0) for member in self._adopted]
+
+    def channels(self) -> dict[str, socket.socket]:
+        """The channels of all workers, by the names under which a next master adopts them."""
+        return {f"worker-{member.pid}": member.channel.sock for member in (*self._members, *self._adopted)}
+
+    def traffic(self, name: str) -> Traffic:
+        """What passed for an account through the workers that are there."""
+        seen = [member.traffic[name] for member in (*self._members, *self._adopted) if name in member.traffic]
+        return Traffic(
+            sum(traffic.connections for traffic in seen),
+            sum(traffic.bytes_up or 0 for traffic in seen),
+            sum(traffic.bytes_down or 0 for traffic in seen),
+        )
+
+    def let_go(self, proxy: PoolProxy, code: int, reason: str) -> list[asyncio.Future[object]]:
+        """Have every worker end an account; the answers to wait for."""
+        self._proxies.pop(proxy.route.name, None)
+        if proxy.owner is not None:
+            proxy.owner.own_ports -= 1
+        answers: list[asyncio.Future[object]] = []
+        for member in (*self._members, *self._adopted):
+            answers.append(member.close(proxy.route.name, code, reason))  # type: ignore[arg-type]
+            member.told.pop(proxy.route.name, None)
+        return answers
+
+    def reported(self, names: Collection[str]) -> None:
+        """See member.Events."""
+        self._tell_of_elsewhere(names)
+        self._balance()
+
+    def suspects(self, name: str, reason: str) -> None:
+        """See member.Events."""
+        if proxy := self._proxies.get(name):
+            proxy.suspect(reason)
+
+    async def _keep(self, slot: _Slot) -> None:
+        loop = asyncio.get_running_loop()
+        deaths = 0
+        while True:
+            began = loop.time()
+            why = await self._one_life(slot)
+            deaths = 1 if loop.time() - began >= WELL else deaths + 1
+            delay = delay_after(deaths)
+            slot.restarts += 1
+            slot.tried.set()
+            log.error("worker %s; another is started %s", why, f"in {delay:g} s" if delay else "now")
+            await asyncio.sleep(delay)
+
+    async def _one_life(self, slot: _Slot) -> str:
+        """Start a worker, give it all accounts, and wait for its end; how that was, in words."""
+        try:
+            sock = (await self._nursery_at_hand()).start()
+        except OSError as error:
+            return f"cannot be started: {error.strerror}"
+        member = slot.member = Member(sock, self)
+        try:
+            await asyncio.wait([member.ready, member.gone], timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+            if not member.ready.done():
+                member.kill()
+                return "ended before it was ready" if member.gone.done() else "did not get ready"
+            self._welcome(member)
+            slot.tried.set()
+            await asyncio.wait([member.gone])
+            return f"{member.pid} ended, and its connections with it"
+        finally:
+            slot.member = None
+            if member.gone.done():
+                self._bury(member)
+
+    def _welcome(self, member: Member) -> None:
+        self._keeper.keep(f"worker-{member.pid}", member.channel.sock)
+        member.channel.send(self._begin, self._shared)
+        self._members.append(member)
+        for proxy in self._proxies.values():
+            self._open_on(member, proxy).add_done_callback(_say_if_failed)
+        self._tell_of_elsewhere(self._proxies)
+
+    def _bury(self, member: Member) -> None:
+        """What it counted stays counted; the ports that it served are for another to serve."""
+        self._keeper.forget(f"worker-{member.pid}")
+        for members in (self._members, self._adopted):
+            if member in members:
+                members.remove(member)
+        self._lost.add(member.tally)
+        for name, traffic in member.traffic.items():
+            if proxy := self._proxies.get(name):
+                proxy.keep(traffic)
+        for proxy in self._proxies.values():
+            if proxy.owner is member:
+                proxy.owner = None
+        self._tell_of_elsewhere(member.traffic)
+
+    async def _see_off(self, member: Member) -> None:
+        await asyncio.wait([member.gone])
+        log.info("worker %d has drained and is gone", member.pid)
+        self._bury(member)
+
+    def _open_on(self, member: Member, proxy: PoolProxy) -> asyncio.Future[object]:
+        listener = None
+        if proxy.listener is not None and proxy.owner is None:
+            proxy.owner = min(self._members, key=lambda each: each.own_ports)
+            proxy.owner.own_ports += 1
+        if proxy.owner is member:
+            listener = proxy.listener
+        return member.open(proxy.route, listener)  # type: ignore[return-value]
+
+    async def _nursery_at_hand(self) -> Nursery:
+        async with self._hatching:
+            if self._nursery is None:
+                self._nursery = await Nursery.execute()
+                self._nursery.listen(self._fate, self._nursery_gone)
+            return self._nursery
+
+    def _nursery_gone(self) -> None:
+        log.warning("the process that starts workers is gone; another takes its place when one is needed")
+        self._nursery = None
+
+    def _fate(self, pid: int, words: str) -> None:
+        log.log(logging.DEBUG if words == "ended with exit status 0" else logging.ERROR, "worker %d %s", pid, words)
+
+    async def _watch(self) -> None:
+        """End workers that hang. A master that was held up itself (SIGSTOP, a machine asleep) judges nobody: it has not
+        listened.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(LOOK)
+            late = loop.time() - before - LOOK
+            for member in (*self._members, *self._adopted):
+                if late > LOOK:
+                    member.heard = loop.time()
+                elif loop.time() - member.heard > HANG_TIMEOUT:
+                    log.error("worker %d hangs: it said nothing for %g s, and is ended", member.pid, HANG_TIMEOUT)
+                    member.kill()
+            self._balance()
+
+    def _balance(self) -> None:
+        """Have workers with more connections than others leave the shared port to these for a while."""
+        now = asyncio.get_running_loop().time()
+        awake = [member.connections for member in self._members if now - member.heard < LATE]
+        least = min(awake, default=0)
+        for member in self._members:
+            rest = len(awake) > 1 and member.connections > least + least // 8 + UNEVEN
+            if rest is not member.resting:
+                member.resting = rest
+                member.channel.send(Rest(rest))
+
+    def _tell_of_elsewhere(self, names: Collection[str]) -> None:
+        """Tell workers how many connections these accounts have in others, where that is news."""
+        everyone = (*self._members, *self._adopted)
+        if len(everyone) < 2:
+            return
+        totals = {name: self.traffic(name).connections for name in names if name in self._proxies}
+        for member in self._members:
+            news = {}
+            for name, total in totals.items():
+                own = member.traffic.get(name)
+                elsewhere = total - own.connections if own else total
+                if elsewhere != member.told.get(name, 0):
+                    news[name] = member.told[name] = elsewhere
+            while news:
+                some = dict(list(news.items())[:MOST_ACCOUNTS])
+                member.channel.send(Elsewhere(some))
+                news = {name: count for name, count in news.items() if name not in some}
+
+
+class PoolProxy:
+    """One account in all workers: a Proxy to the supervisor."""
+
+    def __init__(
+        self, pool: Pool, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]
+    ) -> None:
+        self.route = route
+        self.listener = listener
+        self.suspect = suspect
+        self.owner: Member | None = None
+        """The worker that accepts on the account's own port."""
+        self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._pool = pool
+        self._before = Traffic()
+
+    def keep(self, traffic: Traffic) -> None:
+        """Remember the bytes of a worker that is gone."""
+        self._before = Traffic(
+            0,
+            (self._before.bytes_up or 0) + (traffic.bytes_up or 0),
+            (self._before.bytes_down or 0) + (traffic.bytes_down or 0),
+        )
+
+    def traffic(self) -> Traffic:
+        """See Proxy.traffic: as of the workers' last reports."""
+        now = self._pool.traffic(self.route.name)
+        return Traffic(
+            now.connections,
+            (self._before.bytes_up or 0) + (now.bytes_up or 0),
+            (self._before.bytes_down or 0) + (now.bytes_down or 0),
+        )
+
+    async def close(self, code: int, reason: str) -> None:
+        """See Proxy.close."""
+        answers = self._pool.let_go(self, code, reason)
+        if answers:
+            await asyncio.wait(answers, timeout=CLOSE_TIMEOUT)
+        self.died.cancel()
+
+
+class _Slot:
+    """One of the places for a worker."""
+
+    def __init__(self) -> None:
+        self.member: Member | None = None
+        self.restarts = 0
+        self.tried = asyncio.Event()
+        """Set when its first worker stands, or failed."""
+
+    def status(self) -> WorkerStatus:
+        if self.member is None or not self.member.ready.done():
+            return WorkerStatus(0, WorkerState.STARTING, "", 0, 0.0, self.restarts)
+        return _status(self.member, WorkerState.SERVING, self.restarts)
+
+
+def _status(member: Member, state: WorkerState, restarts: int) -> WorkerStatus:
+    return WorkerStatus(member.pid, state, member.version, member.connections, member.since, restarts)
+
+
+def _say_if_failed(answer: asyncio.Future[object]) -> None:
+    failed = answer.result()
+    if isinstance(failed, Failed):
+        log.error("%s", failed.reason)

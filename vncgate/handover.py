@@ -1,0 +1,128 @@
+"""What a process leaves to the one after it: sockets by name, and what cannot be read from disk again.
+
+Two ways lead here, and end in one `Inheritance`. systemd holds sockets across a crash or a restart and passes them as
+sd_listen_fds(3) has it. A daemon that starts anew as the same process (execve(2)) passes them itself, with its `State`
+in a file of memory that has no name (memfd_create(2)): that holds passwords, and is on no disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+VARIABLE = "VNCGATE_STATE"
+"""The environment's variable that names the descriptor of the state."""
+_FIRST = 3  # SD_LISTEN_FDS_START
+
+
+@dataclass(slots=True)
+class State:
+    """What a daemon tells the next one, as JSON values.
+
+    `tokens` and `config` are files that were handed over (control.HandedOver.to_json()), `stopped` the accounts that an
+    operator stopped.
+    """
+
+    tokens: dict[str, Any] | None = None
+    config: dict[str, Any] | None = None
+    stopped: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Inheritance:
+    """What was left by the process before. `workers` are channels by process number, `control` the control socket."""
+
+    state: State = field(default_factory=State)
+    listening: list[socket.socket] = field(default_factory=list)
+    workers: dict[int, socket.socket] = field(default_factory=dict)
+    control: socket.socket | None = None
+
+
+def inherit(environ: MutableMapping[str, str]) -> Inheritance:
+    """Take up what was left, and strike it from `environ`, so that no child believes it to be its own.
+
+    What is no socket, or has a name that says nothing to us, is closed.
+    """
+    state, descriptors = _left_by_ourselves(environ)
+    descriptors += _left_by_systemd(environ)
+    found = Inheritance(state)
+    for name, descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            continue
+        sock = socket.socket(fileno=descriptor)
+        kind, _, rest = name.partition("-")
+        if name == "control":
+            found.control = sock
+        elif kind == "worker" and rest.isdecimal():
+            found.workers[int(rest)] = sock
+        elif sock.family in (socket.AF_INET, socket.AF_INET6):
+            found.listening.append(sock)
+        else:
+            sock.close()
+    return found
+
+
+def state_file(state: State, descriptors: Mapping[str, int] | None = None) -> int:
+    """A descriptor of a file of memory that has all that `inherit()` finds again."""
+    body = {**dataclasses.asdict(state), "descriptors": dict(descriptors or {})}
+    descriptor = os.memfd_create("vncgate-state")
+    left = json.dumps(body).encode()
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def start_anew(
+    argv: Sequence[str], environ: Mapping[str, str], state: State, sockets: Mapping[str, socket.socket]
+) -> NoReturn:
+    """Become `argv` (a path first), as the same process. Raises OSError, with nothing changed, when it cannot be done."""
+    descriptors = {name: sock.fileno() for name, sock in sockets.items()}
+    file = state_file(state, descriptors)
+    with _inheritable([*descriptors.values(), file]):
+        try:
+            os.execve(argv[0], list(argv), {**environ, VARIABLE: str(file)})  # noqa: S606
+        finally:
+            os.close(file)
+
+
+@contextlib.contextmanager
+def _inheritable(descriptors: Sequence[int]) -> Iterator[None]:
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, True)
+    try:
+        yield
+    finally:
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(descriptor, False)
+
+
+def _left_by_ourselves(environ: MutableMapping[str, str]) -> tuple[State, list[tuple[str, int]]]:
+    descriptor = environ.pop(VARIABLE, "")
+    if not descriptor.isdecimal():
+        return State(), []
+    with os.fdopen(os.dup(int(descriptor)), "rb") as file:
+        body = json.load(file)
+    if int(descriptor) >= _FIRST:  # not stdin, whose number something else would get
+        os.close(int(descriptor))
+    known = {name: body[name] for name in ("tokens", "config", "stopped") if name in body}
+    return State(**known), [(name, int(number)) for name, number in body.get("descriptors", {}).items()]
+
+
+def _left_by_systemd(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:
+    pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return []
+    descriptors = range(_FIRST, _FIRST + int(count))
+    return [(names[n] if n < len(names) else "", descriptor) for n, descriptor in enumerate(descriptors)]

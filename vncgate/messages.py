@@ -1,0 +1,205 @@
+"""What the master and a worker tell each other: a message a line of JSON, some with a socket beside it.
+
+    master                                   worker
+      | <------------------------------ Ready  |  it runs
+      | Begin + the shared port's socket ----> |  limits; serve the shared port
+      | Open + the account's own socket -----> |  serve an account
+      | <-------------------- Opened or Failed |  with the ticket of the Open
+      | Close -------------------------------> |  end an account and its sessions
+      | <------------------------------ Closed |  with the ticket of the Close
+      | Elsewhere ---------------------------> |  connections that accounts have in other workers
+      | Rest --------------------------------> |  leave the shared port to the others for a while, or no more
+      | <------------------------------ Report |  every second (the heartbeat), and when a browser came or went
+      | <----------------------------- Suspect |  a desktop could not be connected to
+      | Adopt -------------------------------> |  from a master that did not start it: what do you serve?
+      | <------------------------------- Holds |  the answer
+      | Drain -------------------------------> |  accept nothing more, end with the last desktop
+      | Stop --------------------------------> |  end all sessions now, then yourself
+
+A master and a worker may be of different versions, after an upgrade: a kind or a field that is not known is ignored,
+and a field that came later than its message has a default. No message holds a secret.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from vncgate.model import Desktop, Route
+
+LONGEST = 131072
+"""Bytes of a message at most: below what a socket pair takes at once (net.core.wmem_default, socket(7))."""
+MOST_ACCOUNTS = 1000
+"""Accounts that one Report, Holds or Elsewhere tells of; more come in further ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker runs, as process `pid` of this `version` of vncgate, since (seconds since the epoch).
+
+    The first word of a new one, and of an old one to a new master.
+    """
+
+    pid: int
+    version: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first word to a new worker: `engines.base.Limits` as a mapping; Drain's time-out should the master die."""
+
+    limits: dict[str, Any]
+    drain_timeout: float
+    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Serve an account, on the shared port and, where a socket came along, on its own."""
+
+    ticket: int
+    route: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The account of an Open is served."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The account of an Open cannot be served."""
+
+    ticket: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End an account; its browsers are told `code` (RFC 6455, section 7.4.1) and `reason`."""
+
+    ticket: int
+    name: str
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The account of a Close is gone, with its sessions."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Connections of accounts in other workers, which count for the limit of connections an account."""
+
+    connections: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """While `on`, do not accept on the shared port: this worker has more connections than others."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All connections now; of accounts whose traffic changed: connections, bytes up, bytes down; a `tally.Tally`."""
+
+    connections: int
+    traffic: dict[str, tuple[int, int | None, int | None]]
+    tally: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A desktop could not be connected to."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """A new master took this channel up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """Accounts that are served; a Report of all of them follows."""
+
+    routes: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Accept nothing more, and end with the last session, or after `timeout` seconds (0: never)."""
+
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End all sessions with this code and reason, then the process."""
+
+    code: int
+    reason: str
+
+
+Message: TypeAlias = (
+    Ready
+    | Begin
+    | Open
+    | Opened
+    | Failed
+    | Close
+    | Closed
+    | Elsewhere
+    | Rest
+    | Report
+    | Suspect
+    | Adopt
+    | Holds
+    | Drain
+    | Stop
+)
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in Message.__args__}
+_FIELDS = {name: {field.name for field in dataclasses.fields(kind)} for name, kind in _KINDS.items()}
+
+
+def encode(message: Message) -> bytes:
+    """A message as its line."""
+    body = {"is": type(message).__name__}
+    body.update((field.name, getattr(message, field.name)) for field in dataclasses.fields(message))
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message | None:
+    """The message of a line; None for a kind that is not known, or one that lacks what every version sends."""
+    try:
+        body = json.loads(line)
+        kind = body.pop("is")
+        known = _FIELDS[kind]
+        message: Message = _KINDS[kind](**{name: value for name, value in body.items() if name in known})
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+    return message
+
+
+def route_to_json(route: Route) -> dict[str, Any]:
+    """A route as it travels."""
+    return dataclasses.asdict(route)
+
+
+def route_from_json(body: dict[str, Any]) -> Route:
+    """The reverse of `route_to_json()`."""
+    desktop = body["desktop"]
+    return Route(body["name"], Desktop(**desktop) if desktop else None, body["path"], body["port"])

@@ -1,0 +1,65 @@
+"""Whether the code on disk can take over: it is started beside the daemon that runs, up to the point of serving."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import os
+import sys
+from collections.abc import Mapping
+
+from vncgate import handover
+from vncgate.errors import ControlError
+from vncgate.process import Process, describe_exit, spawn
+
+TRIAL = "VNCGATE_TRIAL"
+"""The environment's variable that makes `vncgate run` end, with status 0, where it would begin to serve."""
+TRIAL_TIMEOUT = 45.0
+"""Seconds that the trial may take."""
+STOP_GRACE = 2.0
+"""Seconds that a trial which takes longer has to end."""
+MOST_LINES = 20
+"""Lines of what it said that an operator is shown."""
+_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID")
+
+
+def command() -> list[str]:
+    """What started this process, as it would be started now."""
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+async def try_out(state: handover.State, environ: Mapping[str, str]) -> None:
+    """Start the code on disk as it will be started with `state`.
+
+    Raises ControlError, with what it said, when it fails.
+    """
+    said: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
+    file = handover.state_file(state)
+    alone = {name: value for name, value in environ.items() if name not in _ALONE}
+    try:
+        process = await spawn(
+            command(),
+            name="the trial of an upgrade",
+            log=said.append,
+            stdin=file,
+            env={**alone, handover.VARIABLE: "0", TRIAL: "1"},
+        )
+    except OSError as error:
+        raise ControlError(f"the code on disk cannot be started: {error}") from None
+    finally:
+        os.close(file)
+    why = await _ended(process)
+    if why:
+        raise ControlError("\n".join([f"the code on disk cannot take over, so nothing changes: it {why}", *said]))
+
+
+async def _ended(process: Process) -> str:
+    """How it failed, in words, or nothing."""
+    try:
+        await asyncio.wait([process.exited], timeout=TRIAL_TIMEOUT)
+        if not process.exited.done():
+            return f"was not ready within {TRIAL_TIMEOUT:g} s"
+        status = process.exited.result()
+        return describe_exit(status) if status else ""
+    finally:
+        await process.stop(STOP_GRACE)

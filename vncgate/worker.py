@@ -1,0 +1,238 @@
+"""A worker process: the relay on a loop of its own, told by the master what to serve and reporting what passes.
+
+It has listening sockets and connections, no roster, no passwords, no pages. When the master dies it accepts nothing
+more, so that the next one can bind the ports, and keeps its desktops until they end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import uvloop
+
+from vncgate import __version__, log, tasks
+from vncgate.channel import Channel
+from vncgate.engines.base import GOING_AWAY, Limits, Proxy
+from vncgate.engines.relay import Relay
+from vncgate.errors import ProxyError
+from vncgate.listeners import raise_descriptor_limit
+from vncgate.messages import (
+    MOST_ACCOUNTS,
+    Adopt,
+    Begin,
+    Close,
+    Closed,
+    Drain,
+    Elsewhere,
+    Failed,
+    Holds,
+    Message,
+    Open,
+    Opened,
+    Ready,
+    Report,
+    Rest,
+    Stop,
+    Suspect,
+    route_from_json,
+    route_to_json,
+)
+from vncgate.model import Route, Traffic
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT = 1.0
+"""Seconds between two reports of a worker that lives."""
+PROMPT = 0.02
+"""Seconds after which a browser's coming or going is reported: many come at once."""
+
+
+class Worker:
+    """What the process does. `run()` ends when it has nothing left to do."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._channel = Channel(sock, self._receive, self._orphaned)
+        self._ready = Ready(os.getpid(), __version__, time.time())
+        self._relay: Relay | None = None
+        self._shared: socket.socket | None = None
+        self._drain_timeout = 0.0
+        self._proxies: dict[str, Proxy] = {}
+        self._routes: dict[str, Route] = {}
+        self._reported: dict[str, Traffic] = {}
+        self._turns: dict[str, asyncio.Task[None]] = {}
+        self._draining: asyncio.Task[None] | None = None
+        self._prompt: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()
+        self._farewell = (GOING_AWAY, "the gate is being stopped")
+
+    async def run(self) -> None:
+        """Serve until told to stop, or until the last desktop of a worker that drains."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ended.set)
+        self._channel.send(self._ready)
+        heartbeat = tasks.spawn(self._beat(), "heartbeat")
+        try:
+            await self._ended.wait()
+        finally:
+            await tasks.end(heartbeat, *filter(None, [self._draining]))
+            if self._prompt is not None:
+                self._prompt.cancel()
+            await asyncio.gather(*(proxy.close(*self._farewell) for proxy in self._proxies.values()))
+            if self._relay is not None:
+                await self._relay.aclose()
+            await tasks.end(*self._turns.values())
+            self._channel.close()
+
+    def _receive(self, message: Message, beside: socket.socket | None) -> None:
+        match message:
+            case Begin():
+                self._in_turn("", self._begin(message, beside))
+            case Open():
+                route = route_from_json(message.route)
+                self._in_turn(route.name, self._open(message.ticket, route, beside))
+            case Close():
+                self._in_turn(message.name, self._close(message))
+            case Elsewhere():
+                for name, connections in message.connections.items():
+                    if proxy := self._proxies.get(name):
+                        proxy.elsewhere = connections  # type: ignore[attr-defined]  # relay's proxies have it
+            case Rest():
+                self._in_turn("", self._rest(message.on))
+            case Adopt():
+                self._tell_all()
+            case Drain():
+                self._drain(message.timeout)
+            case Stop():
+                self._farewell = (message.code, message.reason)
+                self._ended.set()
+
+    def _in_turn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` after what is under way for the same account (the shared port is the account without a name)."""
+        before = self._turns.get(name)
+
+        async def wait_and_work() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            await work
+
+        task = tasks.spawn(wait_and_work(), f"message {name}")
+        self._turns[name] = task
+        task.add_done_callback(lambda done: self._turns.pop(name) if self._turns.get(name) is done else None)
+
+    async def _begin(self, message: Begin, shared: socket.socket | None) -> None:
+        logging.getLogger(log.OURS).setLevel(message.log_level.upper())
+        self._drain_timeout = message.drain_timeout
+        known = {field.name for field in dataclasses.fields(Limits)}
+        limits: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in message.limits.items()
+            if name in known
+        }
+        self._relay = Relay(Limits(**limits))
+        self._relay.on_change = self._report_soon
+        self._shared = shared
+        await self._relay.start(shared)
+
+    async def _open(self, ticket: int, route: Route, listener: socket.socket | None) -> None:
+        assert self._relay is not None  # noqa: S101  (Begin is the first message)
+        try:
+            self._proxies[route.name] = await self._relay.open(route, listener, lambda why: self._suspect(route, why))
+            self._routes[route.name] = route
+            self._channel.send(Opened(ticket))
+        except (ProxyError, OSError) as error:
+            self._channel.send(Failed(ticket, str(error)))
+        finally:
+            if listener is not None:
+                listener.close()
+
+    async def _close(self, message: Close) -> None:
+        self._routes.pop(message.name, None)
+        if proxy := self._proxies.pop(message.name, None):
+            await proxy.close(message.code, message.reason)
+            self._reported.pop(message.name, None)
+        self._channel.send(Closed(message.ticket))
+
+    def _suspect(self, route: Route, reason: str) -> None:
+        self._channel.send(Suspect(route.name, reason))
+
+    async def _rest(self, on: bool) -> None:
+        if self._relay is not None and self._draining is None:
+            await self._relay.rest(on=on)
+
+    def _tell_all(self) -> None:
+        self._channel.send(self._ready)
+        routes = [route_to_json(route) for route in self._routes.values()]
+        for start in range(0, len(routes), MOST_ACCOUNTS // 4):  # a route is four times as long as a count
+            self._channel.send(Holds(routes[start : start + MOST_ACCOUNTS // 4]))
+        self._reported.clear()
+        self._report()
+
+    def _orphaned(self) -> None:
+        logger.warning("the master is gone; %d desktops are kept until they end", self._connections())
+        self._drain(self._drain_timeout)
+
+    def _drain(self, timeout: float) -> None:
+        if self._draining is None:
+            self._draining = tasks.spawn(self._drained(timeout), "drain")
+
+    async def _drained(self, timeout: float) -> None:
+        if self._relay is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout or None):
+                    await self._relay.rest(on=True)
+                    if self._shared is not None:
+                        self._shared.close()  # so that whoever comes next may bind the port
+                    await self._relay.drain()
+            if left := self._connections():
+                logger.warning("%d desktops are still in use after %g s and are ended", left, timeout)
+        self._ended.set()
+
+    def _connections(self) -> int:
+        return self._relay.connections if self._relay else 0
+
+    async def _beat(self) -> None:
+        while True:
+            self._report()
+            await asyncio.sleep(HEARTBEAT)
+
+    def _report_soon(self) -> None:
+        if self._prompt is None:
+            self._prompt = asyncio.get_running_loop().call_later(PROMPT, self._report)
+
+    def _report(self) -> None:
+        if self._prompt is not None:
+            self._prompt.cancel()
+            self._prompt = None
+        changed: dict[str, tuple[int, int | None, int | None]] = {}
+        for name, proxy in self._proxies.items():
+            now = proxy.traffic()
+            if now != self._reported.get(name):
+                self._reported[name] = now
+                changed[name] = (now.connections, now.bytes_up, now.bytes_down)
+                if len(changed) == MOST_ACCOUNTS:
+                    self._channel.send(Report(self._connections(), changed))
+                    changed = {}
+        tally = self._relay.tally().to_json() if self._relay else None
+        self._channel.send(Report(self._connections(), changed, tally))
+
+
+def main(sock: socket.socket) -> None:
+    """Be a worker on its end of the channel, in a process that has nothing else."""
+    raise_descriptor_limit()
+
+    async def work() -> None:
+        await Worker(sock).run()
+
+    with (
+        contextlib.closing(log.setup("info", os.environ)),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(work())
