@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 import aiohttp
+import picows
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -70,6 +71,24 @@ async def test_the_control_socket_always_has_them(workshop):
             ("vncgate_handshakes_refused_total", "not found"),
             ("vncgate_payload_bytes_total", "up"),
         }
+
+
+async def test_what_workers_count_is_told_by_the_master(workshop):
+    async with Peer() as peer:
+        workshop.write(f"ws01 127.0.0.1 path-1 - {peer.port} Canary88")
+        async with workshop.running(workers=1) as gate, client(workshop.shared, "/ws/path-1") as (sender, heard):
+            sender.send(picows.WSMsgType.BINARY, b"x" * 1000)
+            await heard.until(lambda: len(heard.data) >= 1012)
+            await workshop.until(lambda status: status["accounts"][0]["bytes_down"] == 1012)
+            (worker,) = gate.status()["workers"]
+            _, _, text = await get("http://vncgate/metrics", aiohttp.UnixConnector(str(workshop.control)))
+            found = values(text)
+            assert found["vncgate_workers", "serving", worker["version"]] == 1
+            assert found["vncgate_worker_connections", str(worker["pid"])] == 1
+            assert found["vncgate_payload_bytes_total", "up"] == 1000
+            assert found["vncgate_payload_bytes_total", "down"] == 1012
+            assert found["vncgate_connect_seconds_count",] == found["vncgate_connections_opened_total",] == 1
+            assert found["process_open_fds", str(worker["pid"]), "worker"] > 2
 
 
 async def test_no_account_is_named_where_that_is_not_wanted(workshop):

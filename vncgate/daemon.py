@@ -154,6 +154,7 @@ class Gate:
         roster = await self._load(self._read())
         listeners.raise_descriptor_limit()
         self._warn_of_exposure()
+        stack.callback(self._listeners.close_all)
         stack.push_async_callback(self._close_doors)
         await self._open_doors(self._inherited.control or control.bind(self.control_path))
         stack.push_async_callback(self._close)
@@ -441,13 +442,10 @@ class Gate:
         await tasks.end(*self._tasks)
 
     async def _close(self) -> None:
-        try:
-            await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
-            await self._engine.aclose()
-            if self._apache is not None:
-                await self._apache.aclose()
-        finally:
-            self._listeners.close_all()
+        await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
+        await self._engine.aclose()
+        if self._apache is not None:
+            await self._apache.aclose()
 
     async def _keep_status(self) -> None:
         said = self._summary()
