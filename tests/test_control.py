@@ -177,10 +177,9 @@ async def test_a_defect_of_the_daemon_is_called_one(served, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_daemon_that_does_not_answer_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(control, "REPLY_TIMEOUT", 0.1)
+def test_a_daemon_that_does_not_answer_in_time(tmp_path):
     with control.bind(tmp_path / "control"), pytest.raises(ControlError, match=r"did not answer within 0\.1 s"):
-        control.call(tmp_path / "control", "/status")
+        control.call(tmp_path / "control", "/status", timeout=0.1)
 
 
 def test_a_daemon_that_ends_before_it_answers(tmp_path):
