@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from vncgate import tokens
 from vncgate.model import Account, Desktop, Problem, Secret, Severity
 from vncgate.tokens import (
     LONGEST_NAME,
@@ -228,6 +229,22 @@ def test_more_errors_than_anybody_reads():
     assert len(listed) == MOST_ERRORS
     assert last == f"f:{MOST_ERRORS + 2}:1: error: 200 errors so far: 4800 more lines are not read"
     assert len(said("ws\n" * MOST_ERRORS + "\n")) == MOST_ERRORS
+
+
+def test_more_accounts_than_any_machine_serves(monkeypatch):
+    monkeypatch.setattr(tokens, "MOST_ACCOUNTS", 3)
+    lines = [f"ws{n} node{n} path{n} - 5901 pass{n}" for n in range(9)]
+    assert not parse("\n".join(lines[:3]).encode()).problems
+    (problem,) = parse("\n".join(lines).encode()).problems
+    assert problem == Problem(4, 1, Severity.ERROR, "more than 3 accounts: no further line is read")
+
+
+def test_more_warnings_than_anybody_reads(monkeypatch):
+    monkeypatch.setattr(tokens, "MOST_WARNINGS", 2)
+    parsed = parse("\n".join(f"ws{n} - path{n} - - pass{n}" for n in range(5)).encode())
+    assert len(parsed.roster) == 5
+    assert [problem.line for problem in parsed.problems] == [0, 1, 2]
+    assert parsed.problems[0].message == "5 warnings, of which the first 2 are listed"
 
 
 def test_a_line_without_end():

@@ -382,6 +382,17 @@ def test_trace_names_every_step(place):
     assert steps == tuple(str(place / name) for name in names)
 
 
+def test_a_file_larger_than_any_token_file_is_not_read(tmp_path):
+    """Whoever mistakes a disk image for it would keep the watcher reading for minutes."""
+    image = tmp_path / "image"
+    image.touch()
+    os.truncate(image, 1 << 40)
+    before = trace(image)
+    assert before == trace(image)
+    os.truncate(image, 1 << 41)
+    assert before != trace(image)
+
+
 def test_trace_ends_with_what_cannot_be_read(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     assert trace(tmp_path / "loop").content == str(errno.ELOOP)

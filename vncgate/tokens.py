@@ -53,6 +53,10 @@ LONGEST_LINE = 8192
 """Characters of a line."""
 MOST_ERRORS = 200
 """Errors after which no further line is read: more help nobody."""
+MOST_WARNINGS = 1000
+"""Warnings that are listed; how many there are is said."""
+MOST_ACCOUNTS = 20_000
+"""Accounts of a token file: several times what one machine serves. A file of more is an accident."""
 
 _HEADER = "# A line an account. The passwords are secret: keep this file private (chmod 600)."
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -106,6 +110,13 @@ def parse(data: bytes, *, displays: frozenset[int] = frozenset()) -> Parsed:
                 reader.problems.append(Problem(number, 1, Severity.ERROR, end))
             break
         reader.read(number, line.removesuffix("\r"))
+        if len(reader.accounts) > MOST_ACCOUNTS:
+            end = f"more than {MOST_ACCOUNTS} accounts: no further line is read"
+            reader.problems.append(Problem(number, 1, Severity.ERROR, end))
+            break
+    if reader.warnings > MOST_WARNINGS:
+        count = f"{reader.warnings} warnings, of which the first {MOST_WARNINGS} are listed"
+        reader.problems.append(Problem(0, 0, Severity.WARNING, count))
     if not reader.accounts and not reader.problems:
         reader.problems.append(Problem(0, 0, Severity.WARNING, "there is no account in this file"))
     return Parsed(Roster(tuple(reader.accounts)), tuple(sorted(reader.problems)))
@@ -172,6 +183,7 @@ class _Reader:
         self.accounts: list[Account] = []
         self.problems: list[Problem] = []
         self.errors = 0
+        self.warnings = 0
         self._displays = displays
         self._first: dict[tuple[str, Hashable], int] = {}
         self._line = 0
@@ -299,7 +311,9 @@ class _Reader:
         self.problems.append(Problem(self._line, column, Severity.ERROR, message))
 
     def _warn(self, column: int, message: str) -> None:
-        self.problems.append(Problem(self._line, column, Severity.WARNING, message))
+        self.warnings += 1
+        if self.warnings <= MOST_WARNINGS:
+            self.problems.append(Problem(self._line, column, Severity.WARNING, message))
 
 
 def _split(line: str) -> tuple[list[tuple[int, str]], int]:

@@ -48,6 +48,8 @@ SECOND_LOOK = 60.0
 """Seconds between two looks beside inotify, which says nothing when a file system is mounted over the path."""
 STOP_TIMEOUT = 2.0
 """Seconds that stop() waits for a look under way, which a hanging share may hold for ever."""
+LARGEST = 16 * 1024 * 1024
+"""Bytes of a file that is compared by what it holds; a larger one, which is no token file, by its size and time."""
 MOST_LINKS = 40
 """Links in a path that the kernel follows: path_resolution(7)."""
 
@@ -129,8 +131,11 @@ def _content(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 return "no regular file"
+            if status.st_size > LARGEST:
+                return f"{status.st_size} bytes, changed at {status.st_mtime_ns}"
             with open(descriptor, "rb", closefd=False) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         finally:
