@@ -31,7 +31,7 @@ class Peer:
         self.gone = asyncio.Queue()
 
     async def __aenter__(self):
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=65536)
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=65536, backlog=1024)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
 

@@ -3,71 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import logging
-import os
-import resource
-import socket
-import struct
 import time
-from pathlib import Path
 
 import picows
 import pytest
 
-from tests.engines.desktop import BANNER, Peer, client, limits
-from vncgate.engines import session
-from vncgate.engines.base import GOING_AWAY, POLICY
-from vncgate.engines.relay import Relay
-from vncgate.engines.session import READ_SIZE
+from tests.engines.desktop import BANNER, client, limits
+from tests.engines.raw import eventually, handshake, request
+from vncgate.engines.base import POLICY
 from vncgate.errors import ProxyError
-from vncgate.listeners import bind
 from vncgate.model import Desktop, Route
-from vncgate.tally import Refusal
+from vncgate.tally import End, Refusal
 
 BINARY = picows.WSMsgType.BINARY
-MIB = 1 << 20
-MAX_FRAME, MAX_BUFFER = limits().max_frame, limits().max_buffer
-FRAME_HEAD = 10
-"""Bytes that a frame of the relay has before its payload, at most (RFC 6455, section 5.2)."""
-LARGEST_READ = 2 * int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2])
-"""picows reads what the kernel has kept of a browser's bytes at once (tcp(7)), behind what it had of a frame."""
 
 
-@pytest.fixture
-async def peer():
-    async with Peer() as peer:
-        yield peer
-
-
-class World:
-    """A relay with one account, on its own port and on the shared one."""
-
-    def __init__(self, held_to=None):
-        self.relay = Relay(held_to or limits())
-        self.own, self.shared = bind("127.0.0.1", 0, "own"), bind("127.0.0.1", 0, "shared")
-        self.port, self.shared_port = self.own.getsockname()[1], self.shared.getsockname()[1]
-        self.suspects = []
-
-    async def open(self, desktop):
-        await self.relay.start(self.shared)
-        route = Route("ws01", desktop, "websocketpath01", self.port)
-        self.proxy = await self.relay.open(route, self.own, self.suspects.append)
-        return self
-
-    async def close(self):
-        await self.relay.aclose()
-        await self.proxy.close(GOING_AWAY, "end of the test")
-        self.own.close()
-        self.shared.close()
-
-
-@pytest.fixture
-async def world(request, peer):
-    world = World(getattr(request, "param", None))
-    yield await world.open(Desktop("127.0.0.1", peer.port))
-    await world.close()
+def refused(world):
+    """The handshakes that a relay refused, by reason."""
+    return dict(world.relay.tally().refused)
 
 
 # ---- the way in
@@ -126,16 +80,6 @@ async def test_our_own_pages_are_let_in(world):
             await heard.until(lambda: heard.data)
 
 
-async def request(port, *lines, body=b"", method="GET", path="/websockify"):
-    """A handshake by hand; returns (reader, writer, the response's head)."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    key = base64.b64encode(os.urandom(16)).decode()
-    head = [f"{method} {path} HTTP/1.1", "Host: x", "Upgrade: websocket", f"Sec-WebSocket-Key: {key}"]
-    writer.write("\r\n".join([*head, "Sec-WebSocket-Version: 13", *lines, "", ""]).encode() + body)
-    async with asyncio.timeout(5):
-        return reader, writer, (await reader.readuntil(b"\r\n\r\n")).decode()
-
-
 async def test_firefox_says_keep_alive_and_upgrade(world):
     _, writer, head = await request(world.port, "Connection: keep-alive, Upgrade")
     assert head.startswith("HTTP/1.1 101 ")
@@ -171,182 +115,6 @@ async def test_a_browser_that_does_not_finish_its_handshake_is_cut(world):
     writer.close()
 
 
-# ---- frames
-
-
-def frame(opcode, payload, fin=True, mask=True, rsv=0):
-    head = bytes([(fin << 7) | (rsv << 4) | opcode])
-    size = len(payload)
-    bit = 0x80 if mask else 0
-    head += (
-        bytes([bit | size])
-        if size < 126
-        else struct.pack("!BH", bit | 126, size)
-        if size < 65536
-        else struct.pack("!BQ", bit | 127, size)
-    )
-    return head + (bytes(4) if mask else b"") + payload
-
-
-async def close_of(reader):
-    """The close frame that ends the stream, as (code, reason)."""
-    async with asyncio.timeout(5):
-        while True:
-            first, second = await reader.readexactly(2)
-            size = second & 127
-            if size == 126:
-                (size,) = struct.unpack("!H", await reader.readexactly(2))
-            payload = await reader.readexactly(size)
-            if first & 15 == 8:
-                return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
-
-
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        (frame(1, b"text"), 1003),
-        (frame(2, b"unmasked", mask=False), 1002),
-        (frame(2, bytes(65537)), 1009),
-        (frame(2, b"compressed", rsv=4), 1002),
-        (frame(0, b"continues nothing"), 1002),
-        (frame(2, b"begun", fin=False) + frame(2, b"begun again"), 1002),
-        (frame(3, b"reserved"), 1002),
-        (frame(9, b"ping", fin=False), 1002),
-    ],
-)
-@pytest.mark.parametrize("world", [limits(max_frame=65536)], indirect=True)
-async def test_what_is_not_rfb_over_websocket_is_refused_with_the_right_code(world, sent, code):
-    reader, writer, _ = await request(world.port, "Connection: Upgrade")
-    writer.write(sent)
-    found, reason = await close_of(reader)
-    assert found == code
-    assert reason
-    writer.close()
-
-
-async def test_fragments_and_single_bytes_arrive_in_order(world, peer):
-    peer.echo = False
-    _, writer, _ = await request(world.port, "Connection: Upgrade")
-    stream = (
-        frame(2, b"abc", fin=False)
-        + frame(9, b"ping")
-        + frame(0, b"def", fin=False)
-        + frame(0, b"ghi")
-        + frame(2, b"jkl")
-    )
-    for i in range(len(stream)):
-        writer.write(stream[i : i + 1])
-        await writer.drain()
-        await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        while bytes(peer.received) != b"abcdefghijkl":
-            await asyncio.sleep(0.01)
-    writer.close()
-
-
-async def test_keys_sent_before_the_desktop_answers_are_not_lost(world, peer):
-    peer.echo = False
-    _, writer = await asyncio.open_connection("127.0.0.1", world.port)
-    key = base64.b64encode(os.urandom(16)).decode()
-    writer.write(
-        f"GET /websockify HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        + frame(2, b"early")
-    )
-    async with asyncio.timeout(5):
-        while bytes(peer.received) != b"early":
-            await asyncio.sleep(0.01)
-    writer.close()
-
-
-@pytest.mark.parametrize("world", [limits(ping_interval=0.2)], indirect=True)
-async def test_a_quiet_browser_is_pinged_and_one_that_does_not_answer_is_cut(world):
-    async with client(world.port) as (_, heard):
-        await heard.until(lambda: heard.pings >= 3)
-        assert heard.closed is None
-    reader, writer, _ = await request(world.port, "Connection: Upgrade")
-    assert await close_of(reader) == (1001, "the browser did not answer a ping within 0.2 s")
-    writer.close()
-
-
-@pytest.mark.parametrize("world", [limits(ping_interval=0.3)], indirect=True)
-async def test_a_slow_browser_that_still_takes_bytes_is_alive(world, peer):
-    """The pong of one on a bad network waits behind megabytes."""
-    peer.echo = False
-    reader, writer = await slow_browser(world.port)
-    peer.writer.write(bytes(8 * MIB))
-    for _ in range(12):  # longer than two intervals, and never a frame from the browser
-        await asyncio.sleep(0.1)
-        await reader.read(65536)
-    assert world.proxy.traffic().connections == 1
-    writer.close()
-
-
-@pytest.mark.parametrize("world", [limits(ping_interval=0.2)], indirect=True)
-async def test_a_browser_that_is_not_listened_to_is_not_judged(world, peer):
-    """The desktop does not read, so the gate does not, and cannot hear a pong."""
-    peer.reading.clear()
-    peer.echo = False
-    async with client(world.port) as (transport, heard):
-        await heard.until(lambda: heard.data)
-        for _ in range(24):
-            transport.send(BINARY, bytes(MIB))
-        await asyncio.sleep(1.0)
-        assert heard.closed is None
-        peer.reading.set()
-        async with asyncio.timeout(20):
-            while len(peer.received) < 24 * MIB:
-                await asyncio.sleep(0.05)
-
-
-async def test_a_flood_of_pings_costs_nothing(world):
-    _, writer = await slow_browser(world.port)
-    (session,) = world.proxy.sessions
-    underlying = session.socket.underlying_transport
-    for _ in range(200):
-        writer.write(frame(9, b"p" * 125) * 1000)
-        async with asyncio.timeout(5):
-            await writer.drain()
-        assert underlying.get_write_buffer_size() < 1000
-    writer.close()
-
-
-async def test_a_ping_is_answered(world):
-    reader, writer, _ = await request(world.port, "Connection: Upgrade")
-    writer.write(frame(9, b"hello"))
-    async with asyncio.timeout(5):
-        await reader.readuntil(b"\x8a\x05hello")
-    writer.close()
-
-
-async def slow_browser(port):
-    """A browser with a small receive buffer, after the handshake."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=65536)
-    key = base64.b64encode(os.urandom(16)).decode()
-    writer.write(
-        f"GET /websockify HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
-    await reader.readuntil(b"\r\n\r\n")
-    await reader.readexactly(2 + len(BANNER))
-    return reader, writer
-
-
-async def test_a_refused_frame_does_not_reach_the_desktop(world, peer):
-    peer.echo = False
-    reader, writer, _ = await request(world.port, "Connection: Upgrade")
-    writer.write(frame(2, bytes(MAX_FRAME + 1)) + frame(2, b"and more"))
-    assert (await close_of(reader))[0] == 1009
-    writer.close()
-    async with asyncio.timeout(5):
-        await peer.gone.get()
-    assert peer.received == b""
-
-
 async def test_a_handshake_that_comes_after_the_end_finds_nobody(world, peer):
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
     writer.write(b"GET /websockify HTTP/1.1\r\nHost: x\r\n")
@@ -360,203 +128,160 @@ async def test_a_handshake_that_comes_after_the_end_finds_nobody(world, peer):
     writer.close()
 
 
-async def test_without_descriptors_it_waits_and_then_serves_again(world):
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(list(Path("/proc/self/fd").iterdir()))
-    sock = socket.socket()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, limit[1]))
-    try:
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", world.port))
-        before = time.process_time()
-        await asyncio.sleep(0.5)
-        assert time.process_time() - before < 0.25, "it must not spin"
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-    sock.close()
-    async with client(world.port) as (_, heard):
-        await heard.until(lambda: heard.data)
-
-
-# ---- back-pressure
-
-
-async def settled(read, seconds=10.0):
-    """The value that `read()` keeps for a while."""
-    async with asyncio.timeout(seconds):
-        last = None
-        while True:
-            now = read()
-            if now == last:
-                return now
-            last = now
-            await asyncio.sleep(0.3)
-
-
-@pytest.fixture
-def held(monkeypatch):
-    """What the relay itself held for a slow reader, in bytes, after each piece that it passed on: (down, up)."""
-    down, up = [], []
-    pass_down, pass_up = session._DesktopSide.buffer_updated, session.Browser.on_ws_frame
-
-    def measured_down(side, nbytes):
-        pass_down(side, nbytes)
-        down.append(side._browser.socket.underlying_transport.get_write_buffer_size())
-
-    def measured_up(browser, transport, frame):
-        pass_up(browser, transport, frame)
-        up.append(browser.desktop.get_write_buffer_size() if browser.desktop else 0)
-
-    monkeypatch.setattr(session._DesktopSide, "buffer_updated", measured_down)
-    monkeypatch.setattr(session.Browser, "on_ws_frame", measured_up)
-    return down, up
-
-
-async def test_a_browser_that_does_not_read_costs_a_bounded_buffer(world, peer, held):
-    reader, writer = await slow_browser(world.port)
-    while not peer.connections:
-        await asyncio.sleep(0.01)
-    total = 64 * MIB
-    payload = os.urandom(MIB) * 64
-    peer.writer.write(payload)  # the peer has it all in its own buffer; the kernel and the relay take what they may
-    taken = await settled(lambda: total - peer.writer.transport.get_write_buffer_size())
-    assert world.proxy.traffic().bytes_down < taken < total, "the rest waits in the desktop"
-    got = bytearray()
-    async with asyncio.timeout(30):
-        while len(got) < total:
-            first, second = await reader.readexactly(2)
-            assert first == 0x82
-            size = second & 127
-            if size == 126:
-                (size,) = struct.unpack("!H", await reader.readexactly(2))
-            elif size == 127:
-                (size,) = struct.unpack("!Q", await reader.readexactly(8))
-            got += await reader.readexactly(size)
-    assert got == payload, "nothing is lost or mixed up"
-    down, _ = held
-    assert MAX_BUFFER < max(down) <= MAX_BUFFER + READ_SIZE + FRAME_HEAD
-    writer.close()
-
-
-async def test_a_desktop_that_does_not_read_costs_a_bounded_buffer(world, peer, held):
-    peer.reading.clear()
-    peer.echo = False
-    async with client(world.port) as (transport, heard):
-        await heard.until(lambda: heard.data)
-        chunk = bytes(range(256)) * 1024
-        for _ in range(256):
-            transport.send(BINARY, chunk)
-        underlying = transport.underlying_transport
-        left = await settled(underlying.get_write_buffer_size)
-        assert left > 32 * MIB, "the relay stopped reading"
-        peer.reading.set()
-        async with asyncio.timeout(30):
-            while len(peer.received) < 256 * len(chunk):
-                await asyncio.sleep(0.05)
-        assert bytes(peer.received) == chunk * 256
-    _, up = held
-    assert MAX_BUFFER < max(up) <= MAX_BUFFER + LARGEST_READ
-
-
-# ---- the ways out
-
-
-async def test_a_desktop_that_resets_is_told_apart_from_one_that_hangs_up(world, peer):
-    async with client(world.port) as (_, heard):
-        await heard.until(lambda: heard.data)
-        sock = peer.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.writer.transport.abort()
-        await heard.until(lambda: heard.closed)
-        assert heard.closed == (1014, f"desktop 127.0.0.1:{peer.port} dropped the connection")
-
-
-@pytest.mark.parametrize("how", ["reset", "eof"])
-async def test_a_browser_that_vanishes_frees_its_desktop(world, peer, how):
-    _, writer, _ = await request(world.port, "Connection: Upgrade")
-    while not peer.connections:
-        await asyncio.sleep(0.01)
-    if how == "reset":
-        sock = writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.transport.abort()
-    else:
-        writer.write_eof()
+async def test_a_handshake_that_comes_byte_by_byte(world):
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    for byte in handshake():
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        await peer.gone.get()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
     writer.close()
 
 
-async def test_closing_tells_every_browser_why_and_cuts_those_that_do_not_answer(world):
-    reader, writer, _ = await request(world.port, "Connection: Upgrade")
-    async with client(world.port) as (_, heard):
-        await heard.until(lambda: heard.data)
-        async with asyncio.timeout(4):
-            await world.proxy.close(GOING_AWAY, "the gate is being stopped")
-        assert heard.closed == (1001, "the gate is being stopped")
-    assert (await close_of(reader))[0] == 1001
-    assert world.proxy.traffic().connections == 0
+@pytest.mark.parametrize("world", [limits(handshake_timeout=0.3)], indirect=True)
+async def test_a_handshake_that_trickles_is_cut_when_its_time_is_over(world):
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    async with asyncio.timeout(5):
+        for byte in handshake()[:-1] * 100:
+            writer.write(bytes([byte]))
+            if reader.at_eof():
+                break
+            await asyncio.sleep(0.02)
+        assert await reader.read() == b""
+    await eventually(lambda: refused(world) == {Refusal.TIMED_OUT: 1})
     writer.close()
 
 
-async def test_a_long_reason_is_cut_to_what_a_close_frame_holds(world):
-    async with client(world.port) as (_, heard):
-        await heard.until(lambda: heard.data)
-        await world.proxy.close(POLICY, "ü" * 100)
-        assert heard.closed == (1008, "ü" * 61)
+@pytest.mark.parametrize("world", [limits(max_headers=4096)], indirect=True)
+async def test_headers_longer_than_they_may_be(world, caplog):
+    _, writer, head = await request(world.port, "Connection: Upgrade", "Cookie: " + "c" * 5000)
+    assert head.startswith("HTTP/1.1 431 ")
+    assert refused(world) == {Refusal.TOO_LARGE: 1}
+    assert "the setting `max_headers` allows 4096" in caplog.text
+    writer.close()
 
 
-async def test_a_desktop_that_does_not_answer():
-    deaf = socket.socket()
-    deaf.bind(("127.0.0.1", 0))
-    deaf.listen(0)
-    fillers = []
-    for _ in range(3):
-        filler = socket.socket()
-        filler.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            filler.connect(deaf.getsockname())
-        fillers.append(filler)
-    world = await World(limits(connect_timeout=0.3)).open(Desktop(*deaf.getsockname()))
-    async with client(world.port) as (_, heard):
-        await heard.until(lambda: heard.closed)
-        assert heard.closed == (1014, f"desktop 127.0.0.1:{deaf.getsockname()[1]} did not answer within 0.3 s")
-        assert world.suspects == [heard.closed[1]]
-    await world.close()
-    for sock in (*fillers, deaf):
-        sock.close()
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["Sec-WebSocket-Key: short"], "400"),
+        (["Sec-WebSocket-Version: 8"], "426"),
+        (["Connection: close"], "426"),
+        (["Upgrade: h2c"], "426"),
+    ],
+)
+async def test_handshakes_that_are_none(world, lines, status):
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    changed = {line.partition(":")[0] for line in lines}
+    kept = [line for line in handshake().decode().split("\r\n")[:-2] if line.partition(":")[0] not in changed]
+    writer.write("\r\n".join([*kept, *lines, "", ""]).encode())
+    async with asyncio.timeout(5):
+        answer = (await reader.read()).decode()
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert sum(refused(world).values()) == 1
+    writer.close()
 
 
-async def test_a_desktop_on_a_unix_socket(tmp_path):
-    async def greet(reader, writer):
-        writer.write(BANNER)
-        await reader.read()
+@pytest.mark.parametrize("world", [limits(max_connections=1000)], indirect=True)
+async def test_a_thousand_handshakes_at_once(world, peer):
+    """All from one proxy that does not name its clients, as a load balancer without HTTP would be."""
+
+    async def connect():
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.shared_port, limit=4096)
+        writer.write(handshake("/ws/websocketpath01"))
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(2 + len(BANNER))
+        return writer
+
+    async with asyncio.timeout(60):
+        writers = await asyncio.gather(*(connect() for _ in range(1000)))
+    assert world.proxy.traffic().connections == 1000
+    assert refused(world) == {}
+    for writer in writers:
+        writer.transport.abort()
+    await eventually(lambda: world.proxy.traffic().connections == 0)
+    tally = world.relay.tally()
+    assert (tally.opened, sum(tally.connect.counts), tally.ended) == (1000, 1000, {End.BROWSER_VANISHED: 1000})
+
+
+# ---- limits
+
+
+@pytest.mark.parametrize("world", [limits(client_handshakes=1)], indirect=True)
+async def test_a_client_that_connects_too_often_is_told_when_to_come_again(world, caplog):
+    async def status(*lines):
+        _, writer, head = await request(world.port, "Connection: Upgrade", *lines)
         writer.close()
+        return int(head.split()[1]), head
 
-    server = await asyncio.start_unix_server(greet, tmp_path / "x")
-    world = await World().open(Desktop(unix=str(tmp_path / "x")))
+    theirs = "X-Forwarded-For: 192.0.2.7"
+    assert [(await status(theirs))[0] for _ in range(12)] == [101] * 10 + [429] * 2
+    assert "\r\nRetry-After: 1\r\n" in (await status("X-Forwarded-For: 198.51.100.1, 192.0.2.7"))[1]
+    assert (await status("X-Forwarded-For: 192.0.2.8"))[0] == 101
+    assert (await status())[0] == 101, "a proxy that does not name its clients is not one of them"
+    assert refused(world) == {Refusal.HANDSHAKES: 3}
+    said = [record for record in caplog.records if "too many handshakes" in record.getMessage()]
+    assert [record.client for record in said] == ["192.0.2.7"], "once, not for each"
+
+
+@pytest.mark.parametrize("world", [limits(client_handshakes=1, trusted_proxies=())], indirect=True)
+async def test_who_is_no_proxy_cannot_take_another_name(world):
+    for i in range(11):
+        _, writer, head = await request(world.port, "Connection: Upgrade", f"X-Forwarded-For: 192.0.2.{i}")
+        writer.close()
+    assert head.startswith("HTTP/1.1 429 ")
+
+
+@pytest.mark.parametrize("world", [limits(handshakes=1)], indirect=True)
+async def test_wrong_paths_count_as_handshakes_too(world):
+    statuses = []
+    for _ in range(11):
+        _, writer, head = await request(world.port, "Connection: Upgrade", path="/guess")
+        statuses.append(int(head.split()[1]))
+        writer.close()
+    assert statuses == [404] * 10 + [429]
+
+
+@pytest.mark.parametrize("world", [limits(max_connections=2)], indirect=True)
+async def test_an_account_has_so_many_connections_over_all_processes(world):
+    world.proxy.elsewhere = 1
     async with client(world.port) as (_, heard):
-        await heard.until(lambda: heard.data == BANNER)
-    await world.close()
-    server.close()
-    world = await World().open(Desktop(unix=str(tmp_path / "gone")))
-    async with client(world.port) as (_, heard):
-        await heard.until(lambda: heard.closed)
-        assert heard.closed[1] == f"desktop unix:{tmp_path}/gone is not there: no such socket"
-    await world.close()
+        await heard.until(lambda: heard.data)
+        reader, writer, head = await request(world.port, "Connection: Upgrade")
+        assert head.startswith("HTTP/1.1 503 ")
+        assert b"has 2 connections" in await reader.read()
+        writer.close()
+        assert refused(world) == {Refusal.CONNECTIONS: 1}
+        world.proxy.elsewhere = 0
+        async with client(world.port) as (_, other):
+            await other.until(lambda: other.data)
 
 
-async def test_a_browser_that_leaves_while_the_desktop_is_being_connected_to(world, peer, monkeypatch):
-    async def hang(*args):
-        await asyncio.sleep(1000)
+# ---- what is counted
 
-    monkeypatch.setattr("vncgate.engines.session.connect", hang)
-    _, writer, _ = await request(world.port, "Connection: Upgrade")
-    writer.write(frame(8, b""))
-    await asyncio.sleep(0)
-    writer.close()
+
+async def test_what_is_counted_survives_sessions_and_accounts(world):
+    async with client(world.port) as (transport, heard):
+        transport.send(BINARY, b"12345")
+        await heard.until(lambda: heard.data == BANNER + b"12345")
+        during = world.relay.tally()
+    await eventually(lambda: world.proxy.traffic().connections == 0)
     await world.proxy.close(POLICY, "stopped")
-    assert world.proxy.traffic().connections == 0
+    after = world.relay.tally()
+    for tally in (during, after):
+        assert (tally.opened, tally.frames_up, tally.bytes_up, tally.bytes_down) == (1, 1, 5, len(BANNER) + 5)
+        assert tally.frames_down >= 2
+        assert sum(tally.connect.counts) == 1
+    assert (during.ended, after.ended) == ({}, {End.BROWSER_VANISHED: 1})
+
+
+async def test_the_loops_lateness_is_sampled(world):
+    samples = sum(world.relay.tally().latency.counts)
+    time.sleep(0.6)
+    await eventually(lambda: sum(world.relay.tally().latency.counts) > samples)
+    latency = world.relay.tally().latency
+    assert sum(latency.counts[latency.bounds.index(0.25) :]) >= 1, "it slept through a sample"
 
 
 # ---- the log
