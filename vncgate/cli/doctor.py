@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict
@@ -15,12 +16,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from vncgate.cli.config import add_config
 from vncgate.doctor.base import Finding, Result
 
+INDENT = 19
+"""Columns before a message: the mark and the step."""
 _STYLES = {Result.OK: "green", Result.WARNING: "yellow", Result.ERROR: "bold red", Result.SKIPPED: "dim"}
 
 
@@ -35,7 +37,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("tokens", type=Path, metavar="TOKENS", help="the token file")
     add_config(parser)
     flag = parser.add_argument
-    flag("--url", type=_url, default="", metavar="URL", help="the landing page's address, as participants type it")
+    flag("--url", type=_url, metavar="URL", help="the landing page's address, as participants type it")
     flag(
         "--sample",
         type=_sample,
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Examine, and show each finding as it comes; 1 where one is an error."""
     from vncgate.doctor.examination import Order, examine  # here, so that the other commands start without aiohttp
 
-    order = Order(args.tokens, args.config, args.control, os.environ, args.url, args.sample)
+    order = Order(args.tokens, args.config, args.control, os.environ, args.url or "", args.sample)
     # A file or a pipe gets whole lines; only a terminal has a width to fit into.
     console = Console(highlight=False, quiet=args.json, width=None if sys.stdout.isatty() else 1000)
     findings = asyncio.run(_show(examine(order, os.getuid()), console))
@@ -68,24 +70,29 @@ async def _show(examination: AsyncGenerator[Finding | str, None], console: Conso
         async with contextlib.aclosing(examination) as steps:
             async for each in steps:
                 if isinstance(each, Finding):
-                    console.print(_lines(each))
+                    console.print(_lines(each, console.width), soft_wrap=True)
                     findings.append(each)
                 else:
                     busy.update(each)
     return findings
 
 
-def _lines(finding: Finding) -> Table:
+def _lines(finding: Finding, width: int) -> Text:
     """One finding: its mark, step and message; below it, indented, what to do."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=7, no_wrap=True)
-    table.add_column(width=10, no_wrap=True)
-    table.add_column(overflow="fold")
-    style = _STYLES[finding.result]
-    table.add_row(Text(finding.result, style), finding.step, finding.message)
+    text = Text(no_wrap=True)
+    text.append(f"{finding.result:7}", _STYLES[finding.result])
+    text.append(f" {finding.step:10} ").append(_wrapped(finding.message, width))
     if finding.advice:
-        table.add_row("", "", Text(f"-> {finding.advice}", "" if finding.result is Result.ERROR else "dim"))
-    return table
+        text.append(f"\n{' ' * INDENT}").append(_wrapped(f"-> {finding.advice}", width, "   "), "cyan")
+    return text
+
+
+def _wrapped(text: str, width: int, further: str = "") -> str:
+    """`text` in the column of messages; its further lines begin with `further`. No word, so no command, is cut."""
+    lines = textwrap.wrap(
+        text, max(20, width - INDENT), subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+    )
+    return f"\n{' ' * INDENT}".join(lines)
 
 
 def _summary(findings: Sequence[Finding]) -> Text:

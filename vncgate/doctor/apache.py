@@ -184,8 +184,10 @@ def judge_workers(directives: Sequence[Directive], loaded: frozenset[str], accou
     if limit < wanted:
         message = f"it serves {serves}, {count(accounts, 'participant')} need {wanted}: two each and {SPARE} to spare"
         yield Finding(STEP, Result.ERROR if limit < accounts else Result.WARNING, message, advice)
-    elif threads > 1 and most < 2 * limit:
-        message = f"ServerLimit leaves no room for reloads with open desktops: {most} threads, {limit} are used at once"
+    elif threads > 1 and most < 2 * wanted:
+        message = (
+            f"reloads with open desktops need twice the room: ServerLimit allows {most} threads, {wanted} are used"
+        )
         yield Finding(STEP, Result.WARNING, message, advice)
     else:
         yield Finding(STEP, Result.OK, f"it serves {serves}, {count(accounts, 'participant')} need {wanted}")

@@ -68,10 +68,10 @@ def read_dump(lines: Iterable[str]) -> list[Directive]:
             number = int(match[1])
         elif text.startswith("</"):
             host = 0 if text.lower() == "</virtualhost>" else host
-            if text.lower() == "</location>":
+            if text.lower() == "</location>" and len(locations) > 1:
                 locations.pop()
         elif text:
-            name, *words = _words(text.lstrip("<").removesuffix(">") if text.startswith("<") else text)
+            name, *words = _words(text.lstrip("<").removesuffix(">") if text.startswith("<") else text) or [""]
             if text.lower().startswith("<virtualhost"):
                 hosts += 1
                 host = hosts

@@ -45,7 +45,7 @@ def judge(wanted: list[Port], pid: int, served: frozenset[int]) -> list[Finding]
             ours += 1
             continue
         who = ", ".join(f"{name} (process {number})" for number, name in sorted((port.holders or {}).items()))
-        message = f"{port.trouble.partition(' (')[0]}" + (f": {who}" if who else "")
+        message = f"{port.trouble.partition(' (ss ')[0]}" + (f": {who}" if who else "")
         if "vncgate" in who:
             advice = "a gate that does not answer us: name its control socket (--control), or stop it"
         elif "in use" in port.trouble:
@@ -93,13 +93,18 @@ def _holders(numbers: set[int]) -> dict[int, dict[int, str]]:
     found: dict[int, dict[int, str]] = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or it is not for us to see
-            links = {str(entry.readlink()) for entry in (process / "fd").iterdir()}
-            for inode in links & inodes.keys():
+            for inode in inodes.keys() & set(_links(process)):
                 words = (process / "cmdline").read_bytes().split(b"\0")
                 name = (process / "comm").read_text().strip()
                 is_ours = any(word.endswith(b"vncgate") for word in words[:4])
                 found.setdefault(inodes[inode], {})[int(process.name)] = "vncgate" if is_ours else name
     return found
+
+
+def _links(process: Path) -> Iterator[str]:
+    for entry in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            yield str(entry.readlink())
 
 
 def _listening(numbers: set[int]) -> Iterator[tuple[str, int]]:

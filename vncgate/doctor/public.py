@@ -105,7 +105,7 @@ def judge_certificate(found: Mapping[str, Any] | Exception, now: float, host: st
             return Finding(STEP, Result.ERROR, f"browsers do not trust the certificate: {words}", advice)
         case ssl.SSLError():
             advice = f"does {host} serve TLS on this port? SSLEngine on, in the virtual host"
-            return Finding(STEP, Result.ERROR, f"no TLS: {found.reason or found}", advice)
+            return Finding(STEP, Result.ERROR, f"no TLS: {_said(found)}", advice)
         case Exception():
             return Finding(
                 STEP, Result.ERROR, f"{host} {_said(found)}", "is Apache running? is the name right (getent hosts)?"
@@ -147,8 +147,7 @@ def judge_desktops(tried: Mapping[str, tuple[str, str]]) -> Iterator[Finding]:
         if message:
             yield Finding(STEP, Result.ERROR, f"the desktop of {some(names)}: {message}", advice)
         else:
-            words = "opens" if len(names) == 1 else "open"
-            yield Finding(STEP, Result.OK, f"desktops {words} all the way: {some(names)}")
+            yield Finding(STEP, Result.OK, f"{count(len(names), 'desktop')} reached all the way: {some(names)}")
 
 
 def spread(accounts: Sequence[Account], number: int | None) -> list[Account]:

@@ -23,7 +23,7 @@ USUAL_CONFIG = Path("/etc/vncgate/vncgate.toml")
 """Where the units have the settings."""
 GATE_TIMEOUT = 5.0
 """Seconds that the gate may take to say how it is."""
-MOST_PROBLEMS = 10
+MOST_PROBLEMS = 5
 """Lines of problems of a token file that are shown; `vncgate check` has them all."""
 
 
