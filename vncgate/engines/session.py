@@ -65,28 +65,6 @@ class Host(Protocol):
 class Browser(WSListener):
     """The websocket's side of a session, and the session itself."""
 
-    __slots__ = (
-        "_asked",
-        "_began",
-        "_connecting",
-        "_early",
-        "_fields",
-        "_heard",
-        "_in_message",
-        "_keeper",
-        "_taken",
-        "_timer",
-        "bytes_down",
-        "bytes_up",
-        "desktop",
-        "end",
-        "ending",
-        "frames_down",
-        "frames_up",
-        "host",
-        "socket",
-    )
-
     def __init__(self, host: Host, client: str) -> None:
         self.host = host
         self.socket: WSTransport | None = None
