@@ -134,7 +134,7 @@ async def seen_through(answer):
         (server(8, 2, u32(1), text(b"no")), "error", "the desktop of ws01: the password is wrong"),
         (b"nonsense", "error", "the desktop of ws01: what was received is not RFB"),
         ("desktop node01:5901 refused the connection", "error", "refused the connection"),
-        (404, "error", "the desktop of ws01: no websocket at /ws/path-ws01: status 404"),
+        (404, "error", "the desktop of ws01: no websocket, but status 404"),
         (403, "error", "status 403"),
         (200, "error", "status 200"),
     ],

@@ -212,9 +212,8 @@ async def _open(session: aiohttp.ClientSession, account: Account, case: Case) ->
     except TimeoutError:
         return f"was not there within {PATIENCE:g} s", "is the gate overloaded, or Apache out of workers (see Apache)?"
     except aiohttp.WSServerHandshakeError as error:
-        where = urlsplit(url).path
         advice = STATUS_ADVICE.get(error.status, "load mod_proxy_http 2.4.47 or newer, or mod_proxy_wstunnel")
-        return f"no websocket at {where}: status {error.status}", advice
+        return f"no websocket, but status {error.status}", advice
     except (aiohttp.ClientError, OSError) as error:
         return _said(error), "Apache's error log and the gate's say why"
 
