@@ -34,9 +34,9 @@ def account(workshop):
 
 
 async def test_a_slow_and_lossy_network_keeps_its_session_and_costs_a_bounded_buffer(workshop, peer):
-    """A train: 1 Mbit/s, 80 ms each way, a packet of 50 lost. A desktop that pours, a key now and then.
+    """A train: 1 Mbit/s, 80 ms each way, a packet of 50 lost. A desktop that pours, and later a few keys.
 
-    No pong comes within the interval, because all that the desktop sent is before the ping: it is not taken for dead.
+    No pong comes within two intervals, because all that the desktop sent is before the ping: it is not taken for dead.
     """
     peer.echo = False
     workshop.write(f"ws01 127.0.0.1 path-ws01 - {peer.port} secret01")
@@ -47,12 +47,12 @@ async def test_a_slow_and_lossy_network_keeps_its_session_and_costs_a_bounded_bu
     ):
         await heard.until(lambda: heard.data)
         peer.writer.write(bytes(20 * MIB))
-        for n in range(1, 7):
+        await asyncio.sleep(2.5)
+        for n in range(1, 4):
             transport.send(picows.WSMsgType.BINARY, b"key")
             async with asyncio.timeout(10):
                 while len(peer.received) < 3 * n:
                     await asyncio.sleep(0.02)
-            await asyncio.sleep(0.5)
         assert heard.closed is None
         got = len(heard.data)
         assert 50_000 < got < MIB

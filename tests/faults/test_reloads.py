@@ -67,8 +67,10 @@ async def test_two_hundred_reloads_under_load_leave_nothing_behind(workshop):
                     os.kill(os.getpid(), signal.SIGHUP)
                 elif turn % 10 > 1:
                     await gate.reload()
-                expected = [line.split("name=")[1].strip('"') for line in lines(turn)]
-                await workshop.until(lambda status: [account["title"] for account in status["accounts"]] == expected)
+                expected = [(line.split("name=")[1].strip('"'), "RUNNING") for line in lines(turn)]
+                await workshop.until(
+                    lambda status: [(account["title"], account["state"]) for account in status["accounts"]] == expected
+                )
 
             for turn in range(1, 20):  # what is made once, is made
                 await reload(turn)
