@@ -35,11 +35,15 @@ class Operator:
         self.calls.append(("restart", names))
         return names
 
-    async def reload(self, handed=None):
+    async def reload(self, handed=None, config=None):
         if handed and handed.content == b"bad":
             raise TokensError(f"{handed.name}:1:1: error: what is this?")
-        self.calls.append(("reload", handed))
+        self.calls.append(("reload", handed, config) if config else ("reload", handed))
         return {"changes": "1 unchanged"}
+
+    async def upgrade(self, tokens, config):
+        self.calls.append(("upgrade", tokens, config))
+        return {"since": 7.0}
 
 
 async def metrics(request):
@@ -70,12 +74,16 @@ async def test_commands_and_answers(served):
         HandedOver("/etc/x.tokens", None, trouble="cannot be read"),
     ]
     for one in handed:
-        assert await ask(path, "/reload", one.to_json()) == {"changes": "1 unchanged"}
+        assert await ask(path, "/reload", {"tokens": one.to_json()}) == {"changes": "1 unchanged"}
+    assert await ask(path, "/reload", {"config": handed[0].to_json()}) == {"changes": "1 unchanged"}
+    assert await ask(path, "/upgrade", {"tokens": handed[0].to_json()}) == {"since": 7.0}
     assert operator.calls == [
         ("start", ["ws01"]),
         ("restart", ["ws01", "ws02"]),
         ("reload", None),
         *(("reload", one) for one in handed),
+        ("reload", None, handed[0]),
+        ("upgrade", handed[0], None),
     ]
 
 
@@ -84,7 +92,7 @@ async def test_refusals_come_back_in_the_daemons_words(served):
     with pytest.raises(ControlError, match="^no such account: ws99$"):
         await ask(path, "/stop", {"accounts": ["ws99"]})
     with pytest.raises(ControlError, match="^/etc/x.tokens:1:1: error: what is this"):
-        await ask(path, "/reload", HandedOver("/etc/x.tokens", b"bad").to_json())
+        await ask(path, "/reload", {"tokens": HandedOver("/etc/x.tokens", b"bad").to_json()})
 
 
 async def test_only_its_owner_can_open_it(served):
@@ -139,8 +147,13 @@ def test_a_file_in_the_way_is_not_removed(tmp_path):
         ("/start", [], "cannot be understood"),
         ("/start", {"accounts": "ws01"}, "`accounts` must be a list of names"),
         ("/start", {"accounts": [1]}, "`accounts` must be a list of names"),
-        ("/reload", {"name": "x"}, r"cannot be understood \(KeyError: 'content'\)"),
-        ("/reload", {"name": "x", "content": "no base64!", "mode": 0, "trouble": ""}, "cannot be understood"),
+        ("/reload", {"tokens": {"name": "x"}}, r"cannot be understood \(KeyError: 'content'\)"),
+        (
+            "/reload",
+            {"tokens": {"name": "x", "content": "no base64!", "mode": 0, "trouble": ""}},
+            "cannot be understood",
+        ),
+        ("/upgrade", {"config": 1}, "cannot be understood"),
         ("/dance", {}, "404"),
     ],
 )

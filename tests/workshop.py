@@ -62,7 +62,8 @@ class Workshop:
         return await asyncio.to_thread(control.call, self.control, *args)
 
     async def hand_over(self, content, trouble=""):
-        return await self.ask("/reload", control.HandedOver("/etc/handed.tokens", content, 0o100644, trouble).to_json())
+        handed = control.HandedOver("/etc/handed.tokens", content, 0o100644, trouble)
+        return await self.ask("/reload", {"tokens": handed.to_json()})
 
     async def until(self, condition, seconds=10):
         async with asyncio.timeout(seconds):

@@ -84,8 +84,11 @@ class Operator(Protocol):
     async def restart(self, names: Sequence[str]) -> list[str]:
         """Restart accounts; names may be patterns (`ws0*`). Returns the names that were meant."""
 
-    async def reload(self, handed: HandedOver | None = None) -> dict[str, Any]:
-        """Read the token file again, or take what a command read in its place."""
+    async def reload(self, handed: HandedOver | None = None, config: HandedOver | None = None) -> dict[str, Any]:
+        """Read the token file again, or take what a command read in its place.
+
+        Where `config`, or the code on disk, is not what runs, this is an upgrade: the answer has its `since` too.
+        """
 
     async def upgrade(self, tokens: HandedOver | None, config: HandedOver | None) -> dict[str, Any]:
         """Start anew from the code on disk, without a drop, if that code can start with these files.
@@ -171,8 +174,8 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
         return web.json_response({"accounts": await deed(await _understood(request, _names))})
 
     async def reload(request: web.Request) -> web.Response:
-        handed = await _understood(request, lambda body: HandedOver.from_json(body) if body else None)
-        return web.json_response(await operator.reload(handed))
+        tokens, config = await _understood(request, _files)
+        return web.json_response(await operator.reload(tokens, config))
 
     async def upgrade(request: web.Request) -> web.Response:
         tokens, config = await _understood(request, _files)
@@ -218,11 +221,14 @@ def _names(body: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def call(path: Path, route: str, body: object | None = None, timeout: float = REPLY_TIMEOUT) -> dict[str, Any]:
-    """Send one command and return its answer, which may take `timeout` seconds; a GET when there is nothing to send.
+def call(path: Path, route: str, body: object | None = None, timeout: float | None = None) -> dict[str, Any]:
+    """Send one command and return its answer; a GET when there is nothing to send.
+
+    The answer may take `timeout` seconds (None: REPLY_TIMEOUT).
 
     Raises ControlError when no daemon is at `path`, or it does not answer in time, fails, or refuses.
     """
+    timeout = timeout or REPLY_TIMEOUT
     connection = _UnixConnection(path, timeout)
     try:
         connection.connect()

@@ -40,6 +40,7 @@ from vncgate.serving import serving
 from vncgate.settings import EngineName, HostPort, Settings, is_loopback
 from vncgate.supervisor import Supervisor
 from vncgate.systemd import Notifier
+from vncgate.tally import Tally
 from vncgate.tokens import Parsed
 from vncgate.watch import Watcher
 from vncgate.web import app, export
@@ -63,10 +64,14 @@ class Gate:
         settings: Settings,
         environ: Mapping[str, str] = os.environ,
         *,
+        config: bytes = b"",
         nursery: Nursery | None = None,
         inherited: Inheritance | None = None,
     ) -> None:
-        """`nursery` starts the workers (None: one is started), `inherited` is what the gate before this one left."""
+        """`config` is the content of the settings' file, to know a changed one by.
+
+        `nursery` starts the workers (None: one is started), `inherited` is what the gate before this one left.
+        """
         check_settings(settings)
         self.started = asyncio.Event()
         """Set when everything serves, and every proxy runs or has failed once."""
@@ -78,6 +83,8 @@ class Gate:
         self._is_credential = credentials is not None and tokens.is_relative_to(credentials)
         self._settings = settings
         self._environ = environ
+        self._config = config
+        self._code = upgrade.fingerprint()
         self._inherited = inherited or Inheritance()
         self._handed = (
             control.HandedOver.from_json(self._inherited.state.tokens) if self._inherited.state.tokens else None
@@ -222,8 +229,14 @@ class Gate:
         """See control.Operator."""
         return await self._supervisor.restart(names)
 
-    async def reload(self, handed: control.HandedOver | None = None) -> dict[str, Any]:
+    async def reload(
+        self, handed: control.HandedOver | None = None, config: control.HandedOver | None = None
+    ) -> dict[str, Any]:
         """See control.Operator. Raises TokensError with all problems when the new roster is not taken."""
+        if config is not None and (news := await self._news(config)):
+            if isinstance(self._engine, Pool):
+                return {**await self.upgrade(handed, config), "changes": f"new {news}: starting anew"}
+            log.warning("there is new %s, which only a restart of this gate takes up (it has no workers)", news)
         if handed is None and self._is_credential:
             raise ControlError(
                 "the token file is a credential of systemd's, a copy that does not follow the file: "
@@ -232,12 +245,7 @@ class Gate:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                before, self._handed = self._handed, handed
-                try:
-                    roster = await self._load(self._read())
-                except BaseException:
-                    self._handed = before
-                    raise
+                roster = await self._load_handed(handed)
                 return {"changes": await self._take(roster)}
             finally:
                 if not self._stopping.is_set():
@@ -250,15 +258,27 @@ class Gate:
                 "only workers outlive an upgrade (engine relay, setting workers); restart this gate instead"
             )
         async with self._reloading:
-            state = self._inherited.state
-            if handed := tokens or self._handed:
-                state.tokens = handed.to_json()
-            if config is not None:
-                state.config = config.to_json()
-            state.stopped = [each.name for each in self._supervisor.statuses() if each.want is Want.DOWN]
-            await upgrade.try_out(state, self._environ)
+            before, old = self._handed, self._inherited.state
+            await self._load_handed(tokens)
+            state = State(
+                tokens=self._handed.to_json() if self._handed else None,
+                config=config.to_json() if config else old.config,
+                stopped=[each.name for each in self._supervisor.statuses() if each.want is Want.DOWN],
+                tally=self._engine.lost.to_json(),
+            )
+            try:
+                await upgrade.try_out(state, self._environ)
+            except BaseException:
+                self._handed = before
+                raise
             self._spawn(self._start_anew(state), "start anew")
         return {"since": self._began}
+
+    async def _news(self, config: control.HandedOver) -> str:
+        """What is other than it was when this gate began: the settings, the code, or nothing."""
+        if config.content != self._config:
+            return f"settings ({config.name})"
+        return "code" if await asyncio.to_thread(upgrade.fingerprint) != self._code else ""
 
     async def _start_anew(self, state: State) -> None:
         """Become the code on disk. Everything that listens or is connected is handed over, and waits meanwhile."""
@@ -291,6 +311,15 @@ class Gate:
             connect_timeout=settings.connect_timeout,
             timeout=settings.handshake_timeout,
         )
+
+    async def _load_handed(self, handed: control.HandedOver | None) -> Roster:
+        """The roster of a file that was handed over, which from now on is ours; without one, of the file on disk."""
+        before, self._handed = self._handed, handed or (self._handed if self._is_credential else None)
+        try:
+            return await self._load(self._read())
+        except BaseException:
+            self._handed = before
+            raise
 
     async def _read(self) -> Parsed:
         """The token file, or the one that was handed over in its place."""
@@ -391,6 +420,7 @@ class Gate:
             keeper=self._notifier,
             nursery=nursery,
             adopted=self._inherited.workers,
+            counted=Tally.from_json(self._inherited.state.tally),
             drain_timeout=settings.drain_timeout,
             log_level=settings.log_level,
         )

@@ -27,12 +27,13 @@ class State:
     """What a daemon tells the next one, as JSON values.
 
     `tokens` and `config` are files that were handed over (control.HandedOver.to_json()), `stopped` the accounts that an
-    operator stopped.
+    operator stopped, `tally` what ended workers had counted (tally.Tally.to_json()).
     """
 
     tokens: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
     stopped: list[str] = field(default_factory=list)
+    tally: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class Inheritance:
     """What was left by the process before. `workers` are channels by process number, `control` the control socket."""
 
     state: State = field(default_factory=State)
-    listening: list[socket.socket] = field(default_factory=list)
+    listening: dict[str, socket.socket] = field(default_factory=dict)
     workers: dict[int, socket.socket] = field(default_factory=dict)
     control: socket.socket | None = None
 
@@ -64,8 +65,9 @@ def inherit(environ: MutableMapping[str, str]) -> Inheritance:
             found.control = sock
         elif kind == "worker" and rest.isdecimal():
             found.workers[int(rest)] = sock
-        elif sock.family in (socket.AF_INET, socket.AF_INET6):
-            found.listening.append(sock)
+        elif kind == "listen":
+            sock.setblocking(False)
+            found.listening[name] = sock
         else:
             sock.close()
     return found
@@ -85,7 +87,7 @@ def state_file(state: State, descriptors: Mapping[str, int] | None = None) -> in
 def start_anew(
     argv: Sequence[str], environ: Mapping[str, str], state: State, sockets: Mapping[str, socket.socket]
 ) -> NoReturn:
-    """Become `argv` (a path first), as the same process. Raises OSError, with nothing changed, when it cannot be done."""
+    """Become `argv` (a path first), as the same process. Raises OSError, and nothing is changed, when that fails."""
     descriptors = {name: sock.fileno() for name, sock in sockets.items()}
     file = state_file(state, descriptors)
     with _inheritable([*descriptors.values(), file]):
@@ -115,7 +117,7 @@ def _left_by_ourselves(environ: MutableMapping[str, str]) -> tuple[State, list[t
         body = json.load(file)
     if int(descriptor) >= _FIRST:  # not stdin, whose number something else would get
         os.close(int(descriptor))
-    known = {name: body[name] for name in ("tokens", "config", "stopped") if name in body}
+    known = {field.name: body[field.name] for field in dataclasses.fields(State) if field.name in body}
     return State(**known), [(name, int(number)) for name, number in body.get("descriptors", {}).items()]
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import resource
 import socket
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Protocol
 
 from vncgate.errors import ListenError
@@ -39,18 +38,17 @@ class Forgetful:
 class Listeners:
     """Listening TCP sockets by address and port.
 
-    `inherited` are those of the process before this one. They are taken up in place of binding anew, so that what waits
-    in their backlogs is served.
+    `inherited` are those of the process before this one, by the names under which they were kept. They are taken up in
+    place of binding anew, so that what waits in their backlogs is served.
     """
 
-    def __init__(self, address: str, keeper: Keeper | None = None, inherited: Iterable[socket.socket] = ()) -> None:
+    def __init__(
+        self, address: str, keeper: Keeper | None = None, inherited: Mapping[str, socket.socket] | None = None
+    ) -> None:
         self._address = address
         self._keeper = keeper or Forgetful()
         self._sockets: dict[str, socket.socket] = {}
-        self._inherited: dict[str, socket.socket] = {}
-        for sock in inherited:
-            sock.setblocking(False)
-            self._inherited[_name(*sock.getsockname()[:2])] = sock
+        self._inherited = dict(inherited or {})
 
     def open(self, port: int, owner: str, address: str | None = None) -> socket.socket:
         """The socket of `port`, bound now if it was not yet, at `address` (None: the one that all have in common).
@@ -58,7 +56,7 @@ class Listeners:
         Raises ListenError that names port and reason.
         """
         address = address or self._address
-        name = _name(address, port)
+        name = name_of(address, port)
         if name not in self._sockets:
             inherited = self._inherited.pop(name, None)
             self._sockets[name] = bind(address, port, owner) if inherited is None else inherited
@@ -67,7 +65,7 @@ class Listeners:
 
     def close(self, port: int) -> None:
         """Close a port; clients that wait in its backlog are reset. Does nothing for one that is not open."""
-        name = _name(self._address, port)
+        name = name_of(self._address, port)
         if sock := self._sockets.pop(name, None):
             self._keeper.forget(name)
             sock.close()
@@ -91,9 +89,8 @@ class Listeners:
         self._inherited.clear()
 
 
-def _name(address: str, port: int) -> str:
-    """A name for a socket, as FDNAME= of sd_notify(3) allows it: no colon."""
-    address = "127.0.0.1" if address == "localhost" else ipaddress.ip_address(address).compressed
+def name_of(address: str, port: int) -> str:
+    """The name under which a listening socket is kept, as FDNAME= of sd_notify(3) allows it: without a colon."""
     return f"listen-{address.replace(':', '_')}-{port}"
 
 

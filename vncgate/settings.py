@@ -284,7 +284,7 @@ def load(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None:
-        _merge(values, sources, _read_toml(file, content), str(file))
+        _merge(values, sources, _parse_toml(file, read(file) if content is None else content), str(file))
     names = {ENV_PREFIX + name.upper().replace(".", "_"): name for name in setting_names()}
     problems: list[str] = []
     for variable, text in sorted((environ or {}).items()):
@@ -325,11 +325,17 @@ def _fields() -> dict[str, FieldInfo]:
     return found
 
 
-def _read_toml(file: Path, content: bytes | None) -> dict[str, Any]:
+def read(file: Path) -> bytes:
+    """The content of a settings' file. Raises SettingsError when it cannot be read."""
     try:
-        return tomllib.loads((file.read_bytes() if content is None else content).decode("utf-8-sig"))
+        return file.read_bytes()
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _parse_toml(file: Path, content: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise SettingsError(f"{file}: is not UTF-8") from None
     except (ValueError, RecursionError) as error:  # a number too long, brackets too deep

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from vncgate import handover
 from vncgate.errors import ControlError
@@ -21,6 +23,18 @@ STOP_GRACE = 2.0
 MOST_LINES = 20
 """Lines of what it said that an operator is shown."""
 _ALONE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID")
+
+
+def fingerprint() -> int:
+    """What changes with the code on disk: our package's files, what is installed beside it, and Python itself."""
+    package = Path(__file__).parent
+    seen = []
+    for file in sorted([*package.rglob("*.*"), package.parent, Path(sys.executable)]):
+        with contextlib.suppress(OSError):  # it was removed meanwhile, which is a change as well
+            status = file.stat()
+            if "__pycache__" not in file.parts:
+                seen.append((str(file), status.st_mtime_ns, status.st_size))
+    return hash(tuple(seen))
 
 
 def command() -> list[str]:

@@ -23,6 +23,8 @@ from vncgate.render.status import TROUBLES
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of `status --watch`."""
+UPGRADE_TIMEOUT = 90.0
+"""Seconds that an upgrade may take: the trial of the code on disk, then its start."""
 UPGRADE_INTERVAL = 0.1
 """Seconds between two looks at a daemon that starts anew."""
 WIDE = 96
@@ -49,16 +51,21 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     reload = _command(
         commands, "reload", _reload, "read the token file again; without a change, have another look at wrong passwords"
     )
-    reload.add_argument(
-        "--tokens", type=Path, metavar="FILE", help="hand over this file's content (where the daemon cannot read it)"
-    )
-
     upgrade = _command(
         commands, "upgrade", _upgrade, "start the daemon anew from the code on disk; no desktop is dropped"
     )
-    upgrade.add_argument("--tokens", type=Path, metavar="FILE", help="hand over this token file, as `reload` does")
+    for parser in (reload, upgrade):
+        parser.add_argument(
+            "--tokens", type=Path, metavar="FILE", help="hand over this token file (where the daemon cannot read it)"
+        )
+    reload.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="hand over the settings file too, which need not exist; if it or the code on disk is new: upgrade",
+    )
     upgrade.add_argument(
-        "--config", type=Path, metavar="FILE", help="hand over this settings file (the daemon's own, as it is now)"
+        "--config", type=Path, metavar="FILE", help="hand over the settings file, which need not exist"
     )
 
 
@@ -110,27 +117,36 @@ def _act(args: argparse.Namespace) -> int:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    handed = _read(args.tokens)
-    print(control.call(_socket(args), "/reload", handed.to_json() if handed else {})["changes"])
-    return 0
-
-
-def _read(file: Path | None) -> control.HandedOver | None:
-    """A file to hand over; what is wrong with it is for the daemon to tell, so that its log has it too."""
-    if file is None:
-        return None
-    try:
-        return control.HandedOver(str(file), file.read_bytes(), file.stat().st_mode)
-    except OSError as error:
-        return control.HandedOver(str(file), None, trouble=f"{file}: cannot be read: {error.strerror}")
+    path = _socket(args)
+    answer = control.call(path, "/reload", _handed(args), UPGRADE_TIMEOUT)
+    print(answer["changes"])
+    return _await_start(path, answer["since"]) if "since" in answer else 0
 
 
 def _upgrade(args: argparse.Namespace) -> int:
     path = _socket(args)
-    handed = {"tokens": _read(args.tokens), "config": _read(args.config)}
-    body = {name: file.to_json() for name, file in handed.items() if file}
-    before = control.call(path, "/upgrade", body)["since"]
-    deadline = time.monotonic() + control.REPLY_TIMEOUT
+    return _await_start(path, control.call(path, "/upgrade", _handed(args), UPGRADE_TIMEOUT)["since"])
+
+
+def _handed(args: argparse.Namespace) -> dict[str, Any]:
+    """The files to hand over; what is wrong with one is for the daemon to tell, so that its log has it too."""
+    handed = {}
+    for name, file in (("tokens", args.tokens), ("config", args.config)):
+        if file is None:
+            continue
+        try:
+            read = control.HandedOver(str(file), file.read_bytes(), file.stat().st_mode)
+        except OSError as error:
+            missing = name == "config" and isinstance(error, FileNotFoundError)
+            trouble = "" if missing else f"{file}: cannot be read: {error.strerror}"
+            read = control.HandedOver(str(file), b"" if missing else None, trouble=trouble)
+        handed[name] = read.to_json()
+    return handed
+
+
+def _await_start(path: Path, before: float) -> int:
+    """Wait until a daemon serves that began after `before`."""
+    deadline = time.monotonic() + UPGRADE_TIMEOUT
     while True:
         status = control.call(path, "/status")
         if status["since"] != before and status["started"]:

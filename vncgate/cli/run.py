@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     names = ("web", "listen", "shared_port", "engine", "workers", "control", "watch", "log_level")
     flags = {name: getattr(args, name) for name in names}
     file, content = (Path(config.name), config.content) if config else (args.config, None)
+    if file is not None and content is None:
+        content = settings.read(file)
     chosen = settings.load(file, os.environ, flags, content)
     # Before there are threads and secrets here.
     nursery = _nursery() if chosen.engine is EngineName.RELAY and chosen.workers != 0 else None
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from vncgate.daemon import Gate
 
     async def serve() -> None:
-        gate = Gate(args.tokens, chosen, nursery=nursery, inherited=inherited)
+        gate = Gate(args.tokens, chosen, config=content or b"", nursery=nursery, inherited=inherited)
         await (gate.trial() if TRIAL in os.environ else gate.run())
 
     with (

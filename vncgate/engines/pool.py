@@ -52,7 +52,7 @@ class Pool:
     """The engine. It keeps `count` workers, forked by `nursery`, or by a new one where there is none (any more).
 
     `adopted` are channels to workers by their process numbers. Each channel is left with `keeper`, under the name
-    `worker-PID`, for the master after this one.
+    `worker-PID`, for the master after this one. `counted` is what workers of that before had counted that are gone.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Pool:
         keeper: Keeper,
         nursery: Nursery | None = None,
         adopted: Mapping[int, socket.socket] | None = None,
+        counted: Tally | None = None,
         drain_timeout: float = 0.0,
         log_level: str = "info",
     ) -> None:
@@ -76,7 +77,8 @@ class Pool:
         self._adopted: list[Member] = []
         self._proxies: dict[str, PoolProxy] = {}
         self._shared: socket.socket | None = None
-        self._lost = Tally()  # what workers that are gone had counted
+        self.lost = counted or Tally()
+        """What workers that are gone had counted."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, shared: socket.socket | None) -> None:
@@ -142,7 +144,7 @@ class Pool:
 
     def tally(self) -> Tally:
         """See Engine.tally: as of the workers' last reports."""
-        return Tally.total([self._lost, *(member.tally for member in (*self._members, *self._adopted))])
+        return Tally.total([self.lost, *(member.tally for member in (*self._members, *self._adopted))])
 
     def workers(self) -> list[WorkerStatus]:
         """All workers, those that drain last."""
@@ -231,7 +233,7 @@ class Pool:
         for members in (self._members, self._adopted):
             if member in members:
                 members.remove(member)
-        self._lost.add(member.tally)
+        self.lost.add(member.tally)
         for name, traffic in member.traffic.items():
             if proxy := self._proxies.get(name):
                 proxy.keep(traffic)
