@@ -153,7 +153,8 @@ async def test_a_slow_browser_that_still_takes_bytes_is_alive(world, peer):
     for _ in range(12):  # longer than two intervals, and never a frame from the browser
         await asyncio.sleep(0.1)
         await reader.read(65536)
-    assert world.proxy.traffic().connections == 1
+    (session,) = world.proxy.sessions
+    assert session.ending == ""
     writer.close()
 
 
@@ -203,6 +204,16 @@ async def test_a_refused_frame_does_not_reach_the_desktop(world, peer):
     async with asyncio.timeout(5):
         await peer.gone.get()
     assert peer.received == b""
+
+
+async def test_what_a_browser_sends_before_its_desktop_is_connected_waits_in_the_kernel(world, monkeypatch):
+    monkeypatch.setattr(session, "connect", lambda *args: asyncio.sleep(1000))
+    _, writer, _ = await request(world.port, "Connection: Upgrade")
+    writer.write(frame(2, bytes(1000)) * 16384)
+    await settled(writer.transport.get_write_buffer_size)
+    (waiting,) = world.proxy.sessions
+    assert len(waiting._early) <= 16384, "what came together with the handshake"
+    writer.transport.abort()
 
 
 # ---- back-pressure

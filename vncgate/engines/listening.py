@@ -38,7 +38,7 @@ class Listening(socket.socket):
     """A duplicate of a listening socket, for one server: closing it leaves the other open, and its backlog as it is.
 
     aiofastnet 1.2 stops accepting for a second when there are no descriptors left, but asks the socket instead of the
-    loop to do so, and goes on accepting first; and its `backlog` is both what listen(2) is told and how many
+    loop to do so; and its `backlog` is both what listen(2) is told and how many
     connections are accepted at once.
     """
 
@@ -48,7 +48,6 @@ class Listening(socket.socket):
         self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # accepted sockets inherit it
         self._unheard = unheard
         self._exhausted = False
-        self._pausing = False
 
     def listen(self, backlog: int) -> None:  # type: ignore[override]
         """It listens already."""
@@ -59,17 +58,12 @@ class Listening(socket.socket):
 
     def accept(self) -> tuple[socket.socket, object]:
         """As socket's; the connection is a Caller, and the `caller` of whatever follows from it."""
-        if self._pausing:
-            self._pausing = False
-            raise BlockingIOError
         try:
             accepted, peer = super().accept()
         except OSError as error:
-            if error.errno in _EXHAUSTED:
-                self._pausing = True
-                if not self._exhausted:
-                    self._exhausted = True
-                    log.error("no browsers are accepted until others have gone: %s", os.strerror(error.errno))
+            if error.errno in _EXHAUSTED and not self._exhausted:
+                self._exhausted = True
+                log.error("no browsers are accepted until others have gone: %s", os.strerror(error.errno))
             raise
         if self._exhausted:
             self._exhausted = False
