@@ -77,16 +77,13 @@ def run(args: argparse.Namespace) -> int:
     except (SettingsError, TokensError) as error:
         print(f"vncgate: {error}", file=sys.stderr)
         return 2
-    served = {account["name"] for account in status.get("accounts", ())}
     listeners.raise_descriptor_limit()
     plan = Plan(rate=args.updates, seconds=args.minutes * 60, ramp=args.ramp, corner=CORNER)
     # A file or a pipe gets whole lines; only a terminal has a width to fit into.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
     console.print(f"{len(targets)} participants at {args.url}, each with {args.updates:g} questions a second")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        report, load = runner.run(
-            live.run(targets, plan, context, status["pid"] if served.issuperset(roster) else None, console)
-        )
+        report, load = runner.run(live.run(targets, plan, context, _processes(status, roster), console))
     judged = verdict.judge(report, load)
     if report.connected:
         console.print("", show.figures(report, load), sep="\n")
@@ -102,6 +99,14 @@ def _status(path: Path) -> dict[str, Any]:
         return control.call(path, "/status", timeout=STATUS_TIMEOUT)
     except ControlError:
         return {}
+
+
+def _processes(status: dict[str, Any], roster: Roster) -> list[int]:
+    """Those of the gate on this host, if it is the one that serves these accounts; workers may be older than it."""
+    served = {account["name"] for account in status.get("accounts", ())}
+    if not served.issuperset(roster):
+        return []
+    return [status["pid"], *(worker["pid"] for worker in status["workers"])]
 
 
 def _roster(path: str | Path | None) -> Roster:

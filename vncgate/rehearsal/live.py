@@ -6,7 +6,7 @@ import asyncio
 import signal
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -27,15 +27,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def run(
-    targets: Sequence[Target], plan: Plan, context: ssl.SSLContext, gate: int | None, console: Console
+    targets: Sequence[Target], plan: Plan, context: ssl.SSLContext, gate: Collection[int], console: Console
 ) -> tuple[Report, Load]:
     """Play, until it is over or SIGINT or SIGTERM comes; what was measured until then.
 
-    `gate` is the process number of the gate on this host (None: it is elsewhere). The table is drawn on a terminal
+    `gate` are the process numbers of the gate on this host (none: it is elsewhere). The table is drawn on a terminal
     only.
     """
     loop = asyncio.get_running_loop()
-    observer = Observer(gate) if gate is not None else None
+    observer = Observer(gate) if gate else None
     load = Load()
     past: deque[Report] = deque([Report()], maxlen=WINDOW)
     async with Rehearsal(targets, plan, context) as rehearsal:
@@ -63,8 +63,12 @@ async def run(
 
 
 def _report_defects(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """As asyncio does; but what befell a connection (TLS that failed, say) is its player's to tell."""
-    if not isinstance(context.get("exception"), OSError):
+    """As asyncio does; but what befell a connection (TLS that failed, say) is its player's to tell.
+
+    aiofastnet 1.2 gives some errors as their class.
+    """
+    error = context.get("exception")
+    if not issubclass(error if isinstance(error, type) else type(error), OSError):
         loop.default_exception_handler(context)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,10 @@ class Process:
 
 
 class Observer:
-    """Watches the gate whose daemon has `pid`, and what else runs on its host, which is this one."""
+    """Watches the gate, whose processes are `pids` and their children, and what else runs on this host, which is its."""
 
-    def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
-        self._pid = pid
+    def __init__(self, pids: Collection[int], proc: Path = Path("/proc")) -> None:
+        self._pids = pids
         self._proc = proc
         self._peak = Load()
         self._before = self._snapshot()
@@ -57,7 +57,7 @@ class Observer:
         self._before = now, after, busy_now = self._snapshot()
         seconds = now - then
         used = {pid: process.cpu - processes[pid].cpu for pid, process in after.items() if pid in processes}
-        gate = [used[pid] / seconds for pid in _tree(self._pid, after) if pid in used]
+        gate = [used[pid] / seconds for pid in _trees(self._pids, after) if pid in used]
         apache = [used[pid] / seconds for pid, process in after.items() if pid in used and process.name in APACHE]
         seen = Load(
             gate=sum(gate) if gate else None,
@@ -95,12 +95,12 @@ def _processes(proc: Path, tick: int) -> Iterator[Process]:
             )
 
 
-def _tree(root: int, processes: dict[int, Process]) -> set[int]:
-    """`root` and all that descend from it."""
+def _trees(roots: Collection[int], processes: Mapping[int, Process]) -> set[int]:
+    """`roots` and all that descend from them."""
     children: dict[int, list[int]] = {}
     for process in processes.values():
         children.setdefault(process.parent, []).append(process.pid)
-    found, todo = set(), [root] if root in processes else []
+    found, todo = set(), [pid for pid in roots if pid in processes]
     while todo:
         pid = todo.pop()
         found.add(pid)

@@ -66,6 +66,7 @@ class Player:
         self._target = target
         self._company = company
         self._plan = company.plan
+        self._lively = company.plan.play is Play.LIVELY
         self._handshake = ClientHandshake(target.password)
         self._receive: Callable[[bytes | memoryview], None] = self._log_in
         self._send: Callable[[bytes], None]
@@ -73,7 +74,7 @@ class Player:
         self._arrived: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._script: Script | None = None  # there is one while it plays
         self._began = 0.0
-        self._heard = False
+        self._heard = self._seen = False
         self._asked = 0.0
         self._turn = 0
 
@@ -89,7 +90,10 @@ class Player:
                 async with asyncio.timeout(patience):
                     trouble = await self._arrived
         except TimeoutError:
-            what = "the desktop did not finish the login" if self._heard else "no word from the desktop came"
+            if self._heard:
+                what = "the desktop did not finish the login"
+            else:
+                what = "the site did not open the way" if self._hang_up is None else "no word from the desktop came"
             trouble = f"{what} within {patience:g} s"
         except (OSError, WSError, ValueError) as error:
             trouble = words.of_error(error)
@@ -103,7 +107,7 @@ class Player:
             return
         report = self._company.report
         if self._asked:
-            report.late += 1
+            report.late += self._seen or not self._lively  # before the first picture nobody asks for more
             return
         report.asked += 1
         questions = self._script.questions
@@ -178,8 +182,8 @@ class Player:
         self._script = script(desktop.width, desktop.height, self._plan)
         self._receive = Updates(self._updated, self._plan.corner).feed
         self._tell(self._script.opening)
-        if self._plan.play is Play.LIVELY:
-            self._tell(self._script.want)
+        if self._lively:
+            self._asked = _clock()  # for the whole screen, with the opening
         elif self._plan.play is not Play.FIXED:
             self.ask()
         self._receive(rest)
@@ -187,6 +191,11 @@ class Player:
     def _updated(self, touched: bool) -> None:
         company = self._company
         company.report.updates += 1
+        if not self._seen:
+            self._seen = True
+            company.report.picture.observe(_clock() - self._began)
+            if self._lively:
+                self._asked = 0.0
         if touched and self._asked:
             company.report.latency.observe_all(_clock() - self._asked, company.interval)
             self._asked = 0.0

@@ -46,7 +46,9 @@ class Report:
     banner: Latencies = field(default_factory=Latencies)
     """Until the desktop's first bytes, from the beginning."""
     login: Latencies = field(default_factory=Latencies)
-    """Until the desktop could be used, from the beginning."""
+    """Until the login had succeeded, from the beginning."""
+    picture: Latencies = field(default_factory=Latencies)
+    """Until the first update was complete, from the beginning; LIVELY: of the whole screen."""
     latency: Latencies = field(default_factory=Latencies)
     """From a request to its complete answer."""
     lag: Latencies = field(default_factory=Latencies)
@@ -122,5 +124,5 @@ class Report:
 
 
 _SUMS = ("participants", "connected", "playing", "updates", "asked", "late", "bytes_down", "bytes_up", "cpu")
-_TIMES = ("connecting", "banner", "login", "latency", "lag")
+_TIMES = ("connecting", "banner", "login", "picture", "latency", "lag")
 _REASONS = ("failed", "drops")

@@ -32,11 +32,11 @@ class Script:
     """The lines of a part (RFC 6143, section 7.5)."""
 
     opening: bytes
-    """SetPixelFormat and SetEncodings, after the login."""
+    """SetPixelFormat and SetEncodings, after the login; and the whole screen, where that is of interest."""
     questions: tuple[bytes, ...]
     """A request for the corner, each with what else is done at that moment; to be taken in turn."""
     want: bytes
-    """A request for whatever changes on the whole screen; empty where only the corner is of interest."""
+    """A request for whatever changes anywhere, after each update; empty where only the corner is of interest."""
 
 
 @functools.lru_cache(maxsize=64)  # all desktops of a class are of a few sizes
@@ -51,7 +51,11 @@ def script(width: int, height: int, plan: Plan) -> Script:
         return Script(opening, (ask,), b"")
     moves = [_POINTER.pack(5, 0, *_place(step / POSITIONS, width, height)) for step in range(POSITIONS)]
     moves[0] += _KEY.pack(4, 1, CONTROL_KEY) + _KEY.pack(4, 0, CONTROL_KEY)
-    return Script(opening, tuple(ask + move for move in moves), _REQUEST.pack(3, 1, 0, 0, width, height))
+    return Script(
+        opening + _REQUEST.pack(3, 0, 0, 0, width, height),
+        tuple(ask + move for move in moves),
+        _REQUEST.pack(3, 1, 0, 0, width, height),
+    )
 
 
 def _place(turn: float, width: int, height: int) -> tuple[int, int]:

@@ -54,7 +54,8 @@ def _times(report: Report, recent: Report | None) -> Table:
     rows = {
         "the connection stands": report.connecting,
         "the desktop's first word": report.banner,
-        "the desktop is there": report.login,
+        "the login is done": report.login,
+        "the first picture is complete": report.picture,
         "an answer is complete": report.latency,
     }
     if recent is not None:

@@ -1,7 +1,7 @@
 """What the figures mean for a class of this size, in plain words, and what to do. Pure.
 
 The thresholds, and why: a person at a remote desktop finds answers within 150 ms crisp and longer ones noticeable, then
-annoying (Tolia, Andersen, Satyanarayanan: "Quantifying Interactive User Experience on Thin Clients", Computer 39:3, 2006).
+annoying (Tolia, Andersen, Satyanarayanan: Quantifying Interactive User Experience on Thin Clients, Computer 39, 2006).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CRISP = 0.150
 USABLE = 0.300
 """Seconds beyond which typing runs visibly ahead of the screen: twice what is crisp."""
 SOON = 5.0
-"""Seconds to the desktop for 95 of 100 participants: who waits longer reloads the page, and so adds to the rush."""
+"""Seconds to the first picture for 95 of 100: who waits longer reloads the page, and so adds to the rush."""
 PLAYERS_BUSY = 0.8
 """Share of a core from which on the players wait for themselves: they run on one."""
 PLAYERS_LATE = 0.050
@@ -79,7 +79,7 @@ def judge(report: Report, load: Load) -> Verdict:
 
 def _findings(report: Report, load: Load) -> Iterator[Finding]:
     count = report.participants
-    if report.connected and report.cpu_share >= PLAYERS_BUSY or report.lag.quantile(0.99) >= PLAYERS_LATE:
+    if report.connected and (report.cpu_share >= PLAYERS_BUSY or report.lag.quantile(0.99) >= PLAYERS_LATE):
         yield Finding(
             Grade.NONE,
             f"this machine was too busy to play {count} people: {report.cpu_share:.0%} of a core, turns up to "
@@ -134,7 +134,7 @@ def _too_slow(report: Report, load: Load) -> Iterator[Finding]:
             if load.gate is None
             else "neither the gate nor its host is at its limit: look at the desktops' hosts and the network",
         )
-    p95 = report.login.quantile(0.95)
+    p95 = report.picture.quantile(0.95)
     if p95 > SOON:
         yield Finding(
             Grade.TIGHT,

@@ -32,17 +32,17 @@ def of_error(error: OSError | WSError | ValueError) -> str:
     """What connecting raised."""
     match error:
         case ssl.SSLCertVerificationError():
-            why = error.verify_message or error.reason
+            why = error.verify_message
             return f"the site's certificate is not trusted ({why}): give --ca FILE, or --insecure"
         case ssl.SSLError():
-            return f"TLS failed: {error.reason or error}"
+            return f"TLS failed: {getattr(error, 'reason', '') or error}"
         case socket.gaierror():
             again = error.errno == socket.EAI_AGAIN
             return f"the site's name {'cannot be looked up now' if again else 'is not known: no such host'}"
         case ConnectionRefusedError():
             return "the connection is refused: nobody listens there"
-        case ConnectionResetError() | BrokenPipeError():
-            return CUT
+        case ConnectionError():
+            return "the connection was cut before the websocket stood: is the URL's https or http right?"
         case OSError(errno=int(number)):
             return f"the site cannot be reached: {_NO_ROOM.get(number) or os.strerror(number)}"
         case OSError():
