@@ -210,7 +210,7 @@ class Relay:
 
     def _unheard(self, age: float) -> None:
         """A connection ended after `age` seconds, and its request was none, too long, or never complete."""
-        late = age >= self.limits.handshake_timeout
+        late = age >= self.limits.handshake_timeout - 0.01  # uvloop's timers have whole milliseconds, rounded down
         self.counted.refused[Refusal.TIMED_OUT if late else Refusal.BAD_REQUEST] += 1
 
 
