@@ -10,7 +10,7 @@ The house has floors; a room imports only from the floors below its own (checked
     2  engines (base, relay, websockify)
     3  supervisor  prober  publish
     4  web  control
-    5  daemon  demo  rehearsal  cli
+    5  daemon  rehearsal  demo  doctor  cli
 
 `daemon` is the only place where all is put together. docs/architecture.md says the same in prose.
 """

@@ -38,6 +38,8 @@ async def test_real_ports(free_port):
     flags = {"web": f"127.0.0.1:{web}", "shared_port": shared}
     each = case(account("ws01", own), "ws02", flags=flags)
     assert told(await ports.check(each)) == [("ok", "3 ports: 3 free")]
+    measured = case(flags=flags | {"metrics.address": f"127.0.0.1:{own}"})
+    assert told(await ports.check(measured)) == [("ok", "3 ports: 3 free")]
     with socket.create_server(("127.0.0.1", own)):
         ((result, message),) = told(await ports.check(each))
         assert result == "error"

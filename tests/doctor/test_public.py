@@ -131,12 +131,12 @@ async def seen_through(answer):
     ("answer", "result", "words"),
     [
         (server(8, 2), "ok", "1 desktop reached all the way: ws01"),
-        (server(8, 2, u32(1), text(b"no")), "error", "the desktop of ws01: the password is wrong"),
-        (b"nonsense", "error", "the desktop of ws01: what was received is not RFB"),
+        (server(8, 2, u32(1), text(b"no")), "error", "the desktop of ws01: the desktop refused the password"),
+        (b"nonsense", "error", "what answers there does not speak VNC"),
         ("desktop node01:5901 refused the connection", "error", "refused the connection"),
-        (404, "error", "the desktop of ws01: no websocket, but status 404"),
-        (403, "error", "status 403"),
-        (200, "error", "status 200"),
+        (404, "error", "the desktop of ws01: the websocket is refused with HTTP 404"),
+        (403, "error", "HTTP 403"),
+        (200, "error", "HTTP 200"),
     ],
 )
 async def test_a_desktop_all_the_way(answer, result, words):
@@ -153,7 +153,7 @@ async def test_no_desktop_is_tried_that_did_not_let_us_in():
 async def test_a_desktop_that_says_nothing(monkeypatch):
     monkeypatch.setattr(public, "PATIENCE", 0.2)
     ((result, message),) = await seen_through(b"RFB ")
-    assert (result, message) == ("error", "the desktop of ws01: was not there within 0.2 s")
+    assert (result, message) == ("error", "the desktop of ws01: the desktop did not finish the login within 0.2 s")
 
 
 async def test_nobody_is_there(free_port):

@@ -52,12 +52,15 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(args: argparse.Namespace) -> int:
     """Examine, and show each finding as it comes; 1 where one is an error."""
-    from vncgate.doctor.examination import Order, examine  # here, so that the other commands start without aiohttp
+    import uvloop  # here, so that the other commands start without them
+
+    from vncgate.doctor.examination import Order, examine
 
     order = Order(args.tokens, args.config, args.control, os.environ, args.url or "", args.sample)
     # A file or a pipe gets whole lines; only a terminal has a width to fit into.
     console = Console(highlight=False, quiet=args.json, width=None if sys.stdout.isatty() else 1000)
-    findings = asyncio.run(_show(examine(order, os.getuid()), console))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        findings = runner.run(_show(examine(order, os.getuid()), console))
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     console.print(_summary(findings))

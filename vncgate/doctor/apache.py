@@ -178,7 +178,7 @@ def judge_workers(directives: Sequence[Directive], loaded: frozenset[str], accou
         limit, place = value(directives, "maxrequestworkers", (servers * threads, ""))
     wanted = 2 * accounts + SPARE
     rounded = -(-max(wanted, limit) // threads) * threads
-    lines = f"MaxRequestWorkers {rounded}, ServerLimit {2 * rounded // threads}"
+    lines = f"MaxRequestWorkers {rounded}, ServerLimit {max(SERVER_LIMIT, 2 * rounded // threads)}"
     advice = f"in {place.rpartition(':')[0] or 'its configuration'}: {lines}; then restart Apache, before the class"
     serves = f"{limit} at once (MaxRequestWorkers)"
     if limit < wanted:

@@ -64,6 +64,8 @@ def _wanted(case: Case) -> Iterator[tuple[str, int, str]]:
     settings = case.settings
     if settings.web:
         yield settings.web.host, settings.web.port, "pages (setting web)"
+    if settings.metrics.address and settings.metrics.address != settings.web:
+        yield settings.metrics.address.host, settings.metrics.address.port, "metrics (setting metrics.address)"
     if settings.accounts_port:
         yield settings.listen, settings.accounts_port, "shared port (setting shared_port)"
     for account in case.roster.accounts:
@@ -72,11 +74,15 @@ def _wanted(case: Case) -> Iterator[tuple[str, int, str]]:
 
 
 def _ours(case: Case) -> tuple[int, frozenset[int]]:
+    """The gate's process, and the ports that it serves as far as it says so; of its metrics it says nothing."""
     if case.status is None:
         return 0, frozenset()
-    served = {int(port) for port in str(case.status.get("web")).rpartition(":")[2:] if port.isdigit()}
-    served |= {account["port"] or 0 for account in case.status["accounts"] if account["state"] != "FATAL"}
-    return int(case.status["pid"]), frozenset({*served, case.status["shared_port"] or 0})
+    pages = str(case.status["web"]).rpartition(":")[2]
+    served = {account["port"] for account in case.status["accounts"] if account["state"] != "FATAL"}
+    served |= {case.status["shared_port"], int(pages) if pages.isdecimal() else 0}
+    if metrics := case.settings.metrics.address:
+        served.add(metrics.port)
+    return int(case.status["pid"]), frozenset(served - {None})
 
 
 def _look(address: str, number: int, owner: str) -> Port:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import re
 import socket
 import ssl
 import time
@@ -18,9 +19,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from vncgate import rfb, tasks
 from vncgate.doctor.base import Case, Finding, Result, count, some
 from vncgate.model import Account
+from vncgate.rehearsal import Plan, Play, Rehearsal, Target
 from vncgate.render.reach import public_websocket
 
 STEP = "public URL"
@@ -30,7 +31,8 @@ DRIFT = 5.0
 """Seconds that the clocks of the web server and of this machine may differ."""
 PATIENCE = 15.0
 """Seconds for a page, and for a login all the way."""
-AT_ONCE = 16
+A_SECOND = 20
+"""Logins that begin in a second."""
 OUR_PAGE = 'id="accounts"'
 """What every landing page of ours has (templates/landing.html)."""
 
@@ -42,6 +44,7 @@ STATUS_ADVICE = {
     503: "is the gate running (vncgate status)? on RHEL: setsebool -P httpd_can_network_connect on",
 }
 """What to do about a status that is not the right one."""
+OTHER_STATUS = "load mod_proxy_http of 2.4.47 or newer, or mod_proxy_wstunnel; Apache's error log says more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ async def check(case: Case) -> list[Finding]:
         if not trusted:
             message = "desktops: no password is tried where the certificate is not trusted"
             return [*findings, Finding(STEP, Result.SKIPPED, message, "mend the certificate first")]
-        return [*findings, *await _desktops(session, case)]
+        return [*findings, *await _desktops(case)]
 
 
 # ---- what follows
@@ -138,16 +141,14 @@ def judge_page(page: Page, accounts: Sequence[Account]) -> Iterator[Finding]:
         yield Finding(STEP, Result.WARNING, message, "on both machines: timedatectl set-ntp true")
 
 
-def judge_desktops(tried: Mapping[str, tuple[str, str]]) -> Iterator[Finding]:
-    """`tried` has for each account what went wrong ('': nothing), and what to do."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for name, trouble in tried.items():
-        groups.setdefault(trouble, []).append(name)
-    for (message, advice), names in groups.items():
-        if message:
-            yield Finding(STEP, Result.ERROR, f"the desktop of {some(names)}: {message}", advice)
-        else:
-            yield Finding(STEP, Result.OK, f"{count(len(names), 'desktop')} reached all the way: {some(names)}")
+def judge_desktops(names: Sequence[str], failed: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """`names` were tried, and `failed` has by its reason who did not get in (as rehearsal.Report.failed)."""
+    for reason, who in failed.items():
+        status = re.search(r"HTTP ([0-9]+)", reason)
+        advice = STATUS_ADVICE.get(int(status[1]), OTHER_STATUS) if status else "see vncgate status and the gate's log"
+        yield Finding(STEP, Result.ERROR, f"the desktop of {some(who)}: {reason}", advice)
+    if good := [name for name in names if not any(name in who for who in failed.values())]:
+        yield Finding(STEP, Result.OK, f"{count(len(good), 'desktop')} reached all the way: {some(good)}")
 
 
 def spread(accounts: Sequence[Account], number: int | None) -> list[Account]:
@@ -181,56 +182,24 @@ async def _page(session: aiohttp.ClientSession, url: str, trusted: bool) -> Page
         return Page(response.status, text, str(response.url), clock)
 
 
-async def _desktops(session: aiohttp.ClientSession, case: Case) -> list[Finding]:
+async def _desktops(case: Case) -> list[Finding]:
     sample = spread(case.usable, case.sample)
     if not sample:
         return [Finding(STEP, Result.SKIPPED, "desktops: none let us in directly, so none is tried this way")]
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def open_one(account: Account) -> tuple[str, str]:
-        async with room:
-            return await _open(session, account, case)
-
-    running = [tasks.spawn(open_one(account), f"open {account.name}") for account in sample]
-    try:
-        tried = await asyncio.gather(*running)
-    finally:
-        await tasks.end(*running)
-    return list(judge_desktops(dict(zip([account.name for account in sample], tried, strict=True))))
-
-
-async def _open(session: aiohttp.ClientSession, account: Account, case: Case) -> tuple[str, str]:
-    """One login all the way: what went wrong, and what to do; ('', '') when nothing did."""
     parts = urlsplit(case.url)
-    url = public_websocket(case.url, account, case.settings)
-    if not url:
-        return "cannot be reached without Apache", "give it a websocketport, or the settings a shared_port"
-    try:
-        async with asyncio.timeout(PATIENCE):
-            async with session.ws_connect(url, origin=f"{parts.scheme}://{parts.netloc}", max_msg_size=0) as websocket:
-                return await _log_in(websocket, account)
-    except TimeoutError:
-        return f"was not there within {PATIENCE:g} s", "is the gate overloaded, or Apache out of workers (see Apache)?"
-    except aiohttp.WSServerHandshakeError as error:
-        advice = STATUS_ADVICE.get(error.status, "load mod_proxy_http 2.4.47 or newer, or mod_proxy_wstunnel")
-        return f"no websocket, but status {error.status}", advice
-    except (aiohttp.ClientError, OSError) as error:
-        return _said(error), "Apache's error log and the gate's say why"
-
-
-async def _log_in(websocket: aiohttp.ClientWebSocketResponse, account: Account) -> tuple[str, str]:
-    handshake = rfb.ClientHandshake(account.password)
-    while handshake.result is None:
-        message = await websocket.receive()
-        if message.type is aiohttp.WSMsgType.BINARY:
-            handshake.receive_data(message.data)
-            await websocket.send_bytes(handshake.data_to_send())
-        elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
-            reason = message.extra if isinstance(message.extra, str) and message.extra else "without a word"
-            return f"the gate closed it: {reason}", "see vncgate status, and the gate's log"
-    if isinstance(handshake.result, rfb.Refused):
-        return handshake.result.kind.value, "does the running gate have this token file? systemctl reload vncgate"
-    return "", ""
+    origin = f"{parts.scheme}://{parts.netloc}"
+    ways = {account: public_websocket(case.url, account, case.settings) for account in sample}
+    targets = [Target(account.name, way, account.password, origin) for account, way in ways.items() if way]
+    plan = Plan(Play.FIXED, rate=0, patience=PATIENCE, ramp=len(targets) / A_SECOND)
+    context = ssl.create_default_context() if parts.scheme == "https" else None
+    async with Rehearsal(targets, plan, context) as rehearsal:
+        await rehearsal.arrive()
+        failed = rehearsal.report().failed
+    findings = [*judge_desktops([target.name for target in targets], failed)]
+    if lost := [account.name for account, way in ways.items() if not way]:
+        advice = "give them a websocketport, or the settings a shared_port"
+        findings.append(Finding(STEP, Result.ERROR, f"without Apache nobody reaches {some(lost)}", advice))
+    return findings
 
 
 def _said(error: Exception) -> str:

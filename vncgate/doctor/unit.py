@@ -20,7 +20,7 @@ PROPERTIES = (
     "MainPID",
     "NeedDaemonReload",
     "ExecStart",
-    "LoadCredential",
+    "ExecReload",
     "LimitNOFILE",
     "FileDescriptorStoreMax",
     "WatchdogUSec",
@@ -107,13 +107,14 @@ def _problems(unit: Unit, name: str, case: Case) -> Iterator[Finding]:
     if stored is not None and stored < ports:
         message = f"keeps {stored} sockets over a restart, there are {ports}: browsers are refused meanwhile"
         yield finding(Result.WARNING, message, f"{edit}FileDescriptorStoreMax={max(512, 2 * ports)}")
-    if unit.get("WatchdogUSec", "0") in ("0", "infinity"):
+    if active == "active" and unit.get("WatchdogUSec", "0") in ("0", "infinity"):  # known only while it runs
         yield finding(Result.WARNING, "has no watchdog: a gate that hangs stays", f"{edit}WatchdogSec=30")
 
 
 def _serves(unit: Unit, tokens: Path) -> bool:
-    """Whether the unit names the token file, or cannot be made to tell (it has neither command nor credential)."""
-    told = f"{unit.get('ExecStart', '')} {unit.get('LoadCredential', '')}"
+    """Whether the unit names the token file, or cannot be made to tell (it has no command)."""
+    # The daemon is given a credential, whose source systemctl does not print (252); the reload names the file itself.
+    told = f"{unit.get('ExecStart', '')} {unit.get('ExecReload', '')}"
     return not told.strip() or str(tokens.absolute()) in re.split(r"[\s:;=]+", told)
 
 
