@@ -88,7 +88,7 @@ def test_a_certificate_that_nobody_vouches_for_is_told_and_can_be_accepted(site)
 def test_a_desktop_that_hangs_is_named(site, servers, tmp_path):
     _, gate = site
     with rehearsing(site, "--minutes", 10, "--ramp", 0, "--insecure", "--json", tmp_path / "json") as process:
-        gate.until(lambda: gate.account("ws02")["bytes_down"] > 5000)
+        gate.until(lambda: gate.account("ws02")["bytes_down"] > 500)
         with servers[1].frozen():
             time.sleep(2.5)  # longer than the silence that a participant minds (report.SILENCE)
             process.send_signal(signal.SIGINT)
@@ -102,7 +102,7 @@ def test_workers_that_are_killed_and_a_gate_that_is_not_there_are_told(site):
     """The last test: the gate is gone after it."""
     _, gate = site
     with rehearsing(site, "--minutes", 10, "--ramp", 0, "--insecure") as process:
-        gate.until(lambda: gate.account("ws01")["bytes_down"] > 5000 < gate.account("ws02")["bytes_down"])
+        gate.until(lambda: gate.account("ws01")["bytes_down"] > 500 < gate.account("ws02")["bytes_down"])
         for worker in gate.status()["workers"]:
             os.kill(worker["pid"], signal.SIGKILL)
         out, err = process.communicate(timeout=PATIENCE)

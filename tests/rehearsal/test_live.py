@@ -96,6 +96,8 @@ def test_the_conclusion_gives_each_advice_once():
     assert text.startswith("NOT ENOUGH for 59 people.\n")
     assert text.count("Mend that") == 1
     assert shown(show.conclusion(judge(report(), Load()), report())) == "GOOD for 60 people.\n"
+    one = report(participants=1, connected=1)
+    assert shown(show.conclusion(judge(one, Load()), one)) == "GOOD for 1 person.\n"
 
 
 @pytest.mark.parametrize("error", [ssl.SSLError, ssl.SSLError(1, "x"), ConnectionResetError()])

@@ -43,7 +43,7 @@ class Process:
 
 
 class Observer:
-    """Watches the gate, whose processes are `pids` and their children, and what else runs on this host, which is its."""
+    """Watches the gate on this host, whose processes are `pids` and their children, and what else runs here."""
 
     def __init__(self, pids: Collection[int], proc: Path = Path("/proc")) -> None:
         self._pids = pids

@@ -18,10 +18,10 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 UNSEEN = "not seen (run it on the gate's host to see it)"
 _STYLES = {Grade.GOOD: "bold green", Grade.TIGHT: "bold yellow", Grade.NOT_ENOUGH: "bold red", Grade.NONE: "bold"}
 _HEADLINES = {
-    Grade.GOOD: "GOOD for {} people.",
-    Grade.TIGHT: "TIGHT for {} people: it works, with nothing to spare.",
-    Grade.NOT_ENOUGH: "NOT ENOUGH for {} people.",
-    Grade.NONE: "NO VERDICT for {} people.",
+    Grade.GOOD: "GOOD for {}.",
+    Grade.TIGHT: "TIGHT for {}: it works, with nothing to spare.",
+    Grade.NOT_ENOUGH: "NOT ENOUGH for {}.",
+    Grade.NONE: "NO VERDICT for {}.",
 }
 
 
@@ -32,7 +32,8 @@ def figures(report: Report, load: Load, recent: Report | None = None) -> Rendera
 
 def conclusion(verdict: Verdict, report: Report) -> RenderableType:
     """The last word: the grade, and below it what speaks against the class, with what to do."""
-    headline = _HEADLINES[verdict.grade].format(report.participants)
+    count = report.participants
+    headline = _HEADLINES[verdict.grade].format("1 person" if count == 1 else f"{count} people")
     grid = Table.grid(padding=(0, 1))
     for advice, findings in itertools.groupby(verdict.findings, lambda finding: finding.advice):
         for finding in findings:
