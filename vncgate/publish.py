@@ -29,6 +29,8 @@ RELOAD_INTERVAL = 60.0
 """Seconds between two reloads at least, and before one that failed is tried again."""
 COMMAND_TIMEOUT = 30.0
 """Seconds that Apache's config test and its reload may take each; name look-ups can make them slow."""
+MOST_LINES = 50
+"""Lines that are kept of what such a command says."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that `aclose()` waits for a reload under way."""
 PENDING = ".pending"
@@ -164,11 +166,16 @@ class ApachePublisher:
 
 
 async def _run(argv: Sequence[str], failure: str) -> None:
-    """Run a command; PublishError, with `failure` and all that it said, where it does not succeed in time."""
+    """Run a command; PublishError, with `failure` and what it said first, where it does not succeed in time."""
     command = shlex.join(argv)
     lines: list[str] = []
+
+    def hear(line: str) -> None:
+        if len(lines) < MOST_LINES:
+            lines.append(line)
+
     try:
-        process = await spawn(argv, name=argv[0], log=lines.append)
+        process = await spawn(argv, name=argv[0], log=hear)
     except OSError as error:
         raise PublishError(f"{failure}: {error.strerror or error}") from None
     try:
