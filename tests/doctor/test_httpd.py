@@ -44,6 +44,8 @@ MaxRequestWorkers 150
   #  52:
   RewriteRule "^/x/(.*)" "https://example.org/" [R]
 </VirtualHost>
+#  60:
+ProxyTimeout 70
 Syntax OK
 AH00558: apache2: Could not reliably determine the server's name
 """.splitlines()
@@ -57,6 +59,7 @@ def test_values_are_the_last_ones_and_a_virtual_hosts_own_come_first():
     assert value(directives, "timeout", (60, ""), 1) == (45, "/etc/apache2/sites-enabled/vncgate.conf:29")
     assert value(directives, "timeout", (60, ""), 2) == (300, "/etc/apache2/apache2.conf:92")
     assert value(directives, "serverlimit", (16, "default")) == (16, "default")
+    assert value(directives, "proxytimeout", (60, "")) == (70, "/etc/apache2/sites-enabled/vncgate.conf:60")
 
 
 def test_what_is_passed_on_and_where_to():

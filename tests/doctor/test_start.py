@@ -50,8 +50,8 @@ async def test_a_token_file(tmp_path):
 async def test_a_token_file_with_everything_wrong(tmp_path):
     file = tmp_path / "w.tokens"
     _, findings = await tokens(file, "a n p 8081 5901 canary\nb n q\n", 0o644)
-    assert [finding.advice for finding in findings] == [f"chmod o-rwx {file}", f"mend {file}", f"mend {file}"]
-    assert results(findings) == ["warning", "error", "error"]
+    assert [finding.advice for finding in findings] == [f"mend {file}", f"mend {file}", f"chmod o-rwx {file}"]
+    assert results(findings) == ["error", "error", "warning"]
     _, findings = await tokens(file, "x\n" * 30)
     assert told(findings)[-1] == ("error", "and 25 more problems")
 

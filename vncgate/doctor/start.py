@@ -13,7 +13,7 @@ from vncgate import settings as settings_module
 from vncgate.checks import check_roster, check_settings
 from vncgate.doctor.base import AS_ROOT, Case, Finding, Result, count, is_root, some
 from vncgate.errors import ControlError, SettingsError, TokensError
-from vncgate.model import Severity
+from vncgate.model import Problem, Severity
 from vncgate.roster import read_tokens
 from vncgate.settings import Settings
 from vncgate.tokens import Parsed
@@ -53,7 +53,7 @@ async def tokens(path: Path, settings: Settings) -> tuple[Parsed | None, list[Fi
         if "No such file" not in str(error):
             advice = f"see what it is: ls -ld {path}" if is_root() else AS_ROOT
         return None, [Finding(step, Result.ERROR, str(error), advice)]
-    problems = sorted((*parsed.problems, *check_roster(parsed.roster, settings)))
+    problems = sorted((*parsed.problems, *check_roster(parsed.roster, settings)), key=_errors_first)
     findings = [
         Finding(
             step,
@@ -63,11 +63,16 @@ async def tokens(path: Path, settings: Settings) -> tuple[Parsed | None, list[Fi
         )
         for problem in problems
     ]
-    if left := len(findings[MOST_PROBLEMS:]):
-        worst = Result.ERROR if any(f.result is Result.ERROR for f in findings[MOST_PROBLEMS:]) else Result.WARNING
-        more = Finding(step, worst, f"and {count(left, 'more problem')}", f"see them all: vncgate check {path}")
+    if left := findings[MOST_PROBLEMS:]:
+        more = Finding(
+            step, left[0].result, f"and {count(len(left), 'more problem')}", f"vncgate check {path} has them all"
+        )
         findings = [*findings[:MOST_PROBLEMS], more]
     return parsed, findings or [Finding(step, Result.OK, f"{path}: {count(len(parsed.roster), 'account')}, good")]
+
+
+def _errors_first(problem: Problem) -> tuple[bool, Problem]:
+    return problem.severity is not Severity.ERROR, problem
 
 
 async def gate(case: Case) -> tuple[dict[str, Any] | None, list[Finding]]:
