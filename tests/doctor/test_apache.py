@@ -153,7 +153,7 @@ def scripted(folder, monkeypatch, **scripts):
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setattr("vncgate.doctor.base.ADMIN_FOLDERS", "")
-    monkeypatch.setattr("vncgate.doctor.base.is_root", lambda: True)
+    monkeypatch.setattr("vncgate.doctor.apache.is_root", lambda: True)
 
 
 async def test_no_apache(tmp_path, monkeypatch):
