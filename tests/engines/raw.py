@@ -27,6 +27,8 @@ class World:
 
     async def open(self, desktop):
         await self.relay.start(self.shared)
+        await self.relay.rest(on=False)
+        await self.relay.rest(on=False)
         route = Route("ws01", desktop, "websocketpath01", self.port)
         self.proxy = await self.relay.open(route, self.own, self.suspects.append)
         return self

@@ -42,7 +42,7 @@ ACCEPTS_AT_ONCE = 4
 """Connections that are accepted before the loop turns to something else, and other workers have their turn."""
 ACCEPTED_GRACE = 1.0
 """Seconds in which a connection that was just accepted becomes a session."""
-READ_BUFFER = 4096
+READ_BUFFER = 2048
 """Bytes that each websocket's read buffer begins with; keys and pointer moves need no more."""
 SAMPLE_INTERVAL = 0.25
 """Seconds between two looks at how late the loop is."""

@@ -89,6 +89,7 @@ class Browser(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Connect to the desktop; nothing is read from the browser until that is done."""
         self.socket = transport
+        transport.request.headers.clear()  # picows would keep them as long as the connection lives
         self._began = time.monotonic()
         self.host.counted.opened += 1
         self.host.opened(self)
