@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 4.5
 """Seconds after SIGTERM in which everything has ended; what has not is cut."""
+ACCEPTED_GRACE = 0.1
+"""Seconds in which a browser that was accepted just before the end gets its session, and so hears of the end."""
 MOST_LINES = 50
 """Problems of a token file that are logged at once."""
 STATUS_INTERVAL = 5.0
@@ -168,6 +170,7 @@ class Gate:
         port = self._settings.accounts_port
         await self._engine.start(self._listeners.open(port, "the shared port") if port else None)
         await self._take(roster, self._inherited.state.stopped)
+        await self._engine.rest(on=False)
         self._listeners.settled()
         if isinstance(self._engine, Pool):
             await self._engine.settled(roster)
@@ -472,6 +475,10 @@ class Gate:
         await tasks.end(*self._tasks)
 
     async def _close(self) -> None:
+        # From here on browsers wait in the backlogs: systemd may hand these to the gate after this one.
+        self._listeners.leave()
+        await self._engine.rest(on=True)
+        await asyncio.sleep(ACCEPTED_GRACE)
         await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
         await self._engine.aclose()
         if self._apache is not None:

@@ -48,6 +48,7 @@ class Listeners:
         self._address = address
         self._keeper = keeper or Forgetful()
         self._sockets: dict[str, socket.socket] = {}
+        self._left = False
         self._inherited = dict(inherited or {})
 
     def open(self, port: int, owner: str, address: str | None = None) -> socket.socket:
@@ -63,8 +64,14 @@ class Listeners:
             self._keeper.keep(name, self._sockets[name])
         return self._sockets[name]
 
+    def leave(self) -> None:
+        """Leave all ports to the process after this one: `close()` closes none of them any more."""
+        self._left = True
+
     def close(self, port: int) -> None:
         """Close a port; clients that wait in its backlog are reset. Does nothing for one that is not open."""
+        if self._left:
+            return
         name = name_of(self._address, port)
         if sock := self._sockets.pop(name, None):
             self._keeper.forget(name)

@@ -8,7 +8,7 @@
       | Close -------------------------------> |  end an account and its sessions
       | <------------------------------ Closed |  with the ticket of the Close
       | Elsewhere ---------------------------> |  connections that accounts have in other workers
-      | Rest --------------------------------> |  leave the shared port to the others for a while, or no more
+      | Rest --------------------------------> |  accept on the shared port, or leave it to others for a while
       | <------------------------------ Report |  every second (the heartbeat), and when a browser came or went
       | <----------------------------- Suspect |  a desktop could not be connected to
       | Adopt -------------------------------> |  from a master that did not start it: what do you serve?
@@ -105,7 +105,7 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """While `on`, do not accept on the shared port: this worker has more connections than others."""
+    """While `on`, as from the start, do not accept on the shared port; a change waits for all Opens before it."""
 
     on: bool
 

@@ -71,7 +71,7 @@ class Notifier:
         if self._send is None:
             return
         try:
-            self._send("\n".join(assignments), fds=list(sockets) or None)
+            self._send("\n".join(assignments), **({"fds": list(sockets)} if sockets else {}))
         except OSError as error:
             log.warning("systemd cannot be told %s: %s", assignments[0], error.strerror)
 

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import uvloop
@@ -105,7 +105,7 @@ class Worker:
                     if proxy := self._proxies.get(name):
                         proxy.elsewhere = connections  # type: ignore[attr-defined]  # relay's proxies have it
             case Rest():
-                self._in_turn("", self._rest(message.on))
+                self._in_turn("", self._rest(message.on, list(self._turns.values())))
             case Adopt():
                 self._tell_all()
             case Drain():
@@ -163,7 +163,9 @@ class Worker:
     def _suspect(self, route: Route, reason: str) -> None:
         self._channel.send(Suspect(route.name, reason))
 
-    async def _rest(self, on: bool) -> None:
+    async def _rest(self, on: bool, opens: Sequence[asyncio.Task[None]]) -> None:
+        if opens and not on:
+            await asyncio.wait(opens)
         if self._relay is not None and self._draining is None:
             await self._relay.rest(on=on)
 

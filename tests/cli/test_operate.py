@@ -24,7 +24,7 @@ import pytest
 from tests.engines.desktop import Peer, client
 from tests.workshop import Workshop
 from vncgate import control
-from vncgate.cli import main
+from vncgate.cli import main, operate
 from vncgate.demo import desktop as embedded
 from vncgate.model import Account, Desktop, Secret
 
@@ -387,6 +387,7 @@ def test_a_socket_that_one_may_not_open(tmp_path):
 @pytest.mark.parametrize("args", [["status"], ["stop", "ws01"], ["reload"]], ids=" ".join)
 def test_somebody_else_answers(args, answer, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(control, "REPLY_TIMEOUT", 0.2)
+    monkeypatch.setattr(operate, "UPGRADE_TIMEOUT", 0.2)
     path = tmp_path / "control"
     ended = threading.Event()
 

@@ -63,6 +63,7 @@ class Gate:
     async def serve(self):
         """Let the shared port answer."""
         await self._relay.start(self._shared)
+        await self._relay.rest(on=False)
 
     async def hide(self):
         """Let nothing answer behind the shared port."""

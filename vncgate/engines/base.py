@@ -80,7 +80,13 @@ class Engine(Protocol):
     """A way to run proxies. It is made with its Limits."""
 
     async def start(self, shared: socket.socket | None) -> None:
-        """Begin, before any proxy is opened. Where `shared` is given, every account is served on it as /ws/PATH."""
+        """Begin, before any proxy is opened. Where `shared` is given, every account is to be served on it as /ws/PATH.
+
+        The engine rests (see `rest()`) until it is told not to: a browser would not find accounts not opened yet.
+        """
+
+    async def rest(self, *, on: bool) -> None:
+        """While `on`, accept nothing on the shared port: what connects waits in its backlog."""
 
     async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> Proxy:
         """Serve an account on `listener` (None: on the shared port alone).

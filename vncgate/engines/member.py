@@ -62,7 +62,7 @@ class Member:
         self.gone: asyncio.Future[None] = loop.create_future()
         self.heard = loop.time()
         """When it last said anything, on the loop's clock."""
-        self.resting = False
+        self.resting = True
         self.own_ports = 0
         self.told: dict[str, int] = {}
         """The connections elsewhere that it knows of."""

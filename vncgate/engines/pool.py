@@ -77,6 +77,7 @@ class Pool:
         self._adopted: list[Member] = []
         self._proxies: dict[str, PoolProxy] = {}
         self._shared: socket.socket | None = None
+        self._resting = True
         self.lost = counted or Tally()
         """What workers that are gone had counted."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,6 +112,11 @@ class Pool:
             self.let_go(proxy, SERVICE_RESTART, "the account could not be served")
             raise
         return proxy
+
+    async def rest(self, *, on: bool) -> None:
+        """See Engine.rest. Adopted workers go on as their own master had them."""
+        self._resting = on
+        self._balance()
 
     async def settled(self, names: Collection[str]) -> None:
         """The roster stands, these accounts are in it: let adopted workers end with their last desktops.
@@ -226,6 +232,7 @@ class Pool:
         for proxy in self._proxies.values():
             self._open_on(member, proxy).add_done_callback(_say_if_failed)
         self._tell_of_elsewhere(self._proxies)
+        self._balance()
 
     def _bury(self, member: Member) -> None:
         """What it counted stays counted; the ports that it served are for another to serve."""
@@ -293,7 +300,7 @@ class Pool:
         awake = [member.connections for member in self._members if now - member.heard < LATE]
         least = min(awake, default=0)
         for member in self._members:
-            rest = len(awake) > 1 and member.connections > least + least // 8 + UNEVEN
+            rest = self._resting or (len(awake) > 1 and member.connections > least + least // 8 + UNEVEN)
             if rest is not member.resting:
                 member.resting = rest
                 member.channel.send(Rest(rest))

@@ -79,7 +79,6 @@ class Relay:
     async def start(self, shared: socket.socket | None) -> None:
         """See Engine.start."""
         self._listener = shared
-        await self.rest(on=False)
         self._sample(time.monotonic())
 
     async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> RelayProxy:
@@ -104,7 +103,7 @@ class Relay:
         return total
 
     async def rest(self, *, on: bool) -> None:
-        """While `on`, accept nothing on the shared port: what connects waits in its backlog, for those who serve it."""
+        """See Engine.rest."""
         if on and self._shared is not None:
             server, self._shared = self._shared, None
             await _stop_accepting(server)

@@ -70,6 +70,9 @@ class Websockify:
     async def start(self, shared: socket.socket | None) -> None:
         """See Engine.start. A process has an account of its own, so there is nothing to share."""
 
+    async def rest(self, *, on: bool) -> None:
+        """See Engine.rest: there is no shared port."""
+
     async def open(
         self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]
     ) -> WebsockifyProxy:
