@@ -75,10 +75,19 @@ async def test_the_bytes_are_those_that_the_gate_counts(workshop):
     assert (seen["bytes_down"], seen["bytes_up"]) == (report.bytes_down, report.bytes_up)
 
 
+async def test_a_report_is_of_its_moment(workshop):
+    async with Rehearsal([seat(workshop, "ws01")], Plan(Play.FIXED, rate=50)) as rehearsed:
+        before = rehearsed.report()
+        await rehearsed.arrive()
+        await until(lambda: rehearsed.report().latency.count)
+        assert (before.connected, before.latency.count, before.login.count) == (0, 0, 0)
+
+
 async def test_what_was_counted_before_a_reset_is_forgotten_but_who_is_there_is_not(workshop):
     async with Rehearsal([seat(workshop, "ws01")], Plan(Play.FIXED, rate=0)) as rehearsed:
         await rehearsed.arrive()
-        assert rehearsed.report().bytes_down > 0
+        before = rehearsed.report()
+        assert before.bytes_down > 0
         rehearsed.reset()
         report = rehearsed.report()
     assert (report.bytes_down, report.asked, report.latency.count) == (0, 0, 0)
@@ -269,6 +278,17 @@ async def test_a_websocket_that_is_never_opened_is_let_go_in_time():
         target = Target("ws01", f"ws://127.0.0.1:{peer.port}/")
         report = await rehearsal.play([target], Plan(patience=0.2))
     assert report.failed == {"the site did not open the way within 0.2 s": ["ws01"]}
+
+
+async def test_a_site_that_hangs_up_on_the_request_is_told_at_once():
+    async with Peer() as peer:
+        peer.echo = False
+        arriving = asyncio.ensure_future(rehearsal.play([Target("ws01", f"ws://127.0.0.1:{peer.port}/")], Plan()))
+        await until(lambda: peer.received)
+        peer.writer.transport.abort()
+        async with asyncio.timeout(10):
+            report = await arriving
+    assert [*report.failed] == ["the connection was cut before the websocket stood: is the URL's https or http right?"]
 
 
 async def test_it_can_be_ended_while_they_still_arrive(workshop, caplog):

@@ -106,6 +106,25 @@ def test_every_update_is_counted_once_wherever_it_is_cut(sent, data):
     assert heard(stream, cuts) == expected
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "payload"),
+    [
+        (8, 11, b"\x50\x01\x01" + bytes(6) + bytes(11)),  # two colours: a bit a pixel, and too little to be packed
+        (9, 5, b"\x50\x01\x01" + bytes(6) + bytes(10)),  # a row of nine takes two bytes
+        (9, 6, b"\x50\x01\x01" + bytes(6) + compact(5) + bytes(5)),  # twelve bytes are packed
+        (11, 1, b"\x50\x01\x02" + bytes(9) + bytes(11)),  # three colours: a byte a pixel
+        (12, 1, b"\x50\x01\x02" + bytes(9) + compact(4) + bytes(4)),
+        (3, 1, b"\x00" + bytes(9)),
+        (4, 1, b"\x00" + compact(7) + bytes(7)),
+        (64, 64, b"\x9f" + compact(0x2FFFFF) + bytes(0x2FFFFF)),  # a JPEG whose length takes all bits of three bytes
+    ],
+)
+def test_the_lengths_of_tight(width, height, payload):
+    one = struct.pack(">BxH", 0, 1) + rect(0, 0, width, height, 7, payload)
+    assert heard(one + one) == [True, True]
+    assert heard(one[:-1]) == []
+
+
 @given(st.lists(messages(), min_size=1, max_size=3))
 def test_an_update_is_complete_with_its_last_byte_and_not_before(sent):
     said = []
@@ -127,6 +146,7 @@ def test_an_update_is_complete_with_its_last_byte_and_not_before(sent):
         (struct.pack(">BxH", 0, 1) + rect(0, 0, 1, 1, 7, b"\xa0"), "type 10"),
         (struct.pack(">BxH", 0, 1) + rect(0, 0, 9, 9, 7, b"\x40\x03"), "filter 3"),
         (struct.pack(">Bxxxi", 3, 1 << 30), "clipboard of 1073741824 bytes"),
+        (struct.pack(">Bxxxi", 3, -(1 << 30)), "clipboard of 1073741824 bytes"),
     ],
 )
 def test_what_nobody_asked_for_is_an_error_in_words(data, words):

@@ -28,7 +28,6 @@ _RECT = struct.Struct(">HHHHi")
 _COUNT = struct.Struct(">xH")
 _COLOURS = struct.Struct(">xHH")
 _TEXT = struct.Struct(">xxxi")
-_UNKNOWN_COUNT = 0xFFFF  # with LastRect: as many as come
 _UNCOMPRESSED = 12  # below so many bytes Tight neither compresses nor says how many
 
 Walk = Generator[int, bytes, None]
@@ -95,12 +94,10 @@ class Updates:
         (count,) = _COUNT.unpack((yield 3))
         self._touched = False
         width, height = self._corner
-        while count:
+        for _ in range(count):  # 65,535, where LastRect is to end it
             x, y, w, h, encoding = _RECT.unpack((yield 12))
             if encoding == LAST_RECT:
                 break
-            if count != _UNKNOWN_COUNT:
-                count -= 1
             if encoding == DESKTOP_SIZE:
                 continue
             if x < width and y < height:
