@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := .ci/constraints.txt
 DEMO ?=
+FUZZ_SECONDS ?= 600
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test install lint format lock clean
+.PHONY: demo test fuzz install lint format lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      a workshop of four desktops on http://127.0.0.1:8080 (make demo DEMO="--accounts 8")'
 	@echo 'make test      the whole suite, real parts included'
+	@echo 'make fuzz      looks for inputs that break a parser, ten minutes each (make fuzz FUZZ_SECONDS=60)'
 	@echo 'make install   only .venv with vncgate in it'
 	@echo 'make lint      ruff, mypy, import contract'
 
@@ -21,6 +23,13 @@ demo: install
 test: $(VENV)/.dev
 	@.ci/system-packages
 	@$(BIN)/pytest $(PYTEST)
+
+fuzz: $(VENV)/.dev
+	@for target in frames handshakes rfb tokens; do \
+	  mkdir -p build/fuzz/$$target; \
+	  $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 -artifact_prefix=build/fuzz/ \
+	    build/fuzz/$$target tests/fuzz/corpus/$$target || exit 1; \
+	done
 
 install: $(VENV)/.installed
 
