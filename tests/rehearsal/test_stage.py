@@ -111,10 +111,11 @@ async def test_each_trouble_on_the_way_is_told_in_words(workshop, free_port):
     ]
     report = await rehearsal.play(seats, Plan(patience=0.3, seconds=60))
     told = {who[0]: reason for reason, who in report.failed.items()}
-    assert told["ws01"].startswith("the websocket is refused with HTTP 404 (nobody serves it")
-    assert told["ws02"].startswith("the websocket is refused with HTTP 403 (the gate does not let pages of this")
+    assert told["ws01"] == "the gate refused it (HTTP 404): There is no such desktop, or it is stopped."
+    assert told["ws02"].startswith("the gate refused it (HTTP 403): ")
+    assert "`origins`" in told["ws02"]
     assert told["ws03"] == "the connection is refused: nobody listens there"
-    assert told["ws04"].startswith("the websocket")
+    assert told["ws04"].startswith("the websocket")  # a page is there
     assert told["ws05"] == "no word from the desktop came within 0.3 s"
     assert report.seconds < 30  # nobody is left to play on
 

@@ -45,6 +45,13 @@ def test_an_http_status_says_what_it_means_here(status, words):
     assert words in of_status(status)
 
 
+def test_the_gates_own_reason_goes_before_ours():
+    assert (
+        of_status(503, b"too many\nconnections\x1b[31m") == "the gate refused it (HTTP 503): too many connections [31m"
+    )
+    assert len(of_status(503, b"x" * 5000)) < 400
+
+
 @pytest.mark.parametrize("kind", list(Refusal))
 def test_every_refusal_has_words(kind):
     assert of_refusal(Refused(kind)).startswith(("the desktop ", "what answers there ", "the connection "))

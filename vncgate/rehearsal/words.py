@@ -7,14 +7,16 @@ import os
 import socket
 import ssl
 
-from picows import WSError, WSHandshakeError
+from picows import WSError, WSHandshakeError, WSUpgradeResponse
 
 from vncgate.rfb import Refusal, Refused
+from vncgate.text import printable
 
 CUT = "the connection was cut without a word"
 """No close frame, no farewell: a process was killed, or a network broke."""
+LONGEST = 300
+"""Bytes of a reason that are shown."""
 STATUSES = {
-    403: "the gate does not let pages of this address in: see its setting `origins`",
     404: "nobody serves it: is Apache's snippet included, and the account in the gate's token file? Where the snippet "
     "has the form `guide`, give the gate's --config",
     426: "a proxy on the way does not pass websockets on",
@@ -47,14 +49,18 @@ def of_error(error: OSError | WSError | ValueError) -> str:
             return f"the site cannot be reached: {_NO_ROOM.get(number) or os.strerror(number)}"
         case OSError():
             return f"the site cannot be reached: {error}"
-        case WSHandshakeError() if error.response is not None:
-            return of_status(int(error.response.status))
+        case WSHandshakeError(response=WSUpgradeResponse() as response):
+            # The gate gives its reason as plain text, Apache as a page.
+            is_reason = response.headers.get("Content-Type", "").startswith("text/plain")
+            return of_status(int(response.status), error.raw_body or b"" if is_reason else b"")
         case _:
             return f"the websocket's handshake failed: {error}"
 
 
-def of_status(status: int) -> str:
-    """An answer to a websocket's handshake that is none."""
+def of_status(status: int, said: bytes = b"") -> str:
+    """An answer to a websocket's handshake that is none; `said` is what the gate itself gave as the reason."""
+    if text := printable(said[:LONGEST].decode("utf-8", "replace"), " ").strip():
+        return f"the gate refused it (HTTP {status}): {text}"
     meaning = STATUSES.get(status)
     return f"the websocket is refused with HTTP {status}" + (f" ({meaning})" if meaning else "")
 
