@@ -45,6 +45,7 @@ class Nursery:
     def fork(cls, work: Callable[[socket.socket], None]) -> Nursery:
         """Start one as a copy of this process, which has a single thread and no loop yet; its workers do `work`."""
         ours, theirs = channel.pair()
+        gc.freeze()  # the collector would touch, and so copy, every page that is shared (gc.freeze in Python's manual)
         if pid := os.fork():
             theirs.close()
             os.waitpid(pid, 0)
@@ -115,8 +116,6 @@ def serve(sock: socket.socket, work: Callable[[socket.socket], None]) -> NoRetur
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     _close_all_but(sock)
-    gc.collect()
-    gc.freeze()  # the collector would touch, and so copy, every page that is shared (gc.freeze in Python's manual)
     signal.signal(signal.SIGCHLD, lambda *_: _tell_of_the_dead(sock))
     while True:
         line, descriptors, _, _ = socket.recv_fds(sock, 64, 1, socket.MSG_CMSG_CLOEXEC)

@@ -1,9 +1,8 @@
-"""Keeps true what is known of one desktop, while its proxy runs: one task that probes when `readiness` says so."""
+"""Keeps true what is known of one desktop, while its proxy runs: it is probed when `readiness` says so."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Coroutine
@@ -41,42 +40,64 @@ class Prober:
         self._account = account
         self._shared = shared
         self._in_use = in_use
-        self._news = asyncio.Event()
-        self._log = logging.LoggerAdapter(log, {"account": account.name})
-        self._task = tasks.spawn(self._run(), f"probe {account.name}")
+        self._ended = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._plan()
 
     def update(self, account: Account) -> None:
         """The account's password or names changed: what was found is forgotten, and it is probed anew."""
         self._account = account
         self.finding = Finding()
-        self._news.set()
+        self._plan()
 
     def suspect(self, reason: str) -> None:
         """A browser could not be connected to the desktop: it is offline until a probe succeeds."""
         self._note(self.finding.suspected(reason))
-        self._news.set()
+        self._plan()
 
     def stop(self) -> None:
-        """Probe no more; its task ends soon."""
-        self._task.cancel()
+        """Probe no more; its task, if there is one, ends soon."""
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     async def end(self) -> None:
         """Probe no more; its task has ended when this returns."""
-        await tasks.end(self._task)
+        self.stop()
+        if self._task is not None:
+            await tasks.end(self._task)
+
+    def _plan(self) -> None:
+        """Wait for the next probe, unless one is under way, which plans the next by itself.
+
+        A timer costs a tenth of the memory of a task that sleeps.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._task is not None or self._ended:
+            return
+        wait = self.finding.next_after(self._shared.interval, self._shared.chance())
+        if wait is not None:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        if self._in_use():
+            self._note(self.finding.in_use())
+            self._plan()
+        else:
+            self._task = tasks.spawn(self._run(), f"probe {self._account.name}")
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            wait = self.finding.next_after(self._shared.interval, self._shared.chance())
-            self._news.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(None if wait is None else loop.time() + wait):
-                    await self._news.wait()
-                    continue
-            if self._in_use():
-                self._note(self.finding.in_use())
-            else:
-                await self._probe()
+        try:
+            await self._probe()
+        finally:
+            self._task = None
+            self._plan()
 
     async def _probe(self) -> None:
         account = self._account
@@ -85,8 +106,8 @@ class Prober:
                 await self._shared.probe(account)
         except DesktopError as error:
             finding = self.finding.found(error.readiness, str(error))
-        except Exception as error:  # noqa: BLE001  (a defect of ours must not end the probing)
-            self._log.error("the desktop could not be probed", exc_info=error)
+        except Exception as error:  # a defect of ours must not end the probing
+            log.error("the desktop could not be probed", exc_info=error, extra={"account": account.name})
             finding = self.finding.found(Readiness.OFFLINE, "the desktop could not be probed; the gate's log says why")
         else:
             finding = self.finding.found(Readiness.READY)
@@ -96,5 +117,6 @@ class Prober:
     def _note(self, finding: Finding) -> None:
         if finding.readiness is not self.finding.readiness:
             level = logging.INFO if finding.readiness is Readiness.READY else logging.WARNING
-            self._log.log(level, "%s", finding.reason or f"desktop {self._account.desktop} is {finding.readiness}")
+            words = finding.reason or f"desktop {self._account.desktop} is {finding.readiness}"
+            log.log(level, "%s", words, extra={"account": self._account.name})
         self.finding = finding

@@ -200,7 +200,7 @@ class Settings(_Section):
     """Seconds that a browser may take for the websocket handshake, and a desktop for its greeting, and for the login of
     a probe."""
     handshakes: PerSecond = 500
-    """Websocket handshakes a second, in each worker, on average over ten seconds: ten times as many may come at once."""
+    """Websocket handshakes a second in each worker, on average over ten seconds; ten times as many may come at once."""
     client_handshakes: PerSecond = 50
     """The same for each client address (IPv6: each /64); a whole class may be behind one."""
     max_connections: Annotated[int, Field(ge=1, le=10000, strict=True)] = 16

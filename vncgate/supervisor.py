@@ -284,7 +284,8 @@ class Runner:
             self._last_error = str(error)
             return Event.START_FAILED
         self._proxy = proxy
-        proxy.died.add_done_callback(self._died)
+        if proxy.died is not None:
+            proxy.died.add_done_callback(self._died)
         if self._all.probing is not None:
             self._prober = Prober(self.account, self._all.probing, lambda: self._traffic().connections > 0)
         return Event.STARTED

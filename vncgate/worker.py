@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT = 1.0
 """Seconds between two reports of a worker that lives."""
+_NOTHING = Traffic()
 PROMPT = 0.02
 """Seconds after which a browser's coming or going is reported: many come at once."""
 
@@ -216,7 +217,7 @@ class Worker:
         changed: dict[str, tuple[int, int | None, int | None]] = {}
         for name, proxy in self._proxies.items():
             now = proxy.traffic()
-            if now != self._reported.get(name):
+            if now != self._reported.get(name, _NOTHING):
                 self._reported[name] = now
                 changed[name] = (now.connections, now.bytes_up, now.bytes_down)
                 if len(changed) == MOST_ACCOUNTS:

@@ -357,7 +357,9 @@ def test_a_path_that_cannot_be_a_socket(tmp_path, capsys):
 
 def test_a_socket_that_one_may_not_open(tmp_path):
     path = tmp_path / "control"
-    program = "import os, sys; from vncgate.cli import main; os.getuid() or os.setuid(65534); sys.exit(main())"
+    # It is all imported before: that other user may not be able to read this Python.
+    become = "from vncgate.cli import main, parser; parser(); os.getuid() or os.setuid(65534)"
+    program = f"import os, sys; {become}; sys.exit(main())"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()

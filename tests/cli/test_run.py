@@ -239,7 +239,7 @@ def test_settings_that_contradict_each_other_and_a_port_in_use(start, tmp_path, 
         flags = ["--web", f"127.0.0.1:{taken}", "--control", tmp_path / "control", "--shared-port"]
         daemon = start("", *flags, taken)
         assert daemon.end() == 1
-        assert daemon.log == f"vncgate: shared_port: {taken} is the port of the pages (web) already\n"
+        assert daemon.log == f"vncgate: shared_port: {taken} is the port of the pages (setting web) already\n"
         daemon = start("", *flags, free_port())
         assert daemon.end() == 1
         assert daemon.log.splitlines()[-1].startswith(

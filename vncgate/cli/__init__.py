@@ -6,30 +6,34 @@ Exit status: 0 done, 1 refused or failed (one clear line says why), 2 no such co
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vncgate import __version__
 from vncgate.errors import VncgateError
 
-from . import demo, doctor, operate, rehearse, render, run, tokens
+MODULES = ("run", "demo", "tokens", "render", "operate", "doctor", "rehearse")
+"""Where the commands are, in the order in which help lists them."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; each command sets `run`, a function from the arguments to an exit status."""
+def parser(modules: Iterable[str] = MODULES) -> argparse.ArgumentParser:
+    """The command line; each command sets `run`, a function from the arguments to an exit status."""
     top = argparse.ArgumentParser(
         prog="vncgate", description="A workshop's desktops in every participant's browser, from one text file."
     )
     top.add_argument("--version", action="version", version=f"vncgate {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (run, demo, tokens, render, operate, doctor, rehearse):
-        module.register(commands)
+    for module in modules:
+        importlib.import_module(f"{__name__}.{module}").register(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # The daemon stays for a week, and so does what it imports: it does without the other commands.
+    args = parser(["run"] if words[:1] == ["run"] else MODULES).parse_args(words)
     try:
         status: int = args.run(args)
     except VncgateError as error:

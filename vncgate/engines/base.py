@@ -66,8 +66,8 @@ class Proxy(Protocol):
     """One account's running proxy."""
 
     @property
-    def died(self) -> asyncio.Future[str]:
-        """Done, with the reason, when the proxy ended though nobody asked it to."""
+    def died(self) -> asyncio.Future[str] | None:
+        """Done, with the reason, when the proxy ended though nobody asked it to; None where nothing of it could."""
 
     def traffic(self) -> Traffic:
         """What passed so far, and how many browsers are connected now."""

@@ -327,6 +327,9 @@ class Pool:
 class PoolProxy:
     """One account in all workers: a Proxy to the supervisor."""
 
+    __slots__ = ("_before", "_pool", "listener", "owner", "route", "suspect")
+    died = None
+
     def __init__(
         self, pool: Pool, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]
     ) -> None:
@@ -335,7 +338,6 @@ class PoolProxy:
         self.suspect = suspect
         self.owner: Member | None = None
         """The worker that accepts on the account's own port."""
-        self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._pool = pool
         self._before = Traffic()
 
@@ -361,7 +363,6 @@ class PoolProxy:
         answers = self._pool.let_go(self, code, reason)
         if answers:
             await asyncio.wait(answers, timeout=CLOSE_TIMEOUT)
-        self.died.cancel()
 
 
 class _Slot:

@@ -216,6 +216,24 @@ class Relay:
 class RelayProxy:
     """One account of the relay: the Host of its sessions, and a Proxy to the supervisor."""
 
+    __slots__ = (
+        "_bytes_down",
+        "_bytes_up",
+        "_emptied",
+        "_path",
+        "_relay",
+        "counted",
+        "desktop",
+        "elsewhere",
+        "is_closed",
+        "limits",
+        "name",
+        "server",
+        "sessions",
+        "suspect",
+    )
+    died = None  # it is no process, and has no task
+
     def __init__(self, route: Route, relay: Relay, suspect: Callable[[str], None]) -> None:
         self.name = route.name
         self.desktop = route.desktop
@@ -224,7 +242,6 @@ class RelayProxy:
         self.suspect = suspect
         self.elsewhere = 0
         """Browsers of this account that are connected to other processes; they count towards `max_connections`."""
-        self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.server: asyncio.Server | None = None
         self.is_closed = False
         self._path = route.path
@@ -232,8 +249,7 @@ class RelayProxy:
         self._bytes_up = 0
         self._bytes_down = 0
         self.sessions: set[Browser] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._emptied: asyncio.Event | None = None
 
     def full(self) -> Refused | None:
         """The refusal of one more browser, where the account has as many as it may."""
@@ -246,7 +262,6 @@ class RelayProxy:
     def opened(self, session: Browser) -> None:
         """A browser came."""
         self.sessions.add(session)
-        self._idle.clear()
         self._relay.count(+1)
 
     def closed(self, session: Browser) -> None:
@@ -256,8 +271,8 @@ class RelayProxy:
         self._bytes_down += session.bytes_down
         _add(self.counted, [session])
         self._relay.count(-1)
-        if not self.sessions:
-            self._idle.set()
+        if not self.sessions and self._emptied is not None:
+            self._emptied.set()
 
     def traffic(self) -> Traffic:
         """See Proxy.traffic."""
@@ -273,7 +288,10 @@ class RelayProxy:
 
     async def idle(self) -> None:
         """Wait until no browser is connected."""
-        await self._idle.wait()
+        while self.sessions:
+            self._emptied = self._emptied or asyncio.Event()
+            self._emptied.clear()
+            await self._emptied.wait()
 
     async def close(self, code: int, reason: str) -> None:
         """See Proxy.close. Browsers have CLOSE_GRACE seconds to answer; then they are cut."""
@@ -287,12 +305,11 @@ class RelayProxy:
             session.close(WSCloseCode(code), reason)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_GRACE):
-                await self._idle.wait()
+                await self.idle()
         for session in list(self.sessions):
             session.abort()
-        await self._idle.wait()
+        await self.idle()
         self._relay.proxies.discard(self)
-        self.died.cancel()
 
 
 async def _stop_accepting(server: asyncio.Server) -> None:
