@@ -195,7 +195,14 @@ def _table(accounts: Sequence[dict[str, Any]], width: int) -> Table:
 def _wrong(status: dict[str, Any]) -> list[str]:
     """What is wrong, a line each: with accounts, the token file, and what is published."""
     lines = [f"{account['name']}: {account['reason']}" for account in status["accounts"] if account["reason"]]
-    return [*lines, *status["problems"], *(status[key] for key in ("trouble", "apache_error", "pages_error"))]
+    lines += [*status["problems"], *(status[key] for key in ("trouble", "apache_error", "pages_error"))]
+    for worker in status["workers"]:
+        if worker["state"] == "draining":
+            use = f"{worker['connections']} connection{'' if worker['connections'] == 1 else 's'}"
+            lines.append(f"worker {worker['pid']} (vncgate {worker['version']}) drains: {use} left")
+        elif worker["state"] == "starting":
+            lines.append(f"a worker is being started (ended unasked so far: {worker['restarts']})")
+    return lines
 
 
 def _sums(status: dict[str, Any]) -> str:

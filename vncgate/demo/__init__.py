@@ -103,6 +103,7 @@ def _settings(web: str, folder: Path) -> Settings:
             "web": str(HostPort(host=wanted.host, port=page_port)),
             "listen": wanted.host,
             "shared_port": shared_port,
+            "workers": 0,
             "control": str(folder / "control"),
             "landing.title": "vncgate demo",
             "landing.welcome": WELCOME,
