@@ -172,13 +172,13 @@ Message: TypeAlias = (
     | Stop
 )
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in Message.__args__}
-_FIELDS = {name: {field.name for field in dataclasses.fields(kind)} for name, kind in _KINDS.items()}
+_FIELDS = {name: tuple(field.name for field in dataclasses.fields(kind)) for name, kind in _KINDS.items()}
 
 
 def encode(message: Message) -> bytes:
     """A message as its line."""
-    body = {"is": type(message).__name__}
-    body.update((field.name, getattr(message, field.name)) for field in dataclasses.fields(message))
+    kind = type(message).__name__
+    body = {"is": kind, **{name: getattr(message, name) for name in _FIELDS[kind]}}
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
@@ -196,7 +196,9 @@ def decode(line: bytes) -> Message | None:
 
 def route_to_json(route: Route) -> dict[str, Any]:
     """A route as it travels."""
-    return dataclasses.asdict(route)
+    desktop = route.desktop
+    place = {"host": desktop.host, "port": desktop.port, "unix": desktop.unix} if desktop else None
+    return {"name": route.name, "desktop": place, "path": route.path, "port": route.port}
 
 
 def route_from_json(body: dict[str, Any]) -> Route:

@@ -32,6 +32,7 @@ from vncgate.tally import Tally
 
 log = logging.getLogger(__name__)
 
+_NOTHING = Traffic()
 _tickets = itertools.count(1)
 
 
@@ -39,7 +40,7 @@ class Events(Protocol):
     """What a member tells of unasked."""
 
     def reported(self, names: Collection[str]) -> None:
-        """It reported; the traffic of these accounts is other than it was."""
+        """It reported; browsers of these accounts came or went."""
 
     def suspects(self, name: str, reason: str) -> None:
         """The desktop of an account could not be connected to."""
@@ -131,7 +132,12 @@ class Member:
 
     def _take(self, report: Report) -> None:
         self.connections = report.connections
-        self.traffic.update((name, Traffic(*numbers)) for name, numbers in report.traffic.items())
+        moved = []
+        for name, numbers in report.traffic.items():
+            now, before = Traffic(*numbers), self.traffic.get(name, _NOTHING)
+            self.traffic[name] = now
+            if now.connections != before.connections:
+                moved.append(name)
         if report.tally is not None:
             self.tally = Tally.from_json(report.tally)
-        self._events.reported(report.traffic)
+        self._events.reported(moved)
