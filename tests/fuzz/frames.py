@@ -53,7 +53,9 @@ def frames_of(data: bytes) -> Iterator[Frame]:
         extended = {126: 2, 127: 8}.get(size, 0)
         length, mask, rest = data[2 : 2 + extended], data[2 + extended : 6 + extended], data[6 + extended :]
         wrong = set()
-        if first & 0x70 or not second & 0x80 or opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
+        if not second & 0x80 or opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
+            wrong.add(1002)
+        if first & 0x70 and opcode in (CONTINUATION, BINARY):  # those of other frames are not looked at today
             wrong.add(1002)
         if opcode >= CLOSE and (first < 0x80 or size > 125):
             wrong.add(1002)

@@ -18,7 +18,8 @@ def fuzz(target, *args):
     return subprocess.run(
         [sys.executable, "-m", "tests.fuzz", target, *map(str, args)],
         cwd=HERE.parents[1],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=SECONDS + 50,
     )
@@ -30,8 +31,8 @@ def test_a_few_seconds(target, tmp_path):
     (tmp_path / "new").mkdir()
     limits = [f"-max_total_time={SECONDS}", "-timeout=20", f"-artifact_prefix={tmp_path}/", "-print_final_stats=1"]
     done = fuzz(target, *limits, tmp_path / "new", HERE / "corpus" / target)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "number_of_executed_units" in done.stderr
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "number_of_executed_units" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["tokens", "rfb"])
@@ -46,4 +47,4 @@ def test_what_a_target_does_not_stand_is_a_failure(tmp_path):
     pytest.importorskip("atheris", exc_type=ImportError)
     done = fuzz("broken", tmp_path)
     assert done.returncode != 0
-    assert "AssertionError: as it must" in done.stderr
+    assert "AssertionError: as it must" in done.stdout
