@@ -45,6 +45,6 @@ def test_the_corpus_without_atheris(target):
 def test_what_a_target_does_not_stand_is_a_failure(tmp_path):
     """The harness itself: an input that breaks a property must not pass unseen."""
     pytest.importorskip("atheris", exc_type=ImportError)
-    done = fuzz("broken", tmp_path)
+    done = fuzz("broken", f"-artifact_prefix={tmp_path}/", tmp_path)
     assert done.returncode != 0
     assert "AssertionError: as it must" in done.stdout
