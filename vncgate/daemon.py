@@ -53,6 +53,8 @@ ACCEPTED_GRACE = 0.1
 """Seconds in which a browser that was accepted just before the end gets its session, and so hears of the end."""
 MOST_LINES = 50
 """Problems of a token file that are logged at once."""
+PUBLISH_INTERVAL = 60.0
+"""Seconds after which what could not be published is tried again."""
 STATUS_INTERVAL = 5.0
 """Seconds between two looks at whether systemd's STATUS= is still true."""
 
@@ -99,6 +101,7 @@ class Gate:
         self._trouble = ""
         self._pages_error = ""
         self._pages_written = Outcomes()
+        self._unpublished = False
         self._roster_loaded = 0.0
         self._metrics = scrape.handler(self.facts)
         self._reloading = asyncio.Lock()
@@ -176,6 +179,7 @@ class Gate:
             await self._engine.settled(roster)
         self._spawn(self._notifier.watchdog(), "systemd watchdog")
         self._spawn(self._keep_status(), "systemd status")
+        self._spawn(self._keep_publishing(), "publish again")
         self._notifier.ready(self._summary())
         log.info("serving %s; %s", self._summary(), self._places())
         self.started.set()
@@ -377,13 +381,17 @@ class Gate:
         return str(done)
 
     async def _publish(self, roster: Roster) -> None:
-        """Apache's snippet and the static pages; what fails is in log and status, and the old ones stand."""
-        self._pages_error = ""
+        """Apache's snippet and the static pages.
+
+        What fails is in log and status and is tried again; the old ones stand.
+        """
+        self._pages_error, failed = "", False
         try:
             if self._apache is not None:
                 await self._apache.publish(roster)
         except PublishError as error:
             log.error("%s", error)
+            failed = True
         try:
             if folder := self._settings.landing.export:
                 await asyncio.to_thread(export.export, folder, self._settings, roster)
@@ -391,6 +399,15 @@ class Gate:
             self._pages_error = str(error)
             log.error("%s", error)
         self._pages_written = self._pages_written.then(not self._pages_error)
+        self._unpublished = failed or bool(self._pages_error)
+
+    async def _keep_publishing(self) -> None:
+        """Try again what could not be published: a disk has room again, an administrator mended Apache's files."""
+        while True:
+            await asyncio.sleep(PUBLISH_INTERVAL)
+            async with self._reloading:
+                if self._unpublished:
+                    await self._publish(self._supervisor.roster)
 
     def _on_change(self) -> None:
         if not self._stopping.is_set():

@@ -55,7 +55,7 @@ def frames_of(data: bytes) -> Iterator[Frame]:
         wrong = set()
         if not second & 0x80 or opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
             wrong.add(1002)
-        if first & 0x70 and opcode in (CONTINUATION, BINARY):  # those of other frames are not looked at today
+        if first & 0x70:
             wrong.add(1002)
         if opcode >= CLOSE and (first < 0x80 or size > 125):
             wrong.add(1002)

@@ -146,6 +146,8 @@ class Browser(WSListener):
                 self.desktop.write(frame.get_payload_as_memoryview())
             else:
                 self._early += frame.get_payload_as_bytes()
+        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self._refuse("a websocket frame with unknown flags")
         elif kind == WSMsgType.CLOSE:
             self._browser_closes(transport, frame)
         elif kind == WSMsgType.TEXT:
