@@ -39,8 +39,14 @@ UNITS = {
     "idle_mb": "MB before",
     "connected_mb": "MB with them",
     "kb_each": "KB each",
-    "gate_cores": "cores: gate",
-    "apache_cores": "cores: Apache",
+    "gate_cpu_us": "gate's CPU us per round trip",
+    "apache_cpu_us": "Apache's",
+    "minutes": "minutes",
+    "start_mb": "MB at the start",
+    "end_mb": "MB at the end",
+    "start_files": "descriptors at the start",
+    "end_files": "at the end",
+    "returned": "reconnections",
 }
 """Headings of the figures that are shown, in their order; the others are in the JSON alone."""
 

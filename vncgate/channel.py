@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import logging
 import os
 import socket
@@ -49,16 +48,25 @@ class Channel:
         sock.setblocking(False)
         self._loop.add_reader(sock.fileno(), self._read)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether messages wait here, because the other end is slow, or does not listen."""
+        return bool(self._waiting)
+
     def send(self, message: Message, beside: socket.socket | None = None) -> None:
-        """Send a message, and a duplicate of the socket `beside` it. Does nothing when the channel has ended."""
+        """Send a message, and a duplicate of the socket `beside` it. Does nothing when the channel has ended.
+
+        Raises OSError where a duplicate would have to wait and there is no descriptor for it.
+        """
         if not self._open:
             return
         line = encode(message)
         if not self._waiting and self._sent(line, beside.fileno() if beside else -1):
             return
+        duplicate = os.dup(beside.fileno()) if beside else -1
         if not self._waiting:
             self._loop.add_writer(self.sock.fileno(), self._write)
-        self._waiting.append((line, os.dup(beside.fileno()) if beside else -1))
+        self._waiting.append((line, duplicate))
 
     def close(self) -> None:
         """Let go of it; the other end notices."""
@@ -77,8 +85,10 @@ class Channel:
             socket.send_fds(self.sock, [line], [descriptor] if descriptor >= 0 else [])
         except BlockingIOError:
             return False
+        except ConnectionError:
+            return True
         except OSError as error:
-            log.debug("a message to process at the other end is lost: %s", error.strerror)
+            log.error("a message to the process at the other end is lost: %s", error.strerror)
         return True
 
     def _write(self) -> None:
@@ -109,10 +119,7 @@ class Channel:
                 self.close()
                 self._ended()
                 return
-            beside = None
-            if descriptors:
-                with contextlib.suppress(OSError):
-                    beside = socket.socket(fileno=descriptors[0])
+            beside = socket.socket(fileno=descriptors[0]) if descriptors else None
             message = decode(line)
             if message is None:
                 log.debug("a message of an unknown kind is ignored")

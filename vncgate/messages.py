@@ -32,7 +32,9 @@ from vncgate.model import Desktop, Route
 LONGEST = 131072
 """Bytes of a message at most: below what a socket pair takes at once (net.core.wmem_default, socket(7))."""
 MOST_ACCOUNTS = 1000
-"""Accounts that one Report, Holds or Elsewhere tells of; more come in further ones."""
+"""Accounts that one Report or Elsewhere tells of; more come in further ones."""
+MOST_ROUTES = 100
+"""The same for a Holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,14 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Serve an account, on the shared port and, where a socket came along, on its own."""
+    """Serve an account, on the shared port and, where it `listens`, on its own, whose socket comes along.
+
+    The socket is missing all the same where its receiver is out of descriptors.
+    """
 
     ticket: int
     route: dict[str, Any]
+    listens: bool = False
 
 
 @dataclass(frozen=True, slots=True)

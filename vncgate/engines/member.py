@@ -55,6 +55,7 @@ class Member:
         self.version = ""
         self.since = 0.0
         self.connections = 0
+        """As of its last report, which may have been its last word."""
         self.traffic: dict[str, Traffic] = {}
         self.tally = Tally()
         self.routes: dict[str, Route] = {}
@@ -74,13 +75,14 @@ class Member:
     def open(self, route: Route, listener: socket.socket | None) -> asyncio.Future[Opened | Failed | Closed | None]:
         """Ask it to serve an account; the answer is None when it ends before it gave one."""
         ticket, answer = self._ask()
-        self.channel.send(Open(ticket, route_to_json(route)), listener)
+        self.channel.send(Open(ticket, route_to_json(route), listens=listener is not None), listener)
         return answer
 
     def close(self, name: str, code: int, reason: str) -> asyncio.Future[Opened | Failed | Closed | None]:
         """Ask it to end an account; see `open()` for the answer."""
         ticket, answer = self._ask()
         self.channel.send(Close(ticket, name, code, reason))
+        answer.add_done_callback(lambda _: self.traffic.pop(name, None))
         return answer
 
     def kill(self) -> None:
@@ -97,7 +99,6 @@ class Member:
             if not answer.done():
                 answer.set_result(None)
         self._asked.clear()
-        self.connections = 0
         if not self.gone.done():
             self.gone.set_result(None)
 
