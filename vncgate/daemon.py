@@ -502,7 +502,7 @@ class Gate:
             await self._apache.aclose()
 
     async def _keep_status(self) -> None:
-        said = self._summary()
+        said = ""
         while True:
             await asyncio.sleep(STATUS_INTERVAL)
             if (summary := self._summary()) != said:
