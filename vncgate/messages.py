@@ -12,7 +12,7 @@
       | <------------------------------ Report |  every second (the heartbeat), and when a browser came or went
       | <----------------------------- Suspect |  a desktop could not be connected to
       | Adopt -------------------------------> |  from a master that did not start it: what do you serve?
-      | <------------------------------- Holds |  the answer
+      | <---------------- Holds, Report, Ready |  the answer
       | Drain -------------------------------> |  accept nothing more, end with the last desktop
       | Stop --------------------------------> |  end all sessions now, then yourself
 
@@ -41,7 +41,7 @@ MOST_ROUTES = 100
 class Ready:
     """The worker runs, as process `pid` of this `version` of vncgate, since (seconds since the epoch).
 
-    The first word of a new one, and of an old one to a new master.
+    The first word of a new one, and the last of an old one's answer to Adopt.
     """
 
     pid: int
@@ -140,7 +140,7 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """Accounts that are served; a Report of all of them follows."""
+    """Accounts that are served; a Report of all of them, and Ready, follow."""
 
     routes: list[dict[str, Any]]
 
@@ -195,7 +195,7 @@ def decode(line: bytes) -> Message | None:
         kind = body.pop("is")
         known = _FIELDS[kind]
         message: Message = _KINDS[kind](**{name: value for name, value in body.items() if name in known})
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
     return message
 

@@ -21,12 +21,13 @@ import uvloop
 
 from vncgate import __version__, log, tasks
 from vncgate.channel import Channel
-from vncgate.engines.base import GOING_AWAY, Limits, Proxy
-from vncgate.engines.relay import Relay
+from vncgate.engines.base import GOING_AWAY, Limits
+from vncgate.engines.relay import Relay, RelayProxy
 from vncgate.errors import ProxyError
 from vncgate.listeners import raise_descriptor_limit
 from vncgate.messages import (
     MOST_ACCOUNTS,
+    MOST_ROUTES,
     Adopt,
     Begin,
     Close,
@@ -66,9 +67,10 @@ class Worker:
         self._relay: Relay | None = None
         self._shared: socket.socket | None = None
         self._drain_timeout = 0.0
-        self._proxies: dict[str, Proxy] = {}
+        self._proxies: dict[str, RelayProxy] = {}
         self._routes: dict[str, Route] = {}
         self._reported: dict[str, Traffic] = {}
+        self._elsewhere: dict[str, int] = {}
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._draining: asyncio.Task[None] | None = None
         self._prompt: asyncio.TimerHandle | None = None
@@ -98,13 +100,14 @@ class Worker:
                 self._in_turn("", self._begin(message, beside))
             case Open():
                 route = route_from_json(message.route)
-                self._in_turn(route.name, self._open(message.ticket, route, beside))
+                self._in_turn(route.name, self._open(message, route, beside))
             case Close():
+                self._elsewhere.pop(message.name, None)
                 self._in_turn(message.name, self._close(message))
             case Elsewhere():
-                for name, connections in message.connections.items():
-                    if proxy := self._proxies.get(name):
-                        proxy.elsewhere = connections  # type: ignore[attr-defined]  # relay's proxies have it
+                self._elsewhere.update(message.connections)  # also for accounts whose Open has not had its turn
+                for name in message.connections:
+                    self._tell_of_elsewhere(name)
             case Rest():
                 self._in_turn("", self._rest(message.on, list(self._turns.values())))
             case Adopt():
@@ -142,14 +145,18 @@ class Worker:
         self._shared = shared
         await self._relay.start(shared)
 
-    async def _open(self, ticket: int, route: Route, listener: socket.socket | None) -> None:
-        assert self._relay is not None  # noqa: S101  (Begin is the first message)
+    async def _open(self, message: Open, route: Route, listener: socket.socket | None) -> None:
         try:
+            if self._relay is None:
+                raise ProxyError("a worker could not begin; the log says why")
+            if message.listens and listener is None:
+                raise ProxyError(f"port {route.port} cannot be served: a worker has no file descriptors left")
             self._proxies[route.name] = await self._relay.open(route, listener, lambda why: self._suspect(route, why))
             self._routes[route.name] = route
-            self._channel.send(Opened(ticket))
+            self._tell_of_elsewhere(route.name)
+            self._channel.send(Opened(message.ticket))
         except (ProxyError, OSError) as error:
-            self._channel.send(Failed(ticket, str(error)))
+            self._channel.send(Failed(message.ticket, str(error)))
         finally:
             if listener is not None:
                 listener.close()
@@ -161,6 +168,10 @@ class Worker:
             self._reported.pop(message.name, None)
         self._channel.send(Closed(message.ticket))
 
+    def _tell_of_elsewhere(self, name: str) -> None:
+        if proxy := self._proxies.get(name):
+            proxy.elsewhere = self._elsewhere.get(name, 0)
+
     def _suspect(self, route: Route, reason: str) -> None:
         self._channel.send(Suspect(route.name, reason))
 
@@ -171,12 +182,12 @@ class Worker:
             await self._relay.rest(on=on)
 
     def _tell_all(self) -> None:
-        self._channel.send(self._ready)
         routes = [route_to_json(route) for route in self._routes.values()]
-        for start in range(0, len(routes), MOST_ACCOUNTS // 4):  # a route is four times as long as a count
-            self._channel.send(Holds(routes[start : start + MOST_ACCOUNTS // 4]))
+        for start in range(0, len(routes), MOST_ROUTES):
+            self._channel.send(Holds(routes[start : start + MOST_ROUTES]))
         self._reported.clear()
         self._report()
+        self._channel.send(self._ready)
 
     def _orphaned(self) -> None:
         logger.warning("the master is gone; %d desktops are kept until they end", self._connections())
@@ -190,6 +201,8 @@ class Worker:
         if self._relay is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout or None):
+                    if self._turns:  # an account that is being opened would go on to accept
+                        await asyncio.wait(self._turns.values())
                     await self._relay.rest(on=True)
                     if self._shared is not None:
                         self._shared.close()  # so that whoever comes next may bind the port
