@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 VARIABLE = "VNCGATE_STATE"
 """The environment's variable that names the descriptor of the state."""
 _FIRST = 3  # SD_LISTEN_FDS_START
+_LENGTH = 12
+"""Digits of the length that the state's file begins with."""
 
 
 @dataclass(slots=True)
@@ -44,16 +46,23 @@ class Inheritance:
     listening: dict[str, socket.socket] = field(default_factory=dict)
     workers: dict[int, socket.socket] = field(default_factory=dict)
     control: socket.socket | None = None
+    secret: int = -1
+    """The descriptor of what `reveal()` reads."""
+
+    def reveal(self) -> None:
+        """Read `state.tokens`, which has passwords: not before the nursery is forked, whose memory must have none."""
+        if self.secret >= 0:
+            with os.fdopen(self.secret, "rb") as file:
+                self.secret, self.state.tokens = -1, json.load(file)
 
 
 def inherit(environ: MutableMapping[str, str]) -> Inheritance:
     """Take up what was left, and strike it from `environ`, so that no child believes it to be its own.
 
-    What is no socket, or has a name that says nothing to us, is closed.
+    What is no socket, or has a name that says nothing to us, is closed. `state.tokens` is left for `reveal()`.
     """
-    state, descriptors = _left_by_ourselves(environ)
+    found, descriptors = _left_by_ourselves(environ)
     descriptors += _left_by_systemd(environ)
-    found = Inheritance(state)
     for name, descriptor in descriptors:
         os.set_inheritable(descriptor, False)
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
@@ -74,10 +83,15 @@ def inherit(environ: MutableMapping[str, str]) -> Inheritance:
 
 
 def state_file(state: State, descriptors: Mapping[str, int] | None = None) -> int:
-    """A descriptor of a file of memory that has all that `inherit()` finds again."""
+    """A descriptor of a file of memory that has all that `inherit()` finds again.
+
+    It begins with the length of what has no passwords; the tokens, which have, are the rest.
+    """
     body = {**dataclasses.asdict(state), "descriptors": dict(descriptors or {})}
+    tokens = json.dumps(body.pop("tokens")).encode()
+    head = json.dumps(body).encode()
     descriptor = os.memfd_create("vncgate-state")
-    left = json.dumps(body).encode()
+    left = b"%0*d" % (_LENGTH, len(head)) + head + tokens
     while left:
         left = left[os.write(descriptor, left) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -109,16 +123,24 @@ def _inheritable(descriptors: Sequence[int]) -> Iterator[None]:
                 os.set_inheritable(descriptor, False)
 
 
-def _left_by_ourselves(environ: MutableMapping[str, str]) -> tuple[State, list[tuple[str, int]]]:
-    descriptor = environ.pop(VARIABLE, "")
-    if not descriptor.isdecimal():
-        return State(), []
-    with os.fdopen(os.dup(int(descriptor)), "rb") as file:
-        body = json.load(file)
-    if int(descriptor) >= _FIRST:  # not stdin, whose number something else would get
-        os.close(int(descriptor))
+def _left_by_ourselves(environ: MutableMapping[str, str]) -> tuple[Inheritance, list[tuple[str, int]]]:
+    number = environ.pop(VARIABLE, "")
+    if not number.isdecimal():
+        return Inheritance(), []
+    descriptor = os.dup(int(number))
+    if int(number) >= _FIRST:  # not stdin, whose number something else would get
+        os.close(int(number))
+    body = json.loads(_read(descriptor, int(_read(descriptor, _LENGTH))))  # and not a byte more
     known = {field.name: body[field.name] for field in dataclasses.fields(State) if field.name in body}
-    return State(**known), [(name, int(number)) for name, number in body.get("descriptors", {}).items()]
+    left = [(name, int(number)) for name, number in body.get("descriptors", {}).items()]
+    return Inheritance(State(**known), secret=descriptor), left
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (more := os.read(descriptor, size - len(data))):
+        data += more
+    return data
 
 
 def _left_by_systemd(environ: MutableMapping[str, str]) -> list[tuple[str, int]]:

@@ -3,6 +3,8 @@
 with RunningGate(folder, config_lines) as gate:
     gate.write(gate.line("ws01", server))
     gate.status()
+
+tests/live.py has people at its desktops.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ class RunningGate:
         self.tokens = folder / "workshop.tokens"
         self.control = folder / "control"
         self.web, self.shared = free_ports(2)
+        self.config = folder / "vncgate.toml"
+        self.settings = settings
+        self.environ = {"PATH": os.environ["PATH"], "VNCGATE_CONTROL": str(self.control)}
         self._flags = flags
-        self._settings = settings
         self._process: subprocess.Popen | None = None
         self._log = folder / "gate.log"
 
@@ -57,19 +61,27 @@ class RunningGate:
 
     def start(self) -> RunningGate:
         """Start it and wait until it serves."""
-        config = self.folder / "vncgate.toml"
+        self.configure()
+        self.launch()
+        self.until(lambda: "serving" in self.log)
+        return self
+
+    def configure(self, more: str = "") -> Path:
+        """Write the settings file, with `more` lines."""
         head = f'web = "127.0.0.1:{self.web}"\nshared_port = {self.shared}\nprobe_interval = 2.0\n'
-        config.write_text(head + self._settings)
+        self.config.write_text(head + self.settings + more)
+        return self.config
+
+    def launch(self) -> None:
+        """Start the process, whatever becomes of it."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vncgate", "run", self.tokens, "--config", config, *self._flags],
-                env={"PATH": os.environ["PATH"], "VNCGATE_CONTROL": str(self.control)},
+                [sys.executable, "-m", "vncgate", "run", self.tokens, "--config", self.config, *self._flags],
+                env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        self.until(lambda: "serving" in self.log)
-        return self
 
     def stop(self) -> float:
         """SIGTERM; returns the seconds that it took to end."""
@@ -77,6 +89,11 @@ class RunningGate:
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(PATIENCE) == 0, self.log
         return time.monotonic() - began
+
+    def kill(self) -> None:
+        """SIGKILL; ends when it is dead."""
+        self._process.kill()
+        self._process.wait()
 
     def command(self, *args: str) -> subprocess.CompletedProcess:
         """Run an operator's command against it."""

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = settings.load(file, os.environ, flags, content)
     # Before there are threads and secrets here.
     nursery = _nursery() if chosen.engine is EngineName.RELAY and chosen.workers != 0 else None
+    inherited.reveal()
 
     import uvloop  # here, so that the other commands start without it
 

@@ -29,6 +29,8 @@ START_TIMEOUT = 10.0
 """Seconds that a worker has until it is ready; it takes 0.05."""
 CLOSE_TIMEOUT = 3.0
 """Seconds that a worker has to end an account's sessions; it cuts them itself after 2."""
+END_TIMEOUT = 1.0
+"""Seconds that a worker has to end when all is being stopped, and its accounts are closed already."""
 LOOK = 1.0
 """Seconds between two looks at who was silent for how long."""
 HANG_TIMEOUT = 10.0
@@ -138,15 +140,17 @@ class Pool:
         """See Engine.aclose: end all workers, those that drain too."""
         await tasks.end(*self._tasks)
         everyone = [*self._members, *self._adopted]
-        for member in everyone:
-            member.channel.send(Stop(GOING_AWAY, "the gate is being stopped"))
-        if everyone:
-            await asyncio.wait([member.gone for member in everyone], timeout=CLOSE_TIMEOUT)
-        for member in everyone:
-            member.kill()
-            self._keeper.forget(f"worker-{member.pid}")
-        if self._nursery is not None:
-            self._nursery.close()
+        try:
+            for member in everyone:
+                member.channel.send(Stop(GOING_AWAY, "the gate is being stopped"))
+            if everyone:
+                await asyncio.wait([member.gone for member in everyone], timeout=END_TIMEOUT)
+        finally:  # also where the daemon has no more time: what hangs would keep the ports
+            for member in everyone:
+                member.kill()
+                self._keeper.forget(f"worker-{member.pid}")
+            if self._nursery is not None:
+                self._nursery.close()
 
     def tally(self) -> Tally:
         """See Engine.tally: as of the workers' last reports."""
