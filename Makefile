@@ -7,13 +7,15 @@ DEMO ?=
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz install lint format lock clean
+.PHONY: demo test fuzz bench bench-full install lint format lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      a workshop of four desktops on http://127.0.0.1:8080 (make demo DEMO="--accounts 8")'
 	@echo 'make test      the whole suite, real parts included'
 	@echo 'make fuzz      looks for inputs that break a parser, ten minutes each (make fuzz FUZZ_SECONDS=60)'
+	@echo 'make bench     vncgate beside other relays, in minutes; writes docs/performance.md'
+	@echo 'make bench-full  the same with more rounds and ten minutes of soak, in half an hour or more'
 	@echo 'make install   only .venv with vncgate in it'
 	@echo 'make lint      ruff, mypy, import contract'
 
@@ -31,6 +33,14 @@ fuzz: $(VENV)/.dev
 	    build/fuzz/$$target tests/fuzz/corpus/$$target || exit 1; \
 	done
 
+bench: $(VENV)/.bench
+	@.ci/bench-packages
+	@$(BIN)/python -m benchmarks
+
+bench-full: $(VENV)/.bench
+	@.ci/bench-packages
+	@$(BIN)/python -m benchmarks --full
+
 install: $(VENV)/.installed
 
 lint: $(VENV)/.dev
@@ -43,7 +53,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(VENV)/.dev
+lock: $(VENV)/.bench
 	$(BIN)/pip freeze --exclude-editable | sort > $(CONSTRAINTS)
 
 clean:
@@ -64,3 +74,8 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS) $(wildcard vncgat
 	@echo 'Setting up .venv with the tools of the test suite ...'
 	@$(PIP) -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.bench: $(VENV)/bin/python pyproject.toml $(CONSTRAINTS) $(wildcard vncgate/web/npm/*)
+	@echo 'Setting up .venv with the tools of the test suite and the benchmarks ...'
+	@$(PIP) -c $(CONSTRAINTS) -e '.[dev,bench]'
+	@touch $@ $(VENV)/.dev $(VENV)/.installed

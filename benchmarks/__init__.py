@@ -9,15 +9,15 @@ What is compared (peers.py):
 
 The first two are pipes: the viewer speaks RFB over TCP through them. The others get RFB in websocket frames.
 
-Each run starts the relay anew, lets viewers (player.c) reach desktops (desktop.c) through it, and reads what it used: CPU
-of its whole process tree from the kernel (processes.py), memory as PSS. In pinned workloads the relay has the first core
-to itself (vncgate: `workers = 1`), viewers and desktops share the second; else everybody may use all cores. All peers have
-their turn in each round, and the order moves on from round to round, so that drift hits all alike. What the load itself
-used of its core is kept beside each figure ("load"); above 85 % the figure may be the load's and not the relay's, and is
-marked.
+Each run starts the relay anew, lets viewers (player.c) reach desktops (desktop.c) through it, and reads what it used:
+CPU of its whole process tree from the kernel (processes.py), memory as PSS. In pinned workloads the relay has the first
+core to itself (vncgate: `workers = 1`), viewers and desktops share the second; else everybody may use all cores. All
+peers have their turn in each round, and the order moves on from round to round, so that drift hits all alike. What the
+load itself used of its core is kept beside each figure ("load"); above 85 % the figure may be the load's and not the
+relay's, and is marked.
 
-To repeat a figure by hand, for example the CPU of a class of 200 (`python -m benchmarks --show` prints these lines for every
-run, as they are started):
+To repeat a figure by hand, for example the CPU of a class of 200 (`python -m benchmarks --show` prints these lines for
+every run, as they are started):
 
     cc -O2 -o /tmp/desktop benchmarks/desktop.c; cc -O2 -o /tmp/player benchmarks/player.c -lm
     cc -O2 -o /tmp/relay benchmarks/relay.c

@@ -28,7 +28,7 @@ class Skipped(Exception):  # noqa: N818  (it is no error)
 
 @dataclass
 class Bench:
-    """Where a run works: `folder` has the programs of PROGRAMS; `full` measures longer; `show` prints what is started."""
+    """Where a run works: `folder` has the programs of PROGRAMS; `full` measures longer; `show` prints all commands."""
 
     folder: Path
     full: bool = False

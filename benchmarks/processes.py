@@ -2,8 +2,8 @@
 
 CPU of a tree is that of its living processes, by their CPU clocks (clock_getcpuclockid(3): user and system time of all
 threads, in nanoseconds), and of their children that have ended, by cutime and cstime of /proc/PID/stat (proc(5):
-hundredths of a second, summed up by whoever waited for them). /proc's own utime and stime would round each process down to
-hundredths, which is all that a process for each connection uses.
+hundredths of a second, summed up by whoever waited for them). /proc's own utime and stime would round each process down
+to hundredths, which is all that a process for each connection uses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Tree:
 
     def pids(self) -> list[int]:
         """All that are alive now."""
-        return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if self._is_ours(pid)]
+        return [pid for entry in Path("/proc").glob("[0-9]*") if self._is_ours(pid := int(entry.name))]
 
     def _is_ours(self, pid: int) -> bool:
         try:
@@ -82,7 +82,7 @@ class Tree:
         total = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
-                total += len(os.listdir(f"/proc/{pid}/fd"))
+                total += len(list(Path(f"/proc/{pid}/fd").iterdir()))
         return total
 
 
@@ -112,7 +112,8 @@ def running(
 ) -> Iterator[subprocess.Popen]:
     """A process that may use `cores`; it has ended when the context has.
 
-    It gets SIGTERM, after five seconds SIGKILL, as does what it started, and SIGKILL if this process dies. Its errors go to `log`.
+    It gets SIGTERM, after five seconds SIGKILL, as does what it started, and SIGKILL if this process dies. Its errors
+    go to `log`.
     """
     if show:
         pinned = "" if cores == ALL_CORES else f"taskset -c {','.join(map(str, sorted(cores)))} "

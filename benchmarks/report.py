@@ -72,11 +72,16 @@ def document(results: dict, plots: Mapping[str, str]) -> str:
     machine = ", ".join(f"{name}: {value}" for name, value in results["machine"].items())
     parts = [
         "# Performance",
-        "Written by `benchmarks/` from the figures of one run (`docs/performance/results.json`); do not edit. To repeat "
-        f"it: `{kind}`. How each figure is made, and by which commands by hand: `benchmarks/__init__.py`.",
+        (
+            "Written by `benchmarks/` from the figures of one run (`docs/performance/results.json`); do not edit. To "
+            f"repeat it: `{kind}`. How each figure is made, and by which commands by hand: `benchmarks/__init__.py`."
+        ),
         f"Measured {results['when']} in {results['minutes']} minutes. {machine}.",
-        "Each figure is the median of its rounds, with the least and the most in brackets where there was more than "
-        f"one. Those with a * had a load that used more than {SATURATED:.0%} of its own core: they may be the load's.",
+        (
+            "Each figure is the median of its rounds, with the least and the most in brackets where there was more "
+            f"than one. Those with a * had a load that used more than {SATURATED:.0%} of its own core: they may be the "
+            "load's."
+        ),
         "## Targets",
         _table(
             ["what", "must reach", "reached", ""],

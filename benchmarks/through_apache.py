@@ -1,7 +1,7 @@
 """The whole way: vncgate's rehearsal -> TLS -> Apache -> gate -> desktop, CPU of Apache and of the gate apart.
 
-Apache runs in a folder of its own with a certificate signed by itself; the system's is not touched. The viewers are those
-of `vncgate rehearse`, which speak TLS; they run in a process of their own: `python -m benchmarks.through_apache`.
+Apache runs in a folder of its own with a certificate signed by itself; the system's is not touched. The viewers are
+those of `vncgate rehearse`, which speak TLS; they run in a process of their own: `python -m benchmarks.through_apache`.
 """
 
 from __future__ import annotations

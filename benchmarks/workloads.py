@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,9 +54,9 @@ def stage(
     bench: Bench,
     peer: Peer,
     count: int,
-    player: list[object],
-    desktop: list[object] = [],
-    pinned: bool = True,  # noqa: B006
+    player: Sequence[object],
+    desktop: Sequence[object] = (),
+    pinned: bool = True,
 ) -> Iterator[Stage]:
     """`count` viewers at desktops through a relay; all must arrive."""
     with arriving(bench, peer, count, ["-j", AT_A_TIME, *player], desktop, pinned) as ready:
@@ -71,9 +70,9 @@ def arriving(
     bench: Bench,
     peer: Peer,
     count: int,
-    player: list[object],
-    desktop: list[object] = [],
-    pinned: bool = True,  # noqa: B006
+    player: Sequence[object],
+    desktop: Sequence[object] = (),
+    pinned: bool = True,
 ) -> Iterator[Stage]:
     """The same, however many arrive."""
     affordable(peer, count)
@@ -223,7 +222,7 @@ def start(count: int, bench: Bench, peer: Peer) -> Figures:
 def change(bench: Bench, peer: Peer) -> Figures:
     """One line of 1,000 changes: port and path are new. Until the new port serves; 100 others are in use meanwhile."""
     count, used, times = 1000, 100, 10
-    with desktops(bench, count, pinned=False) as (screens, port), contextlib.ExitStack() as stack:
+    with desktops(bench, count, pinned=False) as (_, port), contextlib.ExitStack() as stack:
         site = Site(count, port, own_ports=True, pinned=False)
         relay = stack.enter_context(peer.serve(bench, site))
         eyes, arrival = stack.enter_context(viewers(bench, relay, used, "-r", 10, pinned=False))
