@@ -110,7 +110,7 @@ class Channel:
             if not self._open:
                 return
             try:
-                line, descriptors, _, _ = socket.recv_fds(self.sock, LONGEST, 1, socket.MSG_CMSG_CLOEXEC)
+                line, descriptors, _, _ = socket.recv_fds(self.sock, LONGEST, 1)
             except BlockingIOError:
                 return
             except OSError:
@@ -120,10 +120,15 @@ class Channel:
                 self._ended()
                 return
             beside = socket.socket(fileno=descriptors[0]) if descriptors else None
+            if beside is not None:
+                beside.set_inheritable(False)  # recv_fds() of Python 3.11 does not pass its flags on to the kernel
             message = decode(line)
             if message is None:
                 log.debug("a message of an unknown kind is ignored")
                 if beside is not None:
                     beside.close()
-            else:
+                continue
+            try:
                 self._receive(message, beside)
+            except Exception:  # what one message leads to must not cost those after it
+                log.exception("a message %s could not be followed", type(message).__name__)

@@ -17,7 +17,9 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from vncgate import channel
@@ -46,28 +48,30 @@ class Nursery:
         """Start one as a copy of this process, which has a single thread and no loop yet; its workers do `work`."""
         ours, theirs = channel.pair()
         gc.freeze()  # the collector would touch, and so copy, every page that is shared (gc.freeze in Python's manual)
-        if pid := os.fork():
-            theirs.close()
-            os.waitpid(pid, 0)
-            return cls(ours)
-        try:
+        pid = os.fork()
+        if not pid:
             ours.close()
-            serve(theirs, work)
-        finally:
-            os._exit(1)
+            _end_with(lambda: serve(theirs, work))
+        theirs.close()
+        os.waitpid(pid, 0)
+        return cls(ours)
 
     @classmethod
     async def execute(cls) -> Nursery:
         """Start one as a program. Raises OSError when that cannot be done."""
         ours, theirs = channel.pair()
-        with theirs:
-            pid = os.posix_spawn(  # noqa: ASYNC221  (it returns when the program has begun)
-                sys.executable,
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
-                os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), theirs.fileno())],  # which makes it inherited
-            )
-            await asyncio.to_thread(os.waitpid, pid, 0)
+        try:
+            with theirs:
+                pid = os.posix_spawn(  # noqa: ASYNC221  (it returns when the program has begun)
+                    sys.executable,
+                    [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
+                    os.environ,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), theirs.fileno())],  # which makes it inherited
+                )
+                await asyncio.to_thread(os.waitpid, pid, 0)
+        except BaseException:
+            ours.close()
+            raise
         return cls(ours)
 
     def listen(self, ended: Callable[[int, str], None], gone: Callable[[], None]) -> None:
@@ -109,34 +113,64 @@ class Nursery:
 
 
 def serve(sock: socket.socket, work: Callable[[socket.socket], None]) -> NoReturn:
-    """Be the nursery on `sock`, whose workers do `work`; as a grandchild of the caller, who need not wait for it."""
+    """Be the nursery on `sock`, whose workers do `work`; as a grandchild of the caller, who need not wait for it.
+
+    A worker that cannot be forked is said so on stderr, and its channel is closed.
+    """
     if os.fork():
         os._exit(0)
+    _be_called("vncgate-nursery")
     os.setsid()  # the keyboard's signals are not for workers
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     _close_all_but(sock)
     signal.signal(signal.SIGCHLD, lambda *_: _tell_of_the_dead(sock))
     while True:
-        line, descriptors, _, _ = socket.recv_fds(sock, 64, 1, socket.MSG_CMSG_CLOEXEC)
+        try:
+            line, descriptors, _, _ = socket.recv_fds(sock, 64, 1)
+        except ConnectionResetError:  # the daemon died with a line of ours unread
+            line = b""
         if not line:
             break
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-        if os.fork() == 0:
-            sock.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-            try:
-                work(socket.socket(fileno=descriptors[0]))
-            finally:
-                os._exit(0)
-        os.close(descriptors[0])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        if descriptors:
+            with socket.socket(fileno=descriptors[0]) as end:
+                _fork(sock, end, work)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with contextlib.suppress(ChildProcessError):
         while True:
             os.wait()
     os._exit(0)
+
+
+def _fork(sock: socket.socket, end: socket.socket, work: Callable[[socket.socket], None]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    try:
+        if os.fork() == 0:
+            sock.close()
+            _be_called("vncgate-worker")
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+            _end_with(lambda: work(end))
+    except OSError as error:  # too many processes, or no memory: the daemon asks again
+        sys.stderr.write(f"vncgate: a worker process cannot be forked: {error.strerror}\n")
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+
+
+def _end_with(work: Callable[[], None]) -> NoReturn:
+    """Do `work`, and end the process, which is a fork: nothing of what its original would do next happens here."""
+    try:
+        work()
+    except BaseException:  # noqa: BLE001  (there is nobody above)
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _be_called(name: str) -> None:
+    """The process's name in ps and top: 15 bytes at most (proc_pid_comm(5))."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def _tell_of_the_dead(sock: socket.socket) -> None:
