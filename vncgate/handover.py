@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from vncgate.errors import SettingsError
+
 VARIABLE = "VNCGATE_STATE"
 """The environment's variable that names the descriptor of the state."""
 _FIRST = 3  # SD_LISTEN_FDS_START
@@ -64,8 +66,12 @@ def inherit(environ: MutableMapping[str, str]) -> Inheritance:
     found, descriptors = _left_by_ourselves(environ)
     descriptors += _left_by_systemd(environ)
     for name, descriptor in descriptors:
-        os.set_inheritable(descriptor, False)
-        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        try:
+            os.set_inheritable(descriptor, False)
+            is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+        except OSError:  # there is none of that number
+            continue
+        if not is_socket:
             os.close(descriptor)
             continue
         sock = socket.socket(fileno=descriptor)
