@@ -61,7 +61,8 @@ class Inheritance:
 def inherit(environ: MutableMapping[str, str]) -> Inheritance:
     """Take up what was left, and strike it from `environ`, so that no child believes it to be its own.
 
-    What is no socket, or has a name that says nothing to us, is closed. `state.tokens` is left for `reveal()`.
+    What is no socket, or has a name that says nothing to us, is closed. `state.tokens` is left for `reveal()`. Raises
+    SettingsError for a state that no daemon left.
     """
     found, descriptors = _left_by_ourselves(environ)
     descriptors += _left_by_systemd(environ)
@@ -133,12 +134,15 @@ def _left_by_ourselves(environ: MutableMapping[str, str]) -> tuple[Inheritance, 
     number = environ.pop(VARIABLE, "")
     if not number.isdecimal():
         return Inheritance(), []
-    descriptor = os.dup(int(number))
+    try:
+        descriptor = os.dup(int(number))
+        body = json.loads(_read(descriptor, int(_read(descriptor, _LENGTH))))  # and not a byte more
+        known = {field.name: body[field.name] for field in dataclasses.fields(State) if field.name in body}
+        left = [(name, int(number)) for name, number in body.get("descriptors", {}).items()]
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise SettingsError(f"{VARIABLE} is what a daemon leaves to the one after it; do not set it") from None
     if int(number) >= _FIRST:  # not stdin, whose number something else would get
         os.close(int(number))
-    body = json.loads(_read(descriptor, int(_read(descriptor, _LENGTH))))  # and not a byte more
-    known = {field.name: body[field.name] for field in dataclasses.fields(State) if field.name in body}
-    left = [(name, int(number)) for name, number in body.get("descriptors", {}).items()]
     return Inheritance(State(**known), secret=descriptor), left
 
 
