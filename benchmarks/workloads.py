@@ -121,7 +121,7 @@ def _per_gib(window: Window, count: int) -> Figures:
 # ---- a class
 
 
-def a_class(count: int, bench: Bench, peer: Peer, *, rate: float = 20, pinned: bool = True) -> Figures:
+def a_class(count: int, bench: Bench, peer: Peer, *, rate: float, pinned: bool = True) -> Figures:
     """`count` desktops, each asked `rate` times a second for 8 KiB."""
     with stage(bench, peer, count, ["-r", rate], pinned=pinned) as on:
         window = on.measure(bench.seconds(4, 15))
@@ -318,8 +318,9 @@ class Workload:
     @property
     def about(self) -> str:
         """One line."""
-        run = self.run.func if isinstance(self.run, partial) else self.run
-        return run.__doc__.splitlines()[0].replace("`count`", self.name.rpartition("-")[2])
+        run = self.run if isinstance(self.run, partial) else partial(self.run)
+        about = run.func.__doc__.splitlines()[0].replace("`count`", self.name.rpartition("-")[2])
+        return about.replace("`rate` times", "once" if (rate := run.keywords.get("rate")) == 1 else f"{rate} times")
 
 
 EVERY, OURS = tuple(PEERS), (Vncgate.name,)
@@ -331,9 +332,9 @@ WORKLOADS = {
     for workload in (
         Workload("bulk-down", bulk_down, EVERY, (3, 7)),
         Workload("bulk-up", bulk_up, EVERY, (2, 5)),
-        Workload("class-60", partial(a_class, 60), EVERY, (2, 5)),
-        Workload("class-200", partial(a_class, 200), EVERY, (3, 7)),
-        Workload("class-1000", partial(a_class, 1000), EVERY, (1, 3)),
+        Workload("class-60", partial(a_class, 60, rate=20), EVERY, (2, 5)),
+        Workload("class-200", partial(a_class, 200, rate=20), EVERY, (3, 7)),
+        Workload("class-1000", partial(a_class, 1000, rate=20), EVERY, (1, 3)),
         Workload("mix-60", partial(mix, 60), EVERY, (1, 3)),
         Workload("connect", one_by_one, EVERY, (2, 5)),
         *(Workload(f"storm-{count}", partial(all_at_once, count), EVERY, (1, 3)) for count in (60, 500, 2000)),
