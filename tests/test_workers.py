@@ -31,7 +31,8 @@ async def test_a_killed_worker_takes_only_its_own(tmp_path, free_port):
         await gate.until_ended(victim)
         assert state(victim) == ""  # reaped
         gate.until(lambda: f"worker {victim} was killed by SIGKILL" in gate.log)
-        assert f"worker {victim} ended, and its connections with it; another is started now" in gate.log
+        lost = before[victim]["connections"]
+        assert f"worker {victim} ended, and {lost} connections with it; another is started now" in gate.log
         late = await gate.come(8)
         assert await gate.all_type(late) == 8
 

@@ -92,6 +92,7 @@ class Worker:
             if self._relay is not None:
                 await self._relay.aclose()
             await tasks.end(*self._turns.values())
+            self._report()
             self._channel.close()
 
     def _receive(self, message: Message, beside: socket.socket | None) -> None:
@@ -227,6 +228,8 @@ class Worker:
         if self._prompt is not None:
             self._prompt.cancel()
             self._prompt = None
+        if self._channel.is_behind:
+            return  # nobody listens now, and all of it is news later, too
         changed: dict[str, tuple[int, int | None, int | None]] = {}
         for name, proxy in self._proxies.items():
             now = proxy.traffic()

@@ -87,11 +87,10 @@ class Pool:
     async def start(self, shared: socket.socket | None) -> None:
         """See Engine.start. Ends when the first worker of each place stands; raises ProxyError when none does."""
         self._shared = shared
-        for pid, sock in self._to_adopt.items():
-            member = Member(sock, self, pid)
-            self._adopted.append(member)
+        self._adopt()
+        for member in self._adopted:
             member.channel.send(Adopt())
-            self._tasks.append(tasks.spawn(self._see_off(member), f"worker {pid}, draining"))
+            self._tasks.append(tasks.spawn(self._see_off(member), f"worker {member.pid}, draining"))
         if self._nursery is not None:
             self._nursery.listen(self._fate, self._nursery_gone)
         self._tasks += [tasks.spawn(self._keep(slot), f"worker {n}") for n, slot in enumerate(self._slots, 1)]
@@ -105,8 +104,10 @@ class Pool:
         if route.name in self._proxies:
             raise ProxyError(f"account {route.name} is served already")
         proxy = self._proxies[route.name] = PoolProxy(self, route, listener, suspect)
+        if self._members:
+            _own(min(self._members, key=lambda member: member.own_ports), proxy)
         try:
-            answers = await asyncio.gather(*(self._open_on(member, proxy) for member in self._members))
+            answers = await asyncio.gather(*(_open_on(member, proxy) for member in self._members))
             for answer in answers:
                 if isinstance(answer, Failed):
                     raise ProxyError(answer.reason)
@@ -137,8 +138,9 @@ class Pool:
             member.channel.send(Drain(self._begin.drain_timeout))
 
     async def aclose(self) -> None:
-        """See Engine.aclose: end all workers, those that drain too."""
+        """See Engine.aclose: end all workers, those that drain too; also before `start()`."""
         await tasks.end(*self._tasks)
+        self._adopt()
         everyone = [*self._members, *self._adopted]
         try:
             for member in everyone:
@@ -195,12 +197,20 @@ class Pool:
         if proxy := self._proxies.get(name):
             proxy.suspect(reason)
 
+    def _adopt(self) -> None:
+        while self._to_adopt:
+            pid, sock = self._to_adopt.popitem()
+            self._adopted.append(Member(sock, self, pid))
+
     async def _keep(self, slot: _Slot) -> None:
         loop = asyncio.get_running_loop()
         deaths = 0
         while True:
             began = loop.time()
-            why = await self._one_life(slot)
+            try:
+                why = await self._one_life(slot)
+            except OSError as error:  # no process, or no descriptor to be had
+                why = f"cannot be started: {error.strerror}"
             deaths = 1 if loop.time() - began >= WELL else deaths + 1
             delay = delay_after(deaths)
             slot.restarts += 1
@@ -209,32 +219,41 @@ class Pool:
             await asyncio.sleep(delay)
 
     async def _one_life(self, slot: _Slot) -> str:
-        """Start a worker, give it all accounts, and wait for its end; how that was, in words."""
-        try:
-            sock = (await self._nursery_at_hand()).start()
-        except OSError as error:
-            return f"cannot be started: {error.strerror}"
-        member = slot.member = Member(sock, self)
+        """Start a worker, give it all accounts, and wait for its end; how that was, in words.
+
+        Raises OSError when it cannot be started.
+        """
+        nursery = await self._nursery_at_hand()
+        member = slot.member = Member(nursery.start(), self)
         try:
             await asyncio.wait([member.ready, member.gone], timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+            if member.gone.done():
+                return "ended before it was ready"
             if not member.ready.done():
-                member.kill()
-                return "ended before it was ready" if member.gone.done() else "did not get ready"
+                self._give_up(nursery)
+                return f"was not ready within {START_TIMEOUT:g} s"
             self._welcome(member)
             slot.tried.set()
             await asyncio.wait([member.gone])
-            return f"{member.pid} ended, and its connections with it"
+            return f"{member.pid} ended, and {member.connections} connections with it"
+        except OSError:
+            member.kill()
+            raise
         finally:
             slot.member = None
-            if member.gone.done():
+            if member not in self._members:
+                member.kill()
+            elif member.gone.done():
                 self._bury(member)
 
     def _welcome(self, member: Member) -> None:
+        self._members.append(member)
         self._keeper.keep(f"worker-{member.pid}", member.channel.sock)
         member.channel.send(self._begin, self._shared)
-        self._members.append(member)
         for proxy in self._proxies.values():
-            self._open_on(member, proxy).add_done_callback(_say_if_failed)
+            if proxy.owner is None:
+                _own(member, proxy)
+            _open_on(member, proxy).add_done_callback(_say_if_failed)
         self._tell_of_elsewhere(self._proxies)
         self._balance()
 
@@ -252,20 +271,15 @@ class Pool:
             if proxy.owner is member:
                 proxy.owner = None
         self._tell_of_elsewhere(member.traffic)
+        self._balance()
 
     async def _see_off(self, member: Member) -> None:
         await asyncio.wait([member.gone])
-        log.info("worker %d has drained and is gone", member.pid)
+        if member.connections:
+            log.error("worker %d, which drained, ended, and %d connections with it", member.pid, member.connections)
+        else:
+            log.info("worker %d has drained and is gone", member.pid)
         self._bury(member)
-
-    def _open_on(self, member: Member, proxy: PoolProxy) -> asyncio.Future[object]:
-        listener = None
-        if proxy.listener is not None and proxy.owner is None:
-            proxy.owner = min(self._members, key=lambda each: each.own_ports)
-            proxy.owner.own_ports += 1
-        if proxy.owner is member:
-            listener = proxy.listener
-        return member.open(proxy.route, listener)  # type: ignore[return-value]
 
     async def _nursery_at_hand(self) -> Nursery:
         async with self._hatching:
@@ -273,6 +287,12 @@ class Pool:
                 self._nursery = await Nursery.execute()
                 self._nursery.listen(self._fate, self._nursery_gone)
             return self._nursery
+
+    def _give_up(self, nursery: Nursery) -> None:
+        """Have another one started: this one hangs."""
+        nursery.close()
+        if self._nursery is nursery:
+            self._nursery = None
 
     def _nursery_gone(self) -> None:
         log.warning("the process that starts workers is gone; another takes its place when one is needed")
@@ -311,9 +331,6 @@ class Pool:
 
     def _tell_of_elsewhere(self, names: Collection[str]) -> None:
         """Tell workers how many connections these accounts have in others, where that is news."""
-        everyone = (*self._members, *self._adopted)
-        if len(everyone) < 2:
-            return
         totals = {name: self.traffic(name).connections for name in names if name in self._proxies}
         for member in self._members:
             news = {}
@@ -386,6 +403,17 @@ class _Slot:
 
 def _status(member: Member, state: WorkerState, restarts: int) -> WorkerStatus:
     return WorkerStatus(member.pid, state, member.version, member.connections, member.since, restarts)
+
+
+def _own(member: Member, proxy: PoolProxy) -> None:
+    """Have the account's own port, where it has one, be accepted on by this worker."""
+    if proxy.listener is not None:
+        proxy.owner = member
+        member.own_ports += 1
+
+
+def _open_on(member: Member, proxy: PoolProxy) -> asyncio.Future[object]:
+    return member.open(proxy.route, proxy.listener if proxy.owner is member else None)  # type: ignore[return-value]
 
 
 def _say_if_failed(answer: asyncio.Future[object]) -> None:
