@@ -210,6 +210,7 @@ class Worker:
                     await self._relay.drain()
             if left := self._connections():
                 logger.warning("%d desktops are still in use after %g s and are ended", left, timeout)
+                self._farewell = (GOING_AWAY, "the gate was renewed: connect again")
         self._ended.set()
 
     def _connections(self) -> int:

@@ -445,6 +445,23 @@ async def test_adopted_workers_serve_until_the_roster_stands_and_then_drain(nurs
         assert [worker.state for worker in engine.workers()] == [WorkerState.SERVING] * 2
 
 
+async def test_adopted_workers_that_end_or_hang_keep_no_other_from_draining(nursery, keeper):
+    ends = [pair() for _ in range(3)]
+    hangs, dies, well = (Puppet(theirs, next(nursery.pids), willing=False) for _, theirs in ends)
+    adopted = {puppet.pid: ours for puppet, (ours, _) in zip((hangs, dies, well), ends, strict=True)}
+    async with running(nursery, keeper, adopted=adopted) as engine:
+        well.channel.send(Ready(well.pid, "1.2.2", 0.0))
+        settling = asyncio.ensure_future(engine.settled([]))
+        await moment()
+        assert well.told(Drain)
+        dies.die()
+        await asyncio.sleep(pool.HANG_TIMEOUT + pool.LOOK + 1)
+        await settling
+        assert [worker.pid for worker in engine.workers() if worker.state is WorkerState.DRAINING] == []
+    hangs.die()
+    well.die()
+
+
 async def test_the_end_is_told_and_nothing_is_kept(nursery, keeper):
     async with running(nursery, keeper) as engine:
         assert len(keeper.kept) == 2

@@ -126,16 +126,7 @@ class Pool:
 
         Sessions of an account that is gone or has moved meanwhile are ended, as their own master would have done.
         """
-        for member in self._adopted:
-            await asyncio.wait([member.ready, member.gone], timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-            for name, route in member.routes.items():
-                proxy = self._proxies.get(name)
-                if name not in names:
-                    member.close(name, POLICY, "the account was removed")
-                elif proxy is not None and proxy.route != route:
-                    member.close(name, SERVICE_RESTART, "the desktop moved")
-            log.info("worker %d drains: %d desktops in use", member.pid, member.connections)
-            member.channel.send(Drain(self._begin.drain_timeout))
+        await asyncio.gather(*(self._drain(member, names) for member in self._adopted))
 
     async def aclose(self) -> None:
         """See Engine.aclose: end all workers, those that drain too; also before `start()`."""
@@ -287,6 +278,17 @@ class Pool:
                 self._nursery = await Nursery.execute()
                 self._nursery.listen(self._fate, self._nursery_gone)
             return self._nursery
+
+    async def _drain(self, member: Member, names: Collection[str]) -> None:
+        await asyncio.wait([member.ready, member.gone], timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        for name, route in member.routes.items():
+            proxy = self._proxies.get(name)
+            if name not in names:
+                member.close(name, POLICY, "the account was removed")
+            elif proxy is not None and proxy.route != route:
+                member.close(name, SERVICE_RESTART, "the desktop moved")
+        log.info("worker %d drains: %d desktops in use", member.pid, member.connections)
+        member.channel.send(Drain(self._begin.drain_timeout))
 
     def _give_up(self, nursery: Nursery) -> None:
         """Have another one started: this one hangs."""
