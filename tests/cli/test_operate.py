@@ -26,6 +26,7 @@ from tests.workshop import Workshop
 from vncgate import control
 from vncgate.cli import main, operate
 from vncgate.demo import desktop as embedded
+from vncgate.errors import ControlError
 from vncgate.model import Account, Desktop, Secret
 
 
@@ -418,6 +419,29 @@ def test_somebody_else_answers(args, answer, tmp_path, capsys, monkeypatch):
 
 
 # ---- where the socket is
+
+
+def test_a_question_that_is_lost_while_the_daemon_starts_anew_is_asked_again(monkeypatch, capsys, tmp_path):
+    gone = ControlError("vncgate at control went away before it answered")
+    old = {"since": 1.0, "started": True}
+    new = {"since": 2.0, "started": True, "version": "9.9", "workers": [{"state": "draining", "connections": 3}]}
+    monkeypatch.setattr(operate, "UPGRADE_INTERVAL", 0)
+
+    def upgrade(*answers):
+        answers = iter([old, *answers])
+
+        def call(*_):
+            if isinstance(answer := next(answers), ControlError):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(control, "call", call)
+        return main(["upgrade", "--control", str(tmp_path / "control")])
+
+    assert upgrade(old, gone, {**new, "started": False}, new) == 0
+    assert "3 connections go on in 1 older workers" in capsys.readouterr().out
+    assert upgrade(old, gone, gone) == 1
+    assert "went away" in capsys.readouterr().err
 
 
 async def test_the_variable_names_the_socket_and_the_flag_beats_it(workshop, command, monkeypatch, capsys, tmp_path):

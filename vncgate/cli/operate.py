@@ -147,10 +147,17 @@ def _handed(args: argparse.Namespace) -> dict[str, Any]:
 def _await_start(path: Path, before: float) -> int:
     """Wait until a daemon serves that began after `before`."""
     deadline = time.monotonic() + UPGRADE_TIMEOUT
+    missed = False
     while True:
-        status = control.call(path, "/status")
-        if status["since"] != before and status["started"]:
-            break
+        try:
+            status = control.call(path, "/status")
+        except ControlError:
+            if missed:
+                raise
+            missed = True  # once: the old daemon had taken the question, and was gone before it could answer
+        else:
+            if status["since"] != before and status["started"]:
+                break
         if time.monotonic() > deadline:
             raise ControlError("the daemon has not started anew; its log says why")
         time.sleep(UPGRADE_INTERVAL)
