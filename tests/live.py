@@ -39,21 +39,26 @@ class Person:
         await self.heard.until(lambda: len(self.heard.data) >= seen + len(text) or self.heard.gone.is_set())
         return bytes(self.heard.data[seen:]) == text
 
+    def leave(self):
+        """Close the window."""
+        self._transport.disconnect()
+
 
 class LiveGate(RunningGate):
     """A gate whose desktops are all one Peer: ws01, ws02, ... with an own port where the number is odd."""
 
-    def __init__(self, folder, peer, ports, settings, *flags):
+    def __init__(self, folder, peer, ports, settings, *flags, only_own=False):
         super().__init__(folder, settings, *flags)
         self.ports = ports
         self.peer = peer
         self.people = []
         self._stack = contextlib.AsyncExitStack()
+        self.only_own = only_own
         self.write(*self.lines())
 
     def line_of(self, number):
         """The line of an account, the first is 0."""
-        port = self.ports[number] if number % 2 else "-"
+        port = self.ports[number] if number % 2 or self.only_own else "-"
         return f"ws{number:02} 127.0.0.1 path{number:02} {port} {self.peer.port} {PASSWORD}"
 
     def lines(self, *without):
@@ -151,11 +156,11 @@ def parent(pid):
 
 
 @contextlib.asynccontextmanager
-async def live(folder, free_port, *flags, accounts=4, workers=2, settings="", environ=None):
+async def live(folder, free_port, *flags, accounts=4, workers=2, settings="", environ=None, only_own=False):
     """A gate that serves; at the end it is told to stop, does so in time, and leaves no process."""
     lines = f"probe = false\nworkers = {workers}\nhandshakes = 10000\n{settings}"
     async with Peer() as peer:
-        gate = LiveGate(folder, peer, free_port.many(accounts), lines, *flags)
+        gate = LiveGate(folder, peer, free_port.many(accounts), lines, *flags, only_own=only_own)
         gate.environ |= environ or {}
         try:
             await asyncio.to_thread(gate.start)
@@ -164,7 +169,7 @@ async def live(folder, free_port, *flags, accounts=4, workers=2, settings="", en
                 assert await asyncio.to_thread(gate.stop) < 5.0
             await gate.leave()
             await gate.until_true(lambda: _none_of(gate.family()))
-            assert "Traceback" not in gate.log, gate.log
+            assert "\nTraceback" not in gate.log, gate.log
         finally:
             await gate.leave()
             with contextlib.suppress(ProcessLookupError):

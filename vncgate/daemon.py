@@ -51,6 +51,12 @@ STOP_TIMEOUT = 4.5
 """Seconds after SIGTERM in which everything has ended; what has not is cut."""
 ACCEPTED_GRACE = 0.1
 """Seconds in which a browser that was accepted just before the end gets its session, and so hears of the end."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What an operator, a terminal or systemd may send."""
+SIGNAL_GRACE = 0.01
+"""Seconds in which a signal that has come reaches the loop."""
+SHARED, PAGES, METRICS = "the shared port", "the pages (setting web)", "the metrics (setting metrics.address)"
+ONLY_WORKERS = "only workers outlive an upgrade (engine relay, setting workers); restart this gate instead"
 MOST_LINES = 50
 """Problems of a token file that are logged at once."""
 PUBLISH_INTERVAL = 60.0
@@ -150,12 +156,18 @@ class Gate:
         except asyncio.CancelledError:
             if not self._stopping.is_set():
                 raise
+            await self._engine.aclose()  # workers of the gate before this one, too
         finally:
             self._starting = None
 
     async def trial(self) -> None:
         """Do all of a start that can be done beside a gate that runs; raises what the start would raise."""
+        if not isinstance(self._engine, Pool):
+            raise ControlError(ONLY_WORKERS)
         await self._load(self._read())
+        for address, owner in self._addresses():
+            if listeners.name_of(address.host, address.port) not in self._inherited.state.listening:
+                listeners.bind(address.host, address.port, owner).close()
         app.build(settings=self._settings, roster=Roster, statuses=list)
         try:
             await self._engine.start(None)
@@ -171,7 +183,7 @@ class Gate:
         await self._open_doors(self._inherited.control or control.bind(self.control_path))
         stack.push_async_callback(self._close)
         port = self._settings.accounts_port
-        await self._engine.start(self._listeners.open(port, "the shared port") if port else None)
+        await self._engine.start(self._listeners.open(port, SHARED) if port else None)
         await self._take(roster, self._inherited.state.stopped)
         await self._engine.rest(on=False)
         self._listeners.settled()
@@ -226,14 +238,17 @@ class Gate:
 
     async def start(self, names: Sequence[str]) -> list[str]:
         """See control.Operator."""
+        await self.started.wait()
         return await self._supervisor.start(names)
 
     async def stop(self, names: Sequence[str]) -> list[str]:
         """See control.Operator."""
+        await self.started.wait()
         return await self._supervisor.stop(names)
 
     async def restart(self, names: Sequence[str]) -> list[str]:
         """See control.Operator."""
+        await self.started.wait()
         return await self._supervisor.restart(names)
 
     async def reload(
@@ -261,25 +276,26 @@ class Gate:
     async def upgrade(self, tokens: control.HandedOver | None, config: control.HandedOver | None) -> dict[str, Any]:
         """See control.Operator."""
         if not isinstance(self._engine, Pool):
-            raise ControlError(
-                "only workers outlive an upgrade (engine relay, setting workers); restart this gate instead"
-            )
+            raise ControlError(ONLY_WORKERS)
         async with self._reloading:
-            before, old = self._handed, self._inherited.state
+            before = self._handed
             await self._load_handed(tokens)
-            state = State(
-                tokens=self._handed.to_json() if self._handed else None,
-                config=config.to_json() if config else old.config,
-                stopped=[each.name for each in self._supervisor.statuses() if each.want is Want.DOWN],
-                tally=self._engine.lost.to_json(),
-            )
             try:
-                await upgrade.try_out(state, self._environ)
+                await upgrade.try_out(self._state(self._engine, config), self._environ)
             except BaseException:
                 self._handed = before
                 raise
-            self._spawn(self._start_anew(state), "start anew")
+            self._spawn(self._start_anew(config), "start anew")
         return {"since": self._began}
+
+    def _state(self, engine: Pool, config: control.HandedOver | None) -> State:
+        return State(
+            tokens=self._handed.to_json() if self._handed else None,
+            config=config.to_json() if config else self._inherited.state.config,
+            stopped=[each.name for each in self._supervisor.statuses() if each.want is Want.DOWN],
+            tally=engine.lost.to_json(),
+            listening=list(self._listeners.all()),
+        )
 
     async def _news(self, config: control.HandedOver) -> str:
         """What is other than it was when this gate began: the settings, the code, or nothing."""
@@ -287,8 +303,11 @@ class Gate:
             return f"settings ({config.name})"
         return "code" if await asyncio.to_thread(upgrade.fingerprint) != self._code else ""
 
-    async def _start_anew(self, state: State) -> None:
-        """Become the code on disk. Everything that listens or is connected is handed over, and waits meanwhile."""
+    async def _start_anew(self, config: control.HandedOver | None) -> None:
+        """Become the code on disk. Everything that listens or is connected is handed over, and waits meanwhile.
+
+        A signal that comes now is for the code that runs next, unless this one is being stopped already.
+        """
         assert isinstance(self._engine, Pool) and self._control is not None  # noqa: PT018, S101
         async with self._reloading:
             log.info("starting anew from the code on disk")
@@ -298,15 +317,21 @@ class Gate:
             await self._doors.aclose()
             if self._apache is not None:
                 await self._apache.aclose()
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the new code listens to them (`_signals()`)
+            await asyncio.sleep(SIGNAL_GRACE)
+            if self._stopping.is_set():
+                door.close()
+                self.control_path.unlink(missing_ok=True)
+                return
+            state = self._state(self._engine, config)
             sockets = {**self._listeners.all(), **self._engine.channels(), "control": door}
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the new code listens to it
             for handler in logging.getLogger().handlers:
                 handler.flush()
             try:
                 handover.start_anew(upgrade.command(), self._environ, state, sockets)
             except OSError as error:
                 log.error("the code on disk cannot be started: %s; this one goes on", error.strerror)
-                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_change)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
                 await self._open_doors(door)
                 self._notifier.ready(self._summary())
 
@@ -385,7 +410,7 @@ class Gate:
 
         What fails is in log and status and is tried again; the old ones stand.
         """
-        self._pages_error, failed = "", False
+        wrong, failed = "", False
         try:
             if self._apache is not None:
                 await self._apache.publish(roster)
@@ -396,8 +421,9 @@ class Gate:
             if folder := self._settings.landing.export:
                 await asyncio.to_thread(export.export, folder, self._settings, roster)
         except (PublishError, SettingsError) as error:
-            self._pages_error = str(error)
+            wrong = str(error)
             log.error("%s", error)
+        self._pages_error = wrong
         self._pages_written = self._pages_written.then(not self._pages_error)
         self._unpublished = failed or bool(self._pages_error)
 
@@ -423,6 +449,7 @@ class Gate:
         deeds = {signal.SIGTERM: self.shut_down, signal.SIGINT: self.shut_down, signal.SIGHUP: self._on_change}
         for number, deed in deeds.items():
             loop.add_signal_handler(number, deed)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             yield
         finally:
@@ -433,6 +460,9 @@ class Gate:
         settings, limits = self._settings, Limits.of(self._settings)
         workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
         if settings.engine is not EngineName.RELAY or not workers:
+            for pid, sock in self._inherited.workers.items():  # nobody adopts them: they end with their last desktops
+                self._notifier.forget(f"worker-{pid}")
+                sock.close()
             return ENGINES[settings.engine](limits)
         return Pool(
             limits,
@@ -455,11 +485,21 @@ class Gate:
         if address := settings.web:
             await self._doors.enter_async_context(self._pages(address))
         if (scraped := settings.metrics.address) and scraped != address:
-            door = self._door(scraped, "the metrics (setting metrics.address)")
+            door = self._door(scraped, METRICS)
             await self._doors.enter_async_context(serving(scrape.application(self._metrics), door, 1.0))
 
     async def _close_doors(self) -> None:
         await self._doors.aclose()
+
+    def _addresses(self) -> Iterator[tuple[HostPort, str]]:
+        """Where the daemon itself listens, and for what."""
+        settings = self._settings
+        if settings.accounts_port:
+            yield HostPort(host=settings.listen, port=settings.accounts_port), SHARED
+        if settings.web:
+            yield settings.web, PAGES
+        if settings.metrics.address and settings.metrics.address != settings.web:
+            yield settings.metrics.address, METRICS
 
     def _door(self, address: HostPort, owner: str) -> socket.socket:
         return self._listeners.open(address.port, owner, address.host).dup()
@@ -471,7 +511,7 @@ class Gate:
             statuses=self._supervisor.statuses,
             metrics=self._metrics if address == self._settings.metrics.address else None,
         )
-        door = self._door(address, "the pages (setting web)")
+        door = self._door(address, PAGES)
         return serving(pages, door, 1.0, self._settings.handshake_timeout)
 
     def _warn_of_exposure(self) -> None:

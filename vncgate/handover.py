@@ -31,13 +31,15 @@ class State:
     """What a daemon tells the next one, as JSON values.
 
     `tokens` and `config` are files that were handed over (control.HandedOver.to_json()), `stopped` the accounts that an
-    operator stopped, `tally` what ended workers had counted (tally.Tally.to_json()).
+    operator stopped, `tally` what ended workers had counted (tally.Tally.to_json()), `listening` the names of all
+    listening sockets.
     """
 
     tokens: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
     stopped: list[str] = field(default_factory=list)
     tally: dict[str, Any] = field(default_factory=dict)
+    listening: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

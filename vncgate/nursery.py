@@ -120,6 +120,7 @@ def serve(sock: socket.socket, work: Callable[[socket.socket], None]) -> NoRetur
     if os.fork():
         os._exit(0)
     _be_called("vncgate-nursery")
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # what a daemon that starts anew has blocked
     os.setsid()  # the keyboard's signals are not for workers
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)

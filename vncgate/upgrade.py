@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from pathlib import Path
 from vncgate import handover
 from vncgate.errors import ControlError
 from vncgate.process import Process, describe_exit, spawn
+
+log = logging.getLogger(__name__)
 
 TRIAL = "VNCGATE_TRIAL"
 """The environment's variable that makes `vncgate run` end, with status 0, where it would begin to serve."""
@@ -64,7 +67,13 @@ async def try_out(state: handover.State, environ: Mapping[str, str]) -> None:
         os.close(file)
     why = await _ended(process)
     if why:
-        raise ControlError("\n".join([f"the code on disk cannot take over, so nothing changes: it {why}", *said]))
+        why = f"the code on disk cannot take over, so nothing changes: it {why}"
+        lines = list(said)
+        for line in (why, *lines):
+            log.error("%s", line)
+        if any(line.startswith('  File "') for line in lines):  # a traceback, of which the log is the place
+            lines = lines[-1:]
+        raise ControlError("\n".join([why, *lines]))
 
 
 async def _ended(process: Process) -> str:

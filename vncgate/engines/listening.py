@@ -42,10 +42,13 @@ class Listening(socket.socket):
     connections are accepted at once.
     """
 
-    def __init__(self, listener: socket.socket, unheard: Callable[[float], None]) -> None:
-        """`unheard` is called for each connection that ends before its request was read, with its age in seconds."""
+    def __init__(self, listener: socket.socket, accepted: Callable[[], None], unheard: Callable[[float], None]) -> None:
+        """`accepted` is called for each connection, `unheard` for each that ends before its request was read, with its
+        age in seconds.
+        """
         super().__init__(fileno=os.dup(listener.fileno()))
         self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)  # accepted sockets inherit it
+        self._accepted = accepted
         self._unheard = unheard
         self._exhausted = False
 
@@ -68,6 +71,7 @@ class Listening(socket.socket):
         if self._exhausted:
             self._exhausted = False
             log.info("browsers are accepted again")
+        self._accepted()
         connection = Caller(accepted, peer[0] if isinstance(peer, tuple) else "", self._unheard)
         caller.set(connection)
         return connection, peer

@@ -73,6 +73,8 @@ class Relay:
         self._shared: asyncio.Server | None = None
         self.connections = 0
         """Browsers connected now, to all accounts."""
+        self._under_way = 0
+        """Connections whose request was not yet read to the end."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when a browser came or went."""
 
@@ -114,8 +116,10 @@ class Relay:
         """Accept nothing more at all; ends when the last browser has gone."""
         await self.rest(on=True)
         await asyncio.gather(*(proxy.stop_accepting() for proxy in self.by_path.values()))
-        await asyncio.sleep(ACCEPTED_GRACE)
-        await asyncio.gather(*(proxy.idle() for proxy in self.by_path.values()))
+        # A connection whose request is still to come may become a session of any account.
+        while self._under_way or self.connections:
+            await asyncio.gather(*(proxy.idle() for proxy in self.by_path.values()))
+            await asyncio.sleep(ACCEPTED_GRACE)
 
     async def aclose(self) -> None:
         """Stop serving the shared port."""
@@ -142,7 +146,7 @@ class Relay:
         limits = self.limits
         server = await ws_create_server(
             route,
-            sock=Listening(listener, self._unheard),
+            sock=Listening(listener, self._accepted, self._unheard),
             backlog=ACCEPTS_AT_ONCE,
             websocket_handshake_timeout=limits.handshake_timeout,
             logger_name=_silent,
@@ -176,6 +180,7 @@ class Relay:
     ) -> WSUpgradeResponseWithListener:
         connection = caller.get()
         connection.heard = True
+        self._under_way -= 1
         headers = request.headers
         client = self._trusted.client(connection.peer, headers.getall("X-Forwarded-For", []))
         if wait := self._rates.wait(None if self._trusted.trusts(client) else client, time.monotonic()):
@@ -207,8 +212,12 @@ class Relay:
         response = WSUpgradeResponse.create_error_response(refused.status, (refused.text + "\n").encode(), headers)
         return WSUpgradeResponseWithListener(response, None)
 
+    def _accepted(self) -> None:
+        self._under_way += 1
+
     def _unheard(self, age: float) -> None:
         """A connection ended after `age` seconds, and its request was none, too long, or never complete."""
+        self._under_way -= 1
         late = age >= self.limits.handshake_timeout - 0.01  # uvloop's timers have whole milliseconds, rounded down
         self.counted.refused[Refusal.TIMED_OUT if late else Refusal.BAD_REQUEST] += 1
 

@@ -1,0 +1,282 @@
+"""`vncgate upgrade` and `reload` of the whole daemon, with people at their desktops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+from tests.live import live, state
+from vncgate.errors import ControlError
+
+SLOW = 'watch = "poll"\npoll_interval = 3600.0\n'
+"""Only an upgrade or a reload takes the token file."""
+
+
+async def none_drains(gate):
+    return not await gate.workers("draining")
+
+
+async def counted(gate, count):
+    return sum(worker["connections"] for worker in (await gate.ask())["workers"]) == count
+
+
+async def test_live_sessions_go_on_and_new_ones_are_the_new_workers(tmp_path, free_port):
+    async with live(tmp_path, free_port) as gate:
+        await gate.come(12)
+        await gate.until_true(lambda: counted(gate, 12))
+        before, since = set(await gate.workers()), (await gate.ask())["since"]
+        assert "12 connections go on in 2 older workers" in await gate.upgrade()
+        assert (await gate.ask())["pid"] == gate.pid
+        assert (await gate.ask())["since"] > since
+        draining = await gate.workers("draining")
+        assert set(draining) == before
+        assert sum(worker["connections"] for worker in draining.values()) == 12
+        assert await gate.all_type() == 12
+        late = await gate.come(6)
+        await gate.until_true(lambda: counted(gate, 18))
+        serving = await gate.workers()
+        assert not before & set(serving)
+        assert sum(worker["connections"] for worker in serving.values()) == 6
+        assert "drains:" in (await gate.run("status"))[1]
+        await gate.leave()
+        late = await gate.come(2)
+        await gate.until_true(lambda: none_drains(gate))
+        await gate.until_ended(*before)
+        assert all(state(pid) == "" for pid in before)  # reaped
+        assert await gate.all_type(late) == 2
+        traffic = (await gate.ask())["totals"]["bytes_up"]
+        assert traffic >= 12 * 16  # what drained workers carried stays counted
+
+
+async def test_sessions_of_three_generations(tmp_path, free_port):
+    async with live(tmp_path, free_port) as gate:
+        generations = []
+        for _ in range(3):
+            await gate.come(4)
+            generations.append(set(await gate.workers()))
+            if len(generations) < 3:
+                await gate.upgrade()
+        assert len(set.union(*generations)) == 6
+        assert set(await gate.workers("draining")) == generations[0] | generations[1]
+        assert await gate.all_type() == 12
+        assert await gate.ask("/stop", {"accounts": ["ws00", "ws01"]})
+        assert await gate.all_type() == 6  # two of four accounts, in each generation
+        await gate.ask("/start", {"accounts": ["ws01"]})
+        assert await gate.all_type([await gate.sit_down(1)]) == 1
+
+
+async def test_drain_timeout_ends_what_is_left(tmp_path, free_port):
+    async with live(tmp_path, free_port, settings="drain_timeout = 0.3\n") as gate:
+        people = await gate.come(4)
+        await gate.upgrade()
+        await asyncio.gather(*(person.heard.until(lambda p=person: p.heard.gone.is_set()) for person in people))
+        assert {person.heard.closed[0] for person in people} == {1001}
+        await gate.until_true(lambda: none_drains(gate))
+        assert await gate.all_type(await gate.come(4)) == 4
+
+
+async def test_accounts_that_went_or_moved_just_before_end_and_stopped_ones_stay_stopped(tmp_path, free_port):
+    async with live(tmp_path, free_port, settings=SLOW) as gate:
+        gone, moved, *stay = await gate.come(4)
+        await gate.ask("/stop", {"accounts": ["ws03"]})
+        elsewhere = gate.line_of(1).replace("path01", "elsewhere")
+        gate.write(elsewhere, *gate.lines(0, 1))
+        await gate.upgrade()
+        await gone.heard.until(lambda: gone.heard.closed)
+        await moved.heard.until(lambda: moved.heard.closed)
+        assert gone.heard.closed == (1008, "the account was removed")
+        assert moved.heard.closed == (1012, "the desktop moved")
+        assert await gate.all_type(stay[:1]) == 1
+        assert {each["name"]: each["want"] for each in (await gate.ask())["accounts"]} == {
+            "ws01": "up",
+            "ws02": "up",
+            "ws03": "down",
+        }
+        with pytest.raises(ConnectionRefusedError):
+            await gate.sit_down(3)
+        await gate.upgrade()  # the third generation still knows
+        assert (await gate.ask("/start", {"accounts": ["ws03"]}))["accounts"] == ["ws03"]
+        assert await gate.all_type([await gate.sit_down(3)]) == 1
+
+
+async def test_files_that_were_handed_over_stay_until_others_are(tmp_path, free_port):
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}  # where a daemon cannot follow its file
+    async with live(tmp_path, free_port, settings=SLOW, environ=environ) as gate:
+        handed, config = tmp_path / "handed.tokens", tmp_path / "handed.toml"
+        handed.write_text("".join(f"{line}\n" for line in gate.lines(3)))
+        handed.chmod(0o600)
+        config.write_text(gate.configure().read_text().replace("workers = 2", "workers = 1"))
+        await gate.upgrade("--tokens", str(handed), "--config", str(config))
+        await gate.upgrade()
+        status = await gate.ask()
+        assert status["tokens"] == str(handed)
+        assert len(status["accounts"]) == 3
+        assert len(await gate.workers()) == 1
+        assert "is new" not in gate.log
+
+
+async def test_a_reload_is_an_upgrade_where_settings_are_new(tmp_path, free_port):
+    async with live(tmp_path, free_port) as gate:
+        await gate.come(4)
+        before = set(await gate.workers())
+        status, said, _ = await gate.run("reload", "--config", str(gate.config))
+        assert (status, said) == (0, "4 unchanged\n")
+        assert set(await gate.workers()) == before
+        gate.configure("log_level = 'debug'\n")
+        status, said, _ = await gate.run("reload", "--config", str(gate.config))
+        assert status == 0
+        assert "new settings" in said
+        assert "4 connections go on in 2 older workers" in said
+        assert set(await gate.workers("draining")) == before
+        status, said, _ = await gate.run("reload", "--config", str(gate.config))
+        assert (status, said) == (0, "4 unchanged\n")
+        assert await gate.all_type() == 4
+
+
+def broken_settings(gate, folder):
+    gate.configure("shared_prot = 1\n")
+    return "shared_prot: no such setting; did you mean shared_port?"
+
+
+def broken_tokens(gate, folder):
+    gate.write("ws01 only three")
+    return "has 1 error"
+
+
+def broken_code(gate, folder):
+    (folder / "shadow" / "sitecustomize.py").write_text("import sys\nsys.modules['vncgate.worker'] = None\n")
+    return "import of vncgate.worker halted"
+
+
+def no_code(gate, folder):
+    (folder / "shadow" / "aiohttp.py").write_text("raise SystemExit('half an installation')\n")
+    return "half an installation"
+
+
+def port_taken(gate, folder):
+    gate.settings += f'[metrics]\naddress = "127.0.0.1:{gate.peer.port}"\n'
+    gate.configure()
+    return f"port {gate.peer.port} on 127.0.0.1 is in use by another program"
+
+
+def another_address(gate, folder):
+    gate.settings += 'listen = "0.0.0.0"\n'
+    gate.configure()
+    return f"port {gate.shared} on 0.0.0.0 is in use"
+
+
+def no_workers(gate, folder):
+    gate.settings = gate.settings.replace("workers = 2", "workers = 0")
+    gate.configure()
+    return "restart this gate instead"
+
+
+@pytest.mark.parametrize(
+    "breaks", [broken_settings, broken_tokens, broken_code, no_code, port_taken, another_address, no_workers]
+)
+async def test_what_cannot_start_changes_nothing_and_says_why(tmp_path, free_port, breaks):
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    async with live(tmp_path, free_port, settings=SLOW, environ={"PYTHONPATH": str(shadow)}) as gate:
+        await gate.come(4)
+        before, since = set(await gate.workers()), (await gate.ask())["since"]
+        why = breaks(gate, tmp_path)
+        status, said, complaint = await gate.run("upgrade", "--config", str(gate.config))
+        assert (status, said) == (1, "")
+        assert why in complaint
+        assert "Traceback" not in complaint
+        gate.until(lambda: why in gate.log)
+        assert set(await gate.workers()) == before
+        assert (await gate.ask())["since"] == since
+        assert await gate.all_type(await gate.come(4)) == 4
+        assert await gate.all_type() == 8
+        gate.until(lambda: len(gate.family()) == 4)  # master, nursery, two workers: the trial is gone
+
+
+@pytest.mark.parametrize("how", ["--workers=0", "--engine=websockify"])
+async def test_without_workers_an_upgrade_is_refused(tmp_path, free_port, how):
+    async with live(tmp_path, free_port, how, only_own=True) as gate:
+        person = await gate.sit_down(1)
+        with pytest.raises(ControlError, match="only workers outlive an upgrade .* restart this gate instead"):
+            await gate.ask("/upgrade", {})
+        assert await gate.all_type([person]) == 1
+
+
+async def test_nobody_is_refused_while_it_is_upgraded(tmp_path, free_port):
+    """People come as fast as they can, by the shared port and by own ones, and go again."""
+    async with live(tmp_path, free_port) as gate:
+        stays = await gate.come(4)
+        came, over = 0, asyncio.Event()
+
+        async def come_and_go(number):
+            nonlocal came
+            while not over.is_set():
+                person = await gate.sit_down(number)
+                assert await person.type()
+                person.leave()
+                gate.people.remove(person)
+                came += 1
+
+        storm = [asyncio.ensure_future(come_and_go(number % 4)) for number in range(8)]
+        for _ in range(2):
+            before = came
+            await gate.upgrade()
+            assert came > before
+        over.set()
+        await asyncio.gather(*storm)
+        assert await gate.all_type(stays) == 4
+
+
+async def test_a_handshake_that_is_under_way_is_finished_by_the_old_worker(tmp_path, free_port):
+    async with live(tmp_path, free_port) as gate:
+        await gate.come(1)
+        request = (
+            "GET {} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        slow = []
+        for port, path in ((gate.shared, "/ws/path02"), (gate.ports[3], "/websockify")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = request.format(path).encode()
+            writer.write(head[:40])
+            slow.append((reader, writer, head[40:]))
+        await asyncio.sleep(0.1)  # until both are accepted, of which nothing tells
+        await gate.upgrade()
+        await gate.leave()
+        await gate.upgrade()  # which takes its time: the old workers have nobody left
+        for reader, writer, rest in slow:
+            writer.write(rest)
+            async with asyncio.timeout(10):
+                assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+                assert (await reader.readexactly(14))[2:] == b"RFB 003.008\n"
+        for _, writer, _ in slow:
+            writer.close()
+        await gate.until_true(lambda: none_drains(gate))
+
+
+async def test_a_command_in_the_middle_is_answered(tmp_path, free_port):
+    """While it starts anew, commands wait at the control socket: the new code answers them."""
+    async with live(tmp_path, free_port) as gate:
+        since, asked = (await gate.ask("/upgrade", {}))["since"], []
+        while not asked or asked[-1]["since"] == since:
+            asked += await asyncio.gather(*(gate.ask() for _ in range(4)))
+        assert (await gate.ask("/restart", {"accounts": ["ws*"]}))["accounts"] == ["ws00", "ws01", "ws02", "ws03"]
+        assert await gate.all_type(await gate.come(4)) == 4
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.05, 0.2, 0.4])
+async def test_sigterm_in_the_middle_ends_everything(tmp_path, free_port, wait):
+    """Wherever it falls: in the old code, between both, in the new one. `live` sees to the rest."""
+    async with live(tmp_path, free_port) as gate:
+        await gate.come(4)
+        await gate.ask("/upgrade", {})
+        await asyncio.sleep(wait)
+        assert await asyncio.to_thread(gate.stop) < 5.0
+        assert await gate.all_type() == 0
+        assert {person.heard.closed[0] for person in gate.people} == {1001}
+        with contextlib.closing(socket.socket()) as sock:
+            assert sock.connect_ex(("127.0.0.1", gate.shared)) != 0
+        assert not gate.control.exists()
