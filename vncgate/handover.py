@@ -113,18 +113,18 @@ def start_anew(
     """Become `argv` (a path first), as the same process. Raises OSError, and nothing is changed, when that fails."""
     descriptors = {name: sock.fileno() for name, sock in sockets.items()}
     file = state_file(state, descriptors)
-    with _inheritable([*descriptors.values(), file]):
-        try:
+    try:
+        with _inheritable([*descriptors.values(), file]):
             os.execve(argv[0], list(argv), {**environ, VARIABLE: str(file)})  # noqa: S606
-        finally:
-            os.close(file)
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager
 def _inheritable(descriptors: Sequence[int]) -> Iterator[None]:
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, True)
     try:
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, True)
         yield
     finally:
         for descriptor in descriptors:
@@ -136,15 +136,16 @@ def _left_by_ourselves(environ: MutableMapping[str, str]) -> tuple[Inheritance, 
     number = environ.pop(VARIABLE, "")
     if not number.isdecimal():
         return Inheritance(), []
+    descriptor = int(number)
     try:
-        descriptor = os.dup(int(number))
+        if descriptor < _FIRST:  # stdin, whose number something else would get
+            descriptor = os.dup(descriptor)
+        os.set_inheritable(descriptor, False)
         body = json.loads(_read(descriptor, int(_read(descriptor, _LENGTH))))  # and not a byte more
         known = {field.name: body[field.name] for field in dataclasses.fields(State) if field.name in body}
         left = [(name, int(number)) for name, number in body.get("descriptors", {}).items()]
     except (OSError, ValueError, TypeError, AttributeError):
         raise SettingsError(f"{VARIABLE} is what a daemon leaves to the one after it; do not set it") from None
-    if int(number) >= _FIRST:  # not stdin, whose number something else would get
-        os.close(int(number))
     return Inheritance(State(**known), secret=descriptor), left
 
 
