@@ -103,8 +103,18 @@ def busy(engine):
     return {worker.pid: worker.connections for worker in engine.workers() if worker.pid}
 
 
-def stopped(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+def state(pid):
+    """The letter of proc_pid_stat(5); none for a process that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
+
+
+async def killed(pid):
+    """Kill a process, and wait until it is dead: until then it may accept connections."""
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: state(pid) in ("", "Z"))
 
 
 def stands_again(engine, without):
@@ -133,7 +143,7 @@ async def test_a_killed_worker_costs_its_own_sessions_and_no_count(nursery, shar
         victim, lost = min(busy(engine).items(), key=lambda item: item[1])
         assert 0 < lost < 16
         before = proxy.traffic()
-        os.kill(victim, signal.SIGKILL)
+        await killed(victim)
         late = await browsers(shared)
         await until(lambda: sum(heard.gone.is_set() for heard in clients) >= lost)
         alive = [heard for heard in clients if not heard.gone.is_set()]
@@ -155,7 +165,7 @@ async def test_the_ports_of_a_killed_worker_are_served_by_the_next(nursery, peer
         clients = [await browsers(sock, "/websockify") for sock in ports]
         await until(lambda: sorted(busy(engine).values()) == [2, 2])
         victim, other = busy(engine)
-        os.kill(victim, signal.SIGKILL)
+        await killed(victim)
         for sock in ports:  # at once: they wait in the backlog
             await works(await browsers(sock, "/websockify"))
         await until(lambda: sum(heard.gone.is_set() for heard in clients) == 2)
@@ -168,10 +178,10 @@ async def test_an_account_that_is_opened_while_no_worker_stands_is_served_by_the
     async with running(nursery(), shared, count=1) as engine:
         await engine.open(route(peer, "ws02"), None, ignore)
         (victim,) = busy(engine)
-        os.kill(victim, signal.SIGKILL)
-        waiting = tasks.spawn(browsers(shared), "a browser that waits")
+        await killed(victim)
         await until(lambda: victim not in busy(engine))
         assert not busy(engine)
+        waiting = tasks.spawn(browsers(shared), "a browser that waits")
         await engine.open(route(peer), None, ignore)
         async with asyncio.timeout(PATIENCE):
             await works(await waiting)
@@ -188,7 +198,7 @@ async def test_a_worker_that_hangs_is_replaced(nursery, shared, peer, browsers, 
         await until(lambda: sum(busy(engine).values()) == 12)
         victim = min(busy(engine), key=busy(engine).get)
         os.kill(victim, signal.SIGSTOP)
-        await until(lambda: stopped(victim))
+        await until(lambda: state(victim) == "T")
         await until(lambda: stands_again(engine, victim))
         assert f"worker {victim} hangs" in caplog.text
         await until(lambda: any(heard.gone.is_set() for heard in clients))
@@ -207,7 +217,7 @@ async def test_an_account_has_no_more_connections_in_all_workers_than_it_may(nur
         await until(lambda: proxy.traffic().connections == 6 and min(busy(engine).values()) > 0)
         await no_more(engine, shared, 12)
         victim, elder = sorted(busy(engine), key=busy(engine).get)
-        os.kill(victim, signal.SIGKILL)
+        await killed(victim)
         await until(lambda: stands_again(engine, victim))
         while proxy.traffic().connections < 6:  # the next one knows what the elder has
             connections = proxy.traffic().connections
@@ -215,7 +225,7 @@ async def test_an_account_has_no_more_connections_in_all_workers_than_it_may(nur
             await until(lambda: proxy.traffic().connections > connections)  # noqa: B023
         os.kill(elder, signal.SIGSTOP)
         try:
-            await until(lambda: stopped(elder))
+            await until(lambda: state(elder) == "T")
             await no_more(engine, shared, 1)
         finally:
             os.kill(elder, signal.SIGCONT)
@@ -268,7 +278,7 @@ async def test_a_killed_nursery_is_replaced_when_a_worker_is_needed(shared, peer
         status = Path(f"/proc/{pid}/status").read_text()
         os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
         await works(await browsers(shared))
-        os.kill(pid, signal.SIGKILL)
+        await killed(pid)
         await works(await browsers(shared))
         await browsers.leave()
 
@@ -396,7 +406,7 @@ async def test_workers_whose_master_died_leave_the_ports_to_the_next(nursery, pe
     await works(heard)
     await browsers.leave()
     for pid in orphans:
-        await until(lambda: not Path(f"/proc/{pid}").exists())  # noqa: B023
+        await until(lambda: not state(pid))  # noqa: B023
 
 
 def can_be_bound(address, port):
