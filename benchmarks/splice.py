@@ -1,9 +1,10 @@
-"""An experiment: bulk by splice(2), which moves pages and copies nothing, against recv and send. `python -m benchmarks.splice`
+"""An experiment: bulk by splice(2), which moves pages and copies nothing, against receiving and sending.
 
-A source pours through a relay loop of a few lines into a sink, over TCP on this machine; the relay has the first core, the
-others share the second. Towards a browser each piece needs a websocket header with its length before it, so what was
-spliced into the pipe is counted first, its header sent with MSG_MORE, and the pipe spliced out. `small` sends 8 KiB pieces
-one at a time, each when the one before has arrived: what a desktop does most of the day.
+`python -m benchmarks.splice`: a source pours through a relay loop of a few lines into a sink, over TCP on one machine;
+the relay has the first core, the others share the second. Towards a browser each piece needs a websocket header with its
+length before it: so what was spliced into the pipe is counted first, its header sent with MSG_MORE, and the pipe
+spliced out. `small` sends 8 KiB pieces one at a time, each when the one before has arrived: what a desktop does most of
+the day.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _relay(way: Callable, source: socket.socket, sink: socket.socket, tell: obje
     tell.send((moved, time.process_time() - before, steps))
 
 
-def _load(source: socket.socket, sink: socket.socket, small: bool, others: tuple) -> None:  # noqa: FBT001
+def _load(source: socket.socket, sink: socket.socket, small: bool, others: tuple) -> None:
     for sock in others:
         sock.close()
     os.sched_setaffinity(0, LOAD_CORE)
@@ -128,10 +129,10 @@ def _load(source: socket.socket, sink: socket.socket, small: bool, others: tuple
 
 
 def main() -> None:
-    """Three rounds of each, and the best."""
+    """Five rounds of each, and the best."""
     for small in (False, True):
         for name, way in (("copying", copying), ("splicing", splicing)):
-            rounds = [measure(way, small) for _ in range(3)]
+            rounds = [measure(way, small) for _ in range(5)]
             if small:
                 print(f"small  {name:9} {min(cpu / steps for _, cpu, steps in rounds) * 1e6:6.1f} us a piece of 8 KiB")
             else:
