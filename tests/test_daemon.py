@@ -20,6 +20,7 @@ from vncgate import roster, settings
 from vncgate.daemon import Gate
 from vncgate.engines.relay import Relay
 from vncgate.errors import ControlError, ListenError, TokensError
+from vncgate.handover import Inheritance, State
 
 SECRET = "Canary88"
 
@@ -123,6 +124,23 @@ async def test_a_bad_file_changes_nothing_and_is_named_until_it_is_mended(worksh
             workshop.write(good)
             await workshop.until(lambda status: not status["trouble"])
             assert "workshop.tokens is good again" in caplog.text
+            assert heard.closed is None
+
+
+async def test_a_file_that_broke_while_it_started_anew_is_no_reason_to_end(workshop, caplog):
+    async with Peer() as peer:
+        good = f"ws01 127.0.0.1 path-ws01 - {peer.port} {SECRET}"
+        left = Inheritance(State(roster=f"{good}\n"))
+        workshop.write(good, "ws02 127.0.0.1")
+        async with workshop.running(inherited=left) as gate, client(workshop.shared, "/ws/path-ws01") as (_, heard):
+            await heard.until(lambda: heard.data)
+            status = gate.status()
+            assert names(status) == ["ws01"]
+            assert status["trouble"] == f"{workshop.tokens} has 1 error; the last good roster stays"
+            assert "workshop.tokens:2:" in caplog.text
+            workshop.write(good, good.replace("ws01", "ws02"))
+            await workshop.until(lambda status: names(status) == ["ws01", "ws02"])
+            assert not gate.status()["trouble"]
             assert heard.closed is None
 
 

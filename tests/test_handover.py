@@ -18,6 +18,7 @@ from vncgate.errors import SettingsError
 from vncgate.handover import VARIABLE, State, inherit, start_anew, state_file
 
 STATE = State(
+    roster="ws01 node01 - 6101 5901 s3cret",
     tokens={"name": "/etc/tokens", "content": "pässword"},
     config={"name": "/etc/vncgate.toml"},
     stopped=["ws01", "ws02"],
@@ -77,7 +78,11 @@ def test_a_large_state_survives():
 
 def test_what_a_later_version_left_is_ignored_and_what_an_earlier_one_did_not_is_empty(monkeypatch):
     real = json.dumps
-    monkeypatch.setattr(handover.json, "dumps", lambda body: real({"later": 1, "stopped": ["ws01"]} if body else body))
+
+    def dumps(body):
+        return real({"later": 1} if "tokens" in body else {"later": 1, "stopped": ["ws01"]})
+
+    monkeypatch.setattr(handover.json, "dumps", dumps)
     environ = left(State())
     monkeypatch.undo()
     found = inherit(environ)

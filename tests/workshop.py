@@ -33,7 +33,7 @@ class Workshop:
         new.rename(self.tokens)
 
     @contextlib.asynccontextmanager
-    async def running(self, environ=None, **flags):
+    async def running(self, environ=None, inherited=None, **flags):
         flags = {
             "web": f"127.0.0.1:{self.web}",
             "shared_port": self.shared,
@@ -41,7 +41,7 @@ class Workshop:
             "probe": False,
             "workers": 0,
         } | flags
-        self.gate = Gate(self.tokens, settings.load(flags=flags), environ or {})
+        self.gate = Gate(self.tokens, settings.load(flags=flags), environ or {}, inherited=inherited)
         task = asyncio.ensure_future(self.gate.run())
         try:
             async with asyncio.timeout(20):

@@ -41,7 +41,7 @@ from vncgate.settings import EngineName, HostPort, Settings, is_loopback
 from vncgate.supervisor import Supervisor
 from vncgate.systemd import Notifier
 from vncgate.tally import Tally
-from vncgate.tokens import Parsed
+from vncgate.tokens import Parsed, render
 from vncgate.watch import Watcher
 from vncgate.web import app, export
 
@@ -57,6 +57,7 @@ SIGNAL_GRACE = 0.01
 """Seconds in which a signal that has come reaches the loop."""
 SHARED, PAGES, METRICS = "the shared port", "the pages (setting web)", "the metrics (setting metrics.address)"
 ONLY_WORKERS = "only workers outlive an upgrade (engine relay, setting workers); restart this gate instead"
+STAYS = "; the last good roster stays"
 MOST_LINES = 50
 """Problems of a token file that are logged at once."""
 PUBLISH_INTERVAL = 60.0
@@ -175,7 +176,7 @@ class Gate:
             await self._engine.aclose()
 
     async def _begin(self, stack: contextlib.AsyncExitStack) -> None:
-        roster = await self._load(self._read())
+        roster = await self._first_roster()
         listeners.raise_descriptor_limit()
         self._warn_of_exposure()
         stack.callback(self._listeners.close_all)
@@ -291,6 +292,7 @@ class Gate:
     def _state(self, engine: Pool, config: control.HandedOver | None) -> State:
         return State(
             tokens=self._handed.to_json() if self._handed else None,
+            roster=render(self._supervisor.roster.values()),
             config=config.to_json() if config else self._inherited.state.config,
             stopped=[each.name for each in self._supervisor.statuses() if each.want is Want.DOWN],
             tally=engine.lost.to_json(),
@@ -344,6 +346,18 @@ class Gate:
             timeout=settings.handshake_timeout,
         )
 
+    async def _first_roster(self) -> Roster:
+        """That of the token file; of a file that broke while the gate started anew, the last good one."""
+        try:
+            return await self._load(self._read())
+        except TokensError:
+            if not (last := self._inherited.state.roster):
+                raise
+            self._log_problems(self._problems)
+            self._trouble += STAYS
+            log.error("%s", self._trouble)
+            return (await asyncio.to_thread(parse_tokens, last.encode(), 0o600)).roster
+
     async def _load_handed(self, handed: control.HandedOver | None) -> Roster:
         """The roster of a file that was handed over, which from now on is ours; without one, of the file on disk."""
         before, self._handed = self._handed, handed or (self._handed if self._is_credential else None)
@@ -389,7 +403,7 @@ class Gate:
 
     def _not_taken(self, trouble: str) -> TokensError:
         if self.started.is_set():
-            trouble += "; the last good roster stays"
+            trouble += STAYS
             log.error("%s", trouble)
         self._trouble = trouble
         return TokensError("\n".join([*(problem.render(self._source) for problem in self._problems), self._trouble]))

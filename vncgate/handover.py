@@ -24,6 +24,7 @@ VARIABLE = "VNCGATE_STATE"
 _FIRST = 3  # SD_LISTEN_FDS_START
 _LENGTH = 12
 """Digits of the length that the state's file begins with."""
+_SECRET = ("tokens", "roster")
 
 
 @dataclass(slots=True)
@@ -32,10 +33,12 @@ class State:
 
     `tokens` and `config` are files that were handed over (control.HandedOver.to_json()), `stopped` the accounts that an
     operator stopped, `tally` what ended workers had counted (tally.Tally.to_json()), `listening` the names of all
-    listening sockets.
+    listening sockets. `roster` is the last good one, as the text of a token file: what the next daemon begins with
+    should the file be broken just then.
     """
 
     tokens: dict[str, Any] | None = None
+    roster: str = ""
     config: dict[str, Any] | None = None
     stopped: list[str] = field(default_factory=list)
     tally: dict[str, Any] = field(default_factory=dict)
@@ -54,17 +57,19 @@ class Inheritance:
     """The descriptor of what `reveal()` reads."""
 
     def reveal(self) -> None:
-        """Read `state.tokens`, which has passwords: not before the nursery is forked, whose memory must have none."""
+        """Read what has passwords of `state`: not before the nursery is forked, whose memory must have none."""
         if self.secret >= 0:
             with os.fdopen(self.secret, "rb") as file:
-                self.secret, self.state.tokens = -1, json.load(file)
+                self.secret, secrets = -1, json.load(file)
+            self.state.tokens = secrets.get("tokens")
+            self.state.roster = secrets.get("roster", "")
 
 
 def inherit(environ: MutableMapping[str, str]) -> Inheritance:
     """Take up what was left, and strike it from `environ`, so that no child believes it to be its own.
 
-    What is no socket, or has a name that says nothing to us, is closed. `state.tokens` is left for `reveal()`. Raises
-    SettingsError for a state that no daemon left.
+    What is no socket, or has a name that says nothing to us, is closed. What has passwords is left for `reveal()`.
+    Raises SettingsError for a state that no daemon left.
     """
     found, descriptors = _left_by_ourselves(environ)
     descriptors += _left_by_systemd(environ)
@@ -94,13 +99,13 @@ def inherit(environ: MutableMapping[str, str]) -> Inheritance:
 def state_file(state: State, descriptors: Mapping[str, int] | None = None) -> int:
     """A descriptor of a file of memory that has all that `inherit()` finds again.
 
-    It begins with the length of what has no passwords; the tokens, which have, are the rest.
+    It begins with the length of what has no passwords; what has is the rest.
     """
     body = {**dataclasses.asdict(state), "descriptors": dict(descriptors or {})}
-    tokens = json.dumps(body.pop("tokens")).encode()
+    secrets = json.dumps({name: body.pop(name) for name in _SECRET}).encode()
     head = json.dumps(body).encode()
     descriptor = os.memfd_create("vncgate-state")
-    left = b"%0*d" % (_LENGTH, len(head)) + head + tokens
+    left = b"%0*d" % (_LENGTH, len(head)) + head + secrets
     while left:
         left = left[os.write(descriptor, left) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
