@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.live import live, state
+from vncgate import control, settings
+from vncgate.daemon import Gate
 from vncgate.errors import ControlError
+from vncgate.handover import Inheritance
 
 SLOW = 'watch = "poll"\npoll_interval = 3600.0\n'
 """Only an upgrade or a reload takes the token file."""
@@ -305,3 +308,16 @@ async def test_sigterm_in_the_middle_ends_everything(tmp_path, free_port, wait):
         with contextlib.closing(socket.socket()) as sock:
             assert sock.connect_ex(("127.0.0.1", gate.shared)) != 0
         assert not gate.control.exists()
+
+
+async def test_a_gate_that_is_stopped_while_it_takes_over_leaves_no_control_socket(tmp_path, free_port):
+    """It has not come to serve what it inherited yet."""
+    chosen = settings.load(flags={"web": "off", "shared_port": free_port(), "control": tmp_path / "c", "workers": 0})
+    with control.bind(tmp_path / "c") as inherited:
+        gate = Gate(tmp_path / "none.tokens", chosen, {}, inherited=Inheritance(control=inherited))
+        running = asyncio.ensure_future(gate.run())
+        while gate._starting is None:
+            await asyncio.sleep(0)
+        gate.shut_down()
+        await running
+    assert not (tmp_path / "c").exists()
