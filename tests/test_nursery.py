@@ -118,6 +118,16 @@ async def test_its_death_is_told_and_costs_no_worker(watched):
     await until(lambda: not is_alive(pid))
 
 
+async def test_executed_it_imports_nothing_from_where_the_daemon_happens_to_be(tmp_path, monkeypatch):
+    for name in ("socket", "vncgate", "uvloop"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    kept = await Nursery.execute()
+    with kept.start() as end:
+        assert await pid_of(end)
+    kept.close()
+
+
 async def test_a_nursery_that_cannot_be_started_leaves_nothing(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     with pytest.raises(FileNotFoundError):

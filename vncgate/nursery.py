@@ -29,11 +29,13 @@ from vncgate.process import describe_exit
 log = logging.getLogger(__name__)
 
 _PROGRAM = """
-import socket, sys
+import sys
+sys.path[:] = sys.argv[2:]
+import socket
 from vncgate import nursery, worker
 nursery.serve(socket.socket(fileno=int(sys.argv[1])), worker.main)
 """
-"""What `execute()` runs."""
+"""What `execute()` runs: with the daemon's own modules, whatever the working directory has by their names."""
 
 
 class Nursery:
@@ -64,7 +66,7 @@ class Nursery:
             with theirs:
                 pid = os.posix_spawn(  # noqa: ASYNC221  (it returns when the program has begun)
                     sys.executable,
-                    [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
+                    [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *sys.path],
                     os.environ,
                     file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), theirs.fileno())],  # which makes it inherited
                 )
