@@ -1,0 +1,154 @@
+"""A worker process, spoken to in its own language (tests/engines/test_pool_workers.py has the master's side of it)."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from tests.engines.desktop import Peer, client, limits
+from tests.engines.raw import eventually, request
+from vncgate.channel import Channel
+from vncgate.errors import ListenError
+from vncgate.listeners import bind
+from vncgate.messages import (
+    Adopt,
+    Begin,
+    Close,
+    Elsewhere,
+    Failed,
+    Holds,
+    Open,
+    Opened,
+    Ready,
+    Report,
+    Rest,
+    Stop,
+    route_to_json,
+)
+from vncgate.model import Desktop, Route
+from vncgate.nursery import Nursery
+
+
+class Master:
+    """The other end of a worker's channel."""
+
+    def __init__(self, sock):
+        self.heard = []
+        self.ended = asyncio.Event()
+        self.channel = Channel(sock, lambda message, _: self.heard.append(message), self.ended.set)
+        self.send = self.channel.send
+
+    async def until_it_says(self, *messages):
+        await eventually(lambda: all(message in self.heard for message in messages))
+
+
+@pytest.fixture
+async def worker():
+    nursery = await Nursery.execute()
+    master = Master(nursery.start())
+    master.send(Begin(dataclasses.asdict(limits(max_connections=5)), 0.0, "info"))
+    yield master
+    master.send(Stop(1001, "end of the test"))
+    master.channel.close()
+    nursery.close()
+
+
+@pytest.fixture
+async def peer():
+    async with Peer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def own():
+    with bind("127.0.0.1", 0, "test") as sock:
+        yield sock
+
+
+def opens(ticket, peer, own, name="ws01"):
+    route = Route(name, Desktop("127.0.0.1", peer.port), f"path-{name}", own.getsockname()[1])
+    return Open(ticket, route_to_json(route), listens=True)
+
+
+async def refused(own):
+    _, writer, head = await request(own.getsockname()[1], "Connection: Upgrade")
+    writer.close()
+    return head.split()[1]
+
+
+async def test_what_is_elsewhere_counts_also_where_the_account_is_still_being_opened(worker, peer, own):
+    worker.send(opens(1, peer, own), own)
+    worker.send(Elsewhere({"ws01": 5, "unknown": 1}))
+    await worker.until_it_says(Opened(1))
+    assert await refused(own) == "503"
+    worker.send(Elsewhere({"ws01": 4}))
+    worker.send(Rest(on=True))
+    worker.send(opens(2, peer, own, "ws02"))  # answered after that
+    await eventually(lambda: any(isinstance(each, Failed) and each.ticket == 2 for each in worker.heard))
+    assert await refused(own) == "101"
+
+
+async def test_an_account_that_was_closed_begins_with_nothing_elsewhere(worker, peer, own):
+    worker.send(opens(1, peer, own), own)
+    worker.send(Elsewhere({"ws01": 5}))
+    worker.send(Close(2, "ws01", 1012, "restarted"))
+    worker.send(opens(3, peer, own), own)
+    await worker.until_it_says(Opened(3))
+    assert await refused(own) == "101"
+
+
+async def test_one_that_is_adopted_tells_all_and_then_that_it_did(worker, peer, own):
+    worker.send(opens(1, peer, own), own)
+    await worker.until_it_says(Opened(1))
+    async with client(own.getsockname()[1]) as (_, heard):
+        await heard.until(lambda: heard.data)
+        await eventually(lambda: any(isinstance(each, Report) and each.connections for each in worker.heard))
+        before = len(worker.heard)
+        worker.send(Adopt())
+        await eventually(lambda: any(isinstance(each, Ready) for each in worker.heard[before:]))
+        told = [each for each in worker.heard[before:] if isinstance(each, (Holds, Ready)) or each.traffic]
+        assert [type(each) for each in told] == [Holds, Report, Ready]
+        assert told[0].routes == [opens(1, peer, own).route]
+        assert told[1].traffic["ws01"][0] == 1
+
+
+async def test_what_is_still_to_be_opened_when_the_master_dies_is_not_served(worker, peer):
+    """Or the next master could not bind the port for as long as a desktop is in use here."""
+    first, second = bind("127.0.0.1", 0, "test"), bind("127.0.0.1", 0, "test")
+    with first, second:
+        worker.send(opens(1, peer, first), first)
+        worker.send(opens(2, peer, second, "ws02"), second)
+        await worker.until_it_says(Opened(1), Opened(2))
+        port, other = first.getsockname()[1], second.getsockname()[1]
+        _, stays, _ = await request(port, "Connection: Upgrade")
+        _, silent, _ = await request(other, "Connection: Upgrade")  # answers no close: its account's end takes seconds
+        worker.send(Close(3, "ws02", 1012, "restarted"))
+        worker.send(opens(4, peer, second, "ws02"), second)
+        worker.channel.close()
+    for each in (port, other):
+        await eventually(lambda: can_be_bound(each))  # noqa: B023
+    stays.close()
+    silent.close()
+
+
+def can_be_bound(port):
+    try:
+        bind("127.0.0.1", port, "the next master").close()
+    except ListenError:
+        return False
+    return True
+
+
+async def test_it_goes_on_after_messages_that_make_no_sense(worker, peer, own):
+    worker.send(Open(1, {"name": "ws01"}))
+    worker.send(Close(2, "nobody", 1012, "restarted"))
+    worker.send(opens(3, peer, own), own)
+    await worker.until_it_says(Opened(3))
+
+
+async def test_it_stops_when_told(worker):
+    worker.send(Stop(1001, "the gate is being stopped"))
+    async with asyncio.timeout(10):
+        await worker.ended.wait()
