@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import threading
 
@@ -11,6 +12,7 @@ import aiohttp
 import picows
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from prometheus_client import ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.engines.desktop import Peer, client
@@ -169,3 +171,34 @@ def test_a_process_that_is_gone_is_left_out():
     child.wait()
     assert {role for _, role in measured()} == {"master"}
     assert ("process_proportional_memory_bytes", "master") in measured()
+
+
+def test_a_proc_with_processes_only_lacks_start_times_and_nothing_else(tmp_path):
+    """As systemd's ProcSubset=pid shows it."""
+    own = tmp_path / "7"
+    (own / "fd").mkdir(parents=True)
+    for name in "012":
+        (own / "fd" / name).touch()
+    for name in ("stat", "limits", "smaps_rollup"):
+        shutil.copyfile(f"/proc/self/{name}", own / name)
+    labels = [{"role": "master", "pid": "7"}]
+
+    def measured():
+        return {s.name: s.value for family in scrape.processes(labels, tmp_path) for s in family.samples}
+
+    found = measured()
+    assert found["process_open_fds"] == 3
+    assert min(found.values()) > 0
+    (tmp_path / "stat").write_text("cpu  1 2\nbtime 1700000000\n")
+    assert measured().keys() - found.keys() == {"process_start_time_seconds"}
+    assert measured()["process_start_time_seconds"] > 1700000000
+
+
+def test_what_is_said_of_a_process_is_what_prometheus_own_client_says():
+    def measured(families):
+        return {(f.name, f.type, f.documentation, s.name) for f in families for s in f.samples}
+
+    own = measured(scrape.processes([{"role": "master", "pid": "self"}]))
+    assert measured(ProcessCollector(registry=None).collect()) == {
+        each for each in own if each[0] != "process_proportional_memory_bytes"
+    }

@@ -58,7 +58,7 @@ for _ in range(frames):
 def machine():
     """A booted systemd with vncgate, its units, and one desktop at 127.0.0.1:5941."""
     need_machine()
-    need("Xvnc", "systemd-run")
+    need("Xvnc", "systemd-run", "curl")
     # Not pytest's own folder: that is closed to other users, whom the services run as.
     with tempfile.TemporaryDirectory(prefix="vncgate-machine-") as name:
         folder = Path(name)
@@ -167,6 +167,10 @@ def test_it_runs_boxed_in(gate):
     assert modes.splitlines() == ["700 directory", "600 socket"]
     assert gate.tokens.stat().st_mode & 0o777 == 0o600
     assert gate.tokens.stat().st_uid == 0
+    # /proc has processes only there (ProcSubset=pid); their figures are told all the same.
+    metrics = gate.machine.run("curl", "-s", "--unix-socket", gate.control, "http://vncgate/metrics").stdout
+    assert re.search(rf'^process_open_fds{{pid="{gate.pid}",role="master"}} [1-9]', metrics, re.MULTILINE), metrics
+    assert 'process_open_fds{pid="' in metrics.replace(f'pid="{gate.pid}"', "")  # a worker's
 
 
 def test_the_journal_has_fields_and_no_secret(gate):
