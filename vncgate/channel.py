@@ -17,6 +17,8 @@ from vncgate.messages import LONGEST, Message, decode, encode
 
 log = logging.getLogger(__name__)
 
+RETRY = 0.01
+"""Seconds after which a message that could not be sent though there was room is tried again."""
 AT_ONCE = 64
 """Messages that are received before the loop turns to something else."""
 
@@ -87,18 +89,25 @@ class Channel:
             return False
         except ConnectionError:
             return True
-        except OSError as error:
-            log.error("a message to the process at the other end is lost: %s", error.strerror)
+        except OSError as error:  # no memory, or too many descriptors on their way (unix(7))
+            log.warning("a message to the process at the other end has to wait: %s", error.strerror)
+            return False
         return True
 
     def _write(self) -> None:
         while self._waiting:
             line, descriptor = self._waiting[0]
             if not self._sent(line, descriptor):
+                self._loop.remove_writer(self.sock.fileno())
+                self._loop.call_later(RETRY, self._try_again)
                 return
             self._waiting.popleft()
             self._drop(descriptor)
         self._loop.remove_writer(self.sock.fileno())
+
+    def _try_again(self) -> None:
+        if self._open and self._waiting:
+            self._loop.add_writer(self.sock.fileno(), self._write)
 
     @staticmethod
     def _drop(descriptor: int) -> None:

@@ -96,6 +96,8 @@ class Gate:
         self._environ = environ
         self._config = config
         self._code = upgrade.fingerprint()
+        self._upgrade_error = ""
+        self._refused: tuple[bytes | None, int] | None = None
         self._inherited = inherited or Inheritance()
         self._handed = (
             control.HandedOver.from_json(self._inherited.state.tokens) if self._inherited.state.tokens else None
@@ -178,6 +180,7 @@ class Gate:
             await self._engine.aclose()
 
     async def _begin(self, stack: contextlib.AsyncExitStack) -> None:
+        self._spawn(self._notifier.watchdog(), "systemd watchdog")  # first: after an upgrade systemd counts already
         roster = await self._first_roster()
         listeners.raise_descriptor_limit()
         self._warn_of_exposure()
@@ -192,7 +195,6 @@ class Gate:
         self._listeners.settled()
         if isinstance(self._engine, Pool):
             await self._engine.settled(roster)
-        self._spawn(self._notifier.watchdog(), "systemd watchdog")
         self._spawn(self._keep_status(), "systemd status")
         self._spawn(self._keep_publishing(), "publish again")
         self._notifier.ready(self._summary())
@@ -216,6 +218,7 @@ class Gate:
             "trouble": self._trouble,
             "apache_error": self._apache.last_error if self._apache else "",
             "pages_error": self._pages_error,
+            "upgrade_error": self._upgrade_error,
             **status.report(self._supervisor.statuses()),
         }
 
@@ -258,10 +261,9 @@ class Gate:
         self, handed: control.HandedOver | None = None, config: control.HandedOver | None = None
     ) -> dict[str, Any]:
         """See control.Operator. Raises TokensError with all problems when the new roster is not taken."""
-        if config is not None and (news := await self._news(config)):
-            if isinstance(self._engine, Pool):
-                return {**await self.upgrade(handed, config), "changes": f"new {news}: starting anew"}
-            log.warning("there is new %s, which only a restart of this gate takes up (it has no workers)", news)
+        trouble = await self._take_news(handed, config) if config else None
+        if isinstance(trouble, dict):
+            return trouble
         if handed is None and self._is_credential:
             raise ControlError(
                 "the token file is a credential of systemd's, a copy that does not follow the file: "
@@ -271,10 +273,31 @@ class Gate:
             self._notifier.reloading()
             try:
                 roster = await self._load_handed(handed)
-                return {"changes": await self._take(roster)}
+                changes = await self._take(roster)
             finally:
                 if not self._stopping.is_set():
                     self._notifier.ready(self._summary())
+        if trouble:
+            raise ControlError(f"{trouble}\nThe token file was taken: {changes}")
+        return {"changes": changes}
+
+    async def _take_news(self, handed: control.HandedOver | None, config: control.HandedOver) -> dict[str, Any] | str:
+        """Start anew where settings or code are new, and answer so; else, or where that fails, what is wrong.
+
+        What failed once is not tried again before it changes: each change of the token file comes by here.
+        """
+        news = await self._news(config)
+        seen = (config.content, await asyncio.to_thread(upgrade.fingerprint))
+        if not news:
+            self._upgrade_error = ""
+        elif not isinstance(self._engine, Pool):
+            self._upgrade_error = f"there are new {news}, which only a restart takes up (this gate has no workers)"
+        elif seen != self._refused:
+            try:
+                return {**await self.upgrade(handed, config), "changes": f"new {news}: starting anew"}
+            except ControlError as error:
+                self._refused, self._upgrade_error = seen, str(error)
+        return self._upgrade_error
 
     async def upgrade(self, tokens: control.HandedOver | None, config: control.HandedOver | None) -> dict[str, Any]:
         """See control.Operator."""
@@ -298,6 +321,7 @@ class Gate:
             config=config.to_json() if config else self._inherited.state.config,
             stopped=[each.name for each in self._supervisor.statuses() if each.want is Want.DOWN],
             tally=engine.lost.to_json(),
+            passed=engine.passed(),
             listening=list(self._listeners.all()),
         )
 
@@ -305,7 +329,7 @@ class Gate:
         """What is other than it was when this gate began: the settings, the code, or nothing."""
         if config.content != self._config:
             return f"settings ({config.name})"
-        return "code" if await asyncio.to_thread(upgrade.fingerprint) != self._code else ""
+        return "code on disk" if await asyncio.to_thread(upgrade.fingerprint) != self._code else ""
 
     async def _start_anew(self, config: control.HandedOver | None) -> None:
         """Become the code on disk. Everything that listens or is connected is handed over, and waits meanwhile.
@@ -487,6 +511,7 @@ class Gate:
             nursery=nursery,
             adopted=self._inherited.workers,
             counted=Tally.from_json(self._inherited.state.tally),
+            passed=self._inherited.state.passed,
             drain_timeout=settings.drain_timeout,
             log_level=settings.log_level,
         )
@@ -552,8 +577,10 @@ class Gate:
         self._listeners.leave()
         await self._engine.rest(on=True)
         await asyncio.sleep(ACCEPTED_GRACE)
-        await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
-        await self._engine.aclose()
+        try:
+            await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
+        finally:
+            await self._engine.aclose()
         if self._apache is not None:
             await self._apache.aclose()
 

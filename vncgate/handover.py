@@ -32,8 +32,8 @@ class State:
     """What a daemon tells the next one, as JSON values.
 
     `tokens` and `config` are files that were handed over (control.HandedOver.to_json()), `stopped` the accounts that an
-    operator stopped, `tally` what ended workers had counted (tally.Tally.to_json()), `listening` the names of all
-    listening sockets. `roster` is the last good one, as the text of a token file: what the next daemon begins with
+    operator stopped, `tally` what ended workers had counted (tally.Tally.to_json()), `passed` their bytes by account,
+    `listening` the names of all listening sockets. `roster` is the last good one, as the text of a token file: what the next daemon begins with
     should the file be broken just then.
     """
 
@@ -42,6 +42,7 @@ class State:
     config: dict[str, Any] | None = None
     stopped: list[str] = field(default_factory=list)
     tally: dict[str, Any] = field(default_factory=dict)
+    passed: dict[str, list[int]] = field(default_factory=dict)
     listening: list[str] = field(default_factory=list)
 
 

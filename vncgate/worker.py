@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import uvloop
@@ -48,6 +48,7 @@ from vncgate.messages import (
     route_to_json,
 )
 from vncgate.model import Route, Traffic
+from vncgate.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Worker:
             if self._relay is not None:
                 await self._relay.aclose()
             await tasks.end(*self._turns.values())
-            self._report()
+            self._report_all()
             self._channel.close()
 
     def _receive(self, message: Message, beside: socket.socket | None) -> None:
@@ -152,6 +153,10 @@ class Worker:
                 raise ProxyError("a worker could not begin; the log says why")
             if message.listens and listener is None:
                 raise ProxyError(f"port {route.port} cannot be served: a worker has no file descriptors left")
+            if listener is not None and self._routes.get(route.name) == route:  # the worker that listened is gone
+                await self._relay.listen(self._proxies[route.name], listener)
+                self._channel.send(Opened(message.ticket))
+                return
             self._proxies[route.name] = await self._relay.open(route, listener, lambda why: self._suspect(route, why))
             self._routes[route.name] = route
             self._tell_of_elsewhere(route.name)
@@ -174,7 +179,8 @@ class Worker:
             proxy.elsewhere = self._elsewhere.get(name, 0)
 
     def _suspect(self, route: Route, reason: str) -> None:
-        self._channel.send(Suspect(route.name, reason))
+        if not self._channel.is_behind:  # else nobody listens now, and the next browser will find the same
+            self._channel.send(Suspect(route.name, reason))
 
     async def _rest(self, on: bool, opens: Sequence[asyncio.Task[None]]) -> None:
         if opens and not on:
@@ -187,7 +193,7 @@ class Worker:
         for start in range(0, len(routes), MOST_ROUTES):
             self._channel.send(Holds(routes[start : start + MOST_ROUTES]))
         self._reported.clear()
-        self._report()
+        self._report(self._proxies.values())
         self._channel.send(self._ready)
 
     def _orphaned(self) -> None:
@@ -218,30 +224,41 @@ class Worker:
 
     async def _beat(self) -> None:
         while True:
-            self._report()
+            self._report_all()
             await asyncio.sleep(HEARTBEAT)
 
     def _report_soon(self) -> None:
         if self._prompt is None:
-            self._prompt = asyncio.get_running_loop().call_later(PROMPT, self._report)
+            self._prompt = asyncio.get_running_loop().call_later(PROMPT, self._report_moved)
 
-    def _report(self) -> None:
-        if self._prompt is not None:
-            self._prompt.cancel()
-            self._prompt = None
+    def _report_moved(self) -> None:
+        """Tell of the accounts whose browsers came or went, and of no others: they may be thousands."""
+        self._prompt = None
+        if self._relay is not None and not self._channel.is_behind:  # else it is told a second later
+            self._report(self._relay.moved)
+            self._relay.moved.clear()
+
+    def _report_all(self) -> None:
+        """Tell of all accounts in use, and of what was counted; every second, whether or not there is news."""
         if self._channel.is_behind:
             return  # nobody listens now, and all of it is news later, too
+        if self._relay is None:
+            self._channel.send(Report(0, {}))
+            return
+        self._report(self._relay.moved | self._relay.busy, self._relay.tally())
+        self._relay.moved.clear()
+
+    def _report(self, proxies: Iterable[RelayProxy], tally: Tally | None = None) -> None:
         changed: dict[str, tuple[int, int | None, int | None]] = {}
-        for name, proxy in self._proxies.items():
+        for proxy in proxies:
             now = proxy.traffic()
-            if now != self._reported.get(name, _NOTHING):
-                self._reported[name] = now
-                changed[name] = (now.connections, now.bytes_up, now.bytes_down)
+            if now != self._reported.get(proxy.name, _NOTHING):
+                self._reported[proxy.name] = now
+                changed[proxy.name] = (now.connections, now.bytes_up, now.bytes_down)
                 if len(changed) == MOST_ACCOUNTS:
                     self._channel.send(Report(self._connections(), changed))
                     changed = {}
-        tally = self._relay.tally().to_json() if self._relay else None
-        self._channel.send(Report(self._connections(), changed, tally))
+        self._channel.send(Report(self._connections(), changed, tally.to_json() if tally else None))
 
 
 def main(sock: socket.socket) -> None:

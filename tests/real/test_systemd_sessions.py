@@ -119,12 +119,15 @@ def machine():
                 shutil.copyfile(unit, machine.path("/etc/systemd/system") / unit.name)
             tokens = machine.path("/etc/vncgate/workshop.tokens")
             tokens.touch(0o600)
-            lines = [f"ws{n:02} 127.0.0.1 path{n:02} {6000 + n} 5999 k3Vq9xTb\n" for n in range(CLASS)]
-            tokens.write_text("".join(lines))
+            tokens.write_text("".join(token_lines()))
             machine.path("/etc/vncgate/vncgate.toml").write_text("probe = false\nworkers = 2\n")
             machine.run("systemctl", "daemon-reload")
             machine.run("systemd-run", "--unit=desktops", PYTHON, "-c", DESKTOPS, "5999")
             yield machine
+
+
+def token_lines():
+    return [f"ws{n:02} 127.0.0.1 path{n:02} {6000 + n} 5999 k3Vq9xTb\n" for n in range(CLASS)]
 
 
 @pytest.fixture
@@ -219,6 +222,13 @@ def test_what_cannot_start_changes_nothing(gate, people):
     try:
         config.write_text("shared_prot = 1\n")
         refused = gate.machine.run("systemctl", "reload", "vncgate", check=False)
+        assert "no such setting" in gate.status()["upgrade_error"]
+        # The token file is taken all the same, now and whenever it changes.
+        tokens, lines = gate.machine.path("/etc/vncgate/workshop.tokens"), token_lines()
+        tokens.write_text("".join([*lines, "late 127.0.0.1 late - 5999 k3Vq9xTb\n"]))
+        gate.machine.until(lambda: gate.status()["totals"]["accounts"] == CLASS + 1)
+        tokens.write_text("".join(lines))
+        gate.machine.until(lambda: gate.status()["totals"]["accounts"] == CLASS)
     finally:
         config.write_text(good)
     assert refused.returncode != 0

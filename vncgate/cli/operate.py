@@ -202,7 +202,8 @@ def _table(accounts: Sequence[dict[str, Any]], width: int) -> Table:
 def _wrong(status: dict[str, Any]) -> list[str]:
     """What is wrong, a line each: with accounts, the token file, and what is published."""
     lines = [f"{account['name']}: {account['reason']}" for account in status["accounts"] if account["reason"]]
-    lines += [*status["problems"], *(status[key] for key in ("trouble", "apache_error", "pages_error"))]
+    troubles = ("trouble", "apache_error", "pages_error", "upgrade_error")
+    lines += [*status["problems"], *(status[key] for key in troubles)]
     for worker in status["workers"]:
         if worker["state"] == "draining":
             use = f"{worker['connections']} connection{'' if worker['connections'] == 1 else 's'}"

@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import logging
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from vncgate import tasks
 from vncgate.engines.base import GOING_AWAY, POLICY, SERVICE_RESTART, Limits
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT = 10.0
 """Seconds that a worker has until it is ready; it takes 0.05."""
+OPEN_TIMEOUT = 3.0
+"""Seconds that workers have to serve an account before it is said to run without the one that is late."""
 CLOSE_TIMEOUT = 3.0
 """Seconds that a worker has to end an account's sessions; it cuts them itself after 2."""
 END_TIMEOUT = 1.0
@@ -54,7 +56,8 @@ class Pool:
     """The engine. It keeps `count` workers, forked by `nursery`, or by a new one where there is none (any more).
 
     `adopted` are channels to workers by their process numbers. Each channel is left with `keeper`, under the name
-    `worker-PID`, for the master after this one. `counted` is what workers of that before had counted that are gone.
+    `worker-PID`, for the master after this one. `counted`, and `passed` by account (bytes up, down), is what went
+    through workers of the master before that are gone.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Pool:
         nursery: Nursery | None = None,
         adopted: Mapping[int, socket.socket] | None = None,
         counted: Tally | None = None,
+        passed: Mapping[str, Sequence[int]] | None = None,
         drain_timeout: float = 0.0,
         log_level: str = "info",
     ) -> None:
@@ -82,6 +86,7 @@ class Pool:
         self._resting = True
         self.lost = counted or Tally()
         """What workers that are gone had counted."""
+        self._passed = dict(passed or {})
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, shared: socket.socket | None) -> None:
@@ -104,13 +109,17 @@ class Pool:
         if route.name in self._proxies:
             raise ProxyError(f"account {route.name} is served already")
         proxy = self._proxies[route.name] = PoolProxy(self, route, listener, suspect)
+        proxy.keep(*self._passed.pop(route.name, (0, 0)))
         if self._members:
             _own(min(self._members, key=lambda member: member.own_ports), proxy)
         try:
-            answers = await asyncio.gather(*(_open_on(member, proxy) for member in self._members))
-            for answer in answers:
-                if isinstance(answer, Failed):
-                    raise ProxyError(answer.reason)
+            if answers := [_open_on(member, proxy) for member in self._members]:
+                answered, late = await asyncio.wait(answers, timeout=OPEN_TIMEOUT)
+                for answer in late:  # of a worker that hangs, or is overrun: the others serve
+                    answer.add_done_callback(_say_if_failed)
+                for answer in answered:
+                    if isinstance(failed := answer.result(), Failed):
+                        raise ProxyError(failed.reason)
         except BaseException:
             self.let_go(proxy, SERVICE_RESTART, "the account could not be served")
             raise
@@ -157,6 +166,10 @@ class Pool:
     def channels(self) -> dict[str, socket.socket]:
         """The channels of all workers, by the names under which a next master adopts them."""
         return {f"worker-{member.pid}": member.channel.sock for member in (*self._members, *self._adopted)}
+
+    def passed(self) -> dict[str, list[int]]:
+        """By account, the bytes up and down of workers that are gone."""
+        return {name: proxy.before for name, proxy in self._proxies.items() if any(proxy.before)}
 
     def traffic(self, name: str) -> Traffic:
         """What passed for an account through the workers that are there."""
@@ -207,6 +220,8 @@ class Pool:
             slot.restarts += 1
             slot.tried.set()
             log.error("worker %s; another is started %s", why, f"in {delay:g} s" if delay else "now")
+            if delay:
+                self._share_ports()
             await asyncio.sleep(delay)
 
     async def _one_life(self, slot: _Slot) -> str:
@@ -237,6 +252,14 @@ class Pool:
             elif member.gone.done():
                 self._bury(member)
 
+    def _share_ports(self) -> None:
+        """Give the ports that no worker serves to those that stand."""
+        orphans = [proxy for proxy in self._proxies.values() if proxy.listener is not None and proxy.owner is None]
+        for proxy in orphans if self._members else ():
+            _own(min(self._members, key=lambda member: member.own_ports), proxy)
+            if proxy.owner is not None:
+                _open_on(proxy.owner, proxy).add_done_callback(_say_if_failed)
+
     def _welcome(self, member: Member) -> None:
         self._members.append(member)
         self._keeper.keep(f"worker-{member.pid}", member.channel.sock)
@@ -257,7 +280,7 @@ class Pool:
         self.lost.add(member.tally)
         for name, traffic in member.traffic.items():
             if proxy := self._proxies.get(name):
-                proxy.keep(traffic)
+                proxy.keep(traffic.bytes_up, traffic.bytes_down)
         for proxy in self._proxies.values():
             if proxy.owner is member:
                 proxy.owner = None
@@ -350,7 +373,7 @@ class Pool:
 class PoolProxy:
     """One account in all workers: a Proxy to the supervisor."""
 
-    __slots__ = ("_before", "_pool", "listener", "owner", "route", "suspect")
+    __slots__ = ("_pool", "before", "listener", "owner", "route", "suspect")
     died = None
 
     def __init__(
@@ -362,24 +385,18 @@ class PoolProxy:
         self.owner: Member | None = None
         """The worker that accepts on the account's own port."""
         self._pool = pool
-        self._before = Traffic()
+        self.before = [0, 0]
+        """Bytes up and down that passed through workers that are gone."""
 
-    def keep(self, traffic: Traffic) -> None:
-        """Remember the bytes of a worker that is gone."""
-        self._before = Traffic(
-            0,
-            (self._before.bytes_up or 0) + (traffic.bytes_up or 0),
-            (self._before.bytes_down or 0) + (traffic.bytes_down or 0),
-        )
+    def keep(self, bytes_up: int | None, bytes_down: int | None) -> None:
+        """Remember what passed through a worker that is gone."""
+        self.before = [self.before[0] + (bytes_up or 0), self.before[1] + (bytes_down or 0)]
 
     def traffic(self) -> Traffic:
         """See Proxy.traffic: as of the workers' last reports."""
         now = self._pool.traffic(self.route.name)
-        return Traffic(
-            now.connections,
-            (self._before.bytes_up or 0) + (now.bytes_up or 0),
-            (self._before.bytes_down or 0) + (now.bytes_down or 0),
-        )
+        up, down = self.before
+        return Traffic(now.connections, up + (now.bytes_up or 0), down + (now.bytes_down or 0))
 
     async def close(self, code: int, reason: str) -> None:
         """See Proxy.close."""

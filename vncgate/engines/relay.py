@@ -63,6 +63,10 @@ class Relay:
         """The accounts that browsers find."""
         self.proxies: set[RelayProxy] = set()
         """All accounts, also those whose last browsers are being sent away."""
+        self.busy: set[RelayProxy] = set()
+        """Accounts that browsers are connected to."""
+        self.moved: set[RelayProxy] = set()
+        """Accounts whose browsers came or went since whoever looks at it cleared it."""
         self.counted = Tally()
         """All that was counted, but for what the sessions that are there now counted themselves."""
         self._trusted = TrustedProxies(limits.trusted_proxies)
@@ -89,18 +93,22 @@ class Relay:
             raise ProxyError(f"path {route.path} is taken by account {self.by_path[route.path].name}")
         proxy = RelayProxy(route, self, suspect)
         if listener is not None:
-            try:
-                proxy.server = await self._serve(listener, functools.partial(self._route_own, proxy))
-            except OSError as error:
-                raise ProxyError(f"port {route.port} cannot be served: {error.strerror}") from None
+            await self.listen(proxy, listener)
         self.by_path[route.path] = proxy
         self.proxies.add(proxy)
         return proxy
 
+    async def listen(self, proxy: RelayProxy, listener: socket.socket) -> None:
+        """Serve an account on its own port, too. Raises ProxyError when that cannot be done."""
+        try:
+            proxy.server = await self._serve(listener, functools.partial(self._route_own, proxy))
+        except OSError as error:
+            raise ProxyError(f"the port of account {proxy.name} cannot be served: {error.strerror}") from None
+
     def tally(self) -> Tally:
         """See Engine.tally."""
         total = Tally.total([self.counted])
-        for proxy in self.proxies:
+        for proxy in self.busy:
             _add(total, proxy.sessions)
         return total
 
@@ -127,9 +135,14 @@ class Relay:
             self._sampler.cancel()
         await self.rest(on=True)
 
-    def count(self, difference: int) -> None:
-        """So many more browsers are connected."""
+    def count(self, proxy: RelayProxy, difference: int) -> None:
+        """So many more browsers are connected to an account."""
         self.connections += difference
+        self.moved.add(proxy)
+        if proxy.sessions:
+            self.busy.add(proxy)
+        else:
+            self.busy.discard(proxy)
         self.on_change()
 
     def _sample(self, due: float) -> None:
@@ -271,7 +284,7 @@ class RelayProxy:
     def opened(self, session: Browser) -> None:
         """A browser came."""
         self.sessions.add(session)
-        self._relay.count(+1)
+        self._relay.count(self, +1)
 
     def closed(self, session: Browser) -> None:
         """A browser went; what it counted is kept."""
@@ -279,7 +292,7 @@ class RelayProxy:
         self._bytes_up += session.bytes_up
         self._bytes_down += session.bytes_down
         _add(self.counted, [session])
-        self._relay.count(-1)
+        self._relay.count(self, -1)
         if not self.sessions and self._emptied is not None:
             self._emptied.set()
 
