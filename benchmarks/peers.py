@@ -14,7 +14,6 @@ from pathlib import Path
 
 from benchmarks.machine import Bench, Skipped, free_range, python, wait_until_answers
 from benchmarks.processes import ALL_CORES, RELAY_CORE, Tree, running
-from vncgate.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ class Vncgate(Peer):
         # The pages' port, the shared port, and those of the accounts.
         first = free_range(2 + site.ports)
         config = f'web = "127.0.0.1:{first}"\nshared_port = {first + 1}\ncontrol = "{folder}/control"\n'
-        if site.pinned and "workers" in Settings.model_fields:
+        if site.pinned:
             config += "workers = 1\n"
         (folder / "vncgate.toml").write_text(config)
         tokens = folder / "workshop.tokens"

@@ -4,7 +4,7 @@ import pytest
 
 from tests.doctor.cases import account, case, results, told
 from vncgate.doctor import limits
-from vncgate.doctor.limits import Limits
+from vncgate.doctor.limits import Allowed
 
 ROOMY = {"files": 65536, "whose": "the gate", "waiting": 4096, "outgoing": (32768, 60999)}
 
@@ -25,7 +25,7 @@ ROOMY = {"files": 65536, "whose": "the gate", "waiting": 4096, "outgoing": (3276
 )
 def test_limits(changes, wanted):
     each = case(*(f"ws{n:02}" for n in range(58)), account("a", 7000), account("b", 7001))
-    assert results(limits.judge(Limits(**ROOMY | changes), each)) == wanted
+    assert results(limits.judge(Allowed(**ROOMY | changes), each)) == wanted
 
 
 async def test_the_limits_of_this_process_and_of_a_gate():

@@ -99,6 +99,21 @@ async def test_a_gate_that_is_not(monkeypatch, changes, accounts, finding):
     assert await gate(monkeypatch, status(**changes), *accounts) == [finding]
 
 
+@pytest.mark.parametrize(
+    ("workers", "flags", "advice"),
+    [
+        ([{"pid": 8}], {}, "systemctl reload vncgate"),
+        ([], {}, "systemctl restart vncgate"),
+        ([{"pid": 8}], {"workers": 0}, "systemctl restart vncgate"),
+        ([{"pid": 8}], {"engine": "websockify"}, "systemctl restart vncgate"),
+    ],
+)
+async def test_only_with_workers_a_new_version_costs_no_desktop(monkeypatch, workers, flags, advice):
+    monkeypatch.setattr(start.control, "call", lambda *_, **__: status(version="0.0.1", workers=workers))
+    _, findings = await start.gate(case("ws01", flags=flags))
+    assert advice in findings[0].advice
+
+
 async def test_no_gate(tmp_path, free_port):
     path = tmp_path / "control"
     _, findings = await start.gate(case(control=path))

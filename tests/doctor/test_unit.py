@@ -42,7 +42,12 @@ def test_a_good_unit():
         ),
         ({"LimitNOFILE": "204"}, "error", "may open 204 files, 2 accounts need 205", "LimitNOFILE=65536"),
         ({"LimitNOFILE": "infinity"}, "ok", "", ""),
-        ({"FileDescriptorStoreMax": "2"}, "warning", "keeps 2 sockets", "FileDescriptorStoreMax=512"),
+        (
+            {"FileDescriptorStoreMax": "2"},
+            "warning",
+            "keeps 2 sockets over a restart, there are up to 8",
+            "FileDescriptorStoreMax=512",
+        ),
         ({"FileDescriptorStoreMax": ""}, "ok", "", ""),
         ({"WatchdogUSec": "0"}, "warning", "has no watchdog", "WatchdogSec=30"),
         ({"WatchdogUSec": "infinity", "ActiveState": "inactive"}, "warning", "is inactive", "systemctl start"),
@@ -50,10 +55,22 @@ def test_a_good_unit():
     ],
 )
 def test_what_can_be_wrong_with_it(changes, result, words, advice):
-    (finding,) = unit.judge(GOOD | changes, case(account("ws01", 7001), "ws02"))
+    (finding,) = unit.judge(GOOD | changes, case(account("ws01", 7001), "ws02", flags={"workers": 2}))
     assert finding.result == result
     assert words in finding.message
     assert advice in finding.advice
+
+
+def test_the_sockets_that_are_stored_are_those_of_ports_and_workers():
+    old, new = {"state": "draining"}, {"state": "serving"}
+    for wanted, each in [
+        (3 + 2 * 4, case("ws01", flags={"workers": 4})),
+        (1 + 3, case(account("ws01", 7001), flags={"workers": 4, "engine": "websockify"})),
+        (3 + 2 * 2, case("ws01", flags={"workers": 4}, status={"pid": 7, "workers": [new, new, old]})),
+        (3, case("ws01", status={"pid": 7})),  # a gate from before there were workers
+    ]:
+        assert results(unit.judge(GOOD | {"FileDescriptorStoreMax": str(wanted)}, each)) == ["ok"]
+        assert results(unit.judge(GOOD | {"FileDescriptorStoreMax": str(wanted - 1)}, each)) == ["warning"]
 
 
 def test_the_watcher_of_the_token_file():

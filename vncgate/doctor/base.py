@@ -13,7 +13,7 @@ from typing import Any
 
 from vncgate.model import Account, Roster
 from vncgate.process import describe_exit, spawn
-from vncgate.settings import Settings
+from vncgate.settings import EngineName, Settings
 
 COMMAND_TIMEOUT = 20.0
 """Seconds that another program (apachectl, systemctl) may take; name look-ups can make Apache slow."""
@@ -63,6 +63,15 @@ class Case:
     def own_ports(self) -> int:
         """How many accounts have a websocket port of their own."""
         return sum(account.port is not None for account in self.roster.accounts)
+
+    @property
+    def workers(self) -> int:
+        """How many processes run the relay: those of the running gate, else those that the settings make."""
+        if self.status is not None:  # a gate of a version before them tells of none
+            return sum(worker["state"] != "draining" for worker in self.status.get("workers", ()))
+        if self.settings.engine is not EngineName.RELAY:
+            return 0
+        return len(os.sched_getaffinity(0)) if self.settings.workers is None else self.settings.workers
 
     @property
     def command(self) -> str:

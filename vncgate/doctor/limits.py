@@ -19,7 +19,7 @@ SYSTEM_FILE = "/etc/sysctl.d/60-vncgate.conf"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Allowed:
     """`files` is the most that the gate can have open (`whose` says of whom that was read), `waiting` what
     net.core.somaxconn is, `outgoing` the first and last port of outgoing connections. None: cannot be seen.
     """
@@ -40,21 +40,21 @@ async def check(case: Case) -> list[Finding]:
     return list(judge(_read(case), case))
 
 
-def judge(limits: Limits, case: Case) -> Iterator[Finding]:
+def judge(allowed: Allowed, case: Case) -> Iterator[Finding]:
     """What follows."""
     accounts = len(case.roster)
     wanted = descriptors(case)
     found: list[Finding] = []
-    if limits.files is not None and limits.files < wanted:
-        message = f"{limits.whose} may open {limits.files} files, {count(accounts, 'account')} need {wanted}"
+    if allowed.files is not None and allowed.files < wanted:
+        message = f"{allowed.whose} may open {allowed.files} files, {count(accounts, 'account')} need {wanted}"
         advice = f"in its unit LimitNOFILE={max(65536, 2 * wanted)}; in a shell: ulimit -Hn"
         found.append(Finding(STEP, Result.ERROR, message, advice))
     waiting = min(accounts, BACKLOG)
-    if limits.waiting is not None and limits.waiting < waiting:
-        message = f"only {limits.waiting} connections may wait when the whole class comes at once (somaxconn)"
+    if allowed.waiting is not None and allowed.waiting < waiting:
+        message = f"only {allowed.waiting} connections may wait when the whole class comes at once (somaxconn)"
         found.append(Finding(STEP, Result.WARNING, message, _sysctl("net.core.somaxconn", str(2 * BACKLOG))))
-    if limits.outgoing is not None:
-        first, last = limits.outgoing
+    if allowed.outgoing is not None:
+        first, last = allowed.outgoing
         if last - first < 2 * accounts:
             message = (
                 f"{last - first + 1} ports for outgoing connections, {count(accounts, 'desktop')} need {2 * accounts}"
@@ -65,8 +65,8 @@ def judge(limits: Limits, case: Case) -> Iterator[Finding]:
             advice = f"take ports below {first}, or - for none (all are on the shared port)"
             found.append(Finding(STEP, Result.WARNING, message, advice))
     yield from found
-    if not found and limits.files is not None:
-        yield Finding(STEP, Result.OK, f"{limits.whose} may open {limits.files} files, needs {wanted}")
+    if not found and allowed.files is not None:
+        yield Finding(STEP, Result.OK, f"{allowed.whose} may open {allowed.files} files, needs {wanted}")
     elif not found:
         yield Finding(STEP, Result.SKIPPED, "those of the gate cannot be seen", AS_ROOT)
 
@@ -87,7 +87,7 @@ async def check_clock(case: Case) -> list[Finding]:  # noqa: ARG001  (as every c
     return [Finding(step, Result.WARNING, "nothing keeps it right", "timedatectl set-ntp true")]
 
 
-def _read(case: Case) -> Limits:
+def _read(case: Case) -> Allowed:
     whose, files = "a gate started here", resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if case.status is not None:
         whose = "the gate"
@@ -96,7 +96,7 @@ def _read(case: Case) -> Limits:
         files = int(match[1]) if match and match[1].isdecimal() else -1
     somaxconn = _text("/proc/sys/net/core/somaxconn").strip()
     ends = _text("/proc/sys/net/ipv4/ip_local_port_range").split()
-    return Limits(
+    return Allowed(
         None if files == -1 else files,  # -1 is RLIM_INFINITY too
         whose,
         int(somaxconn) if somaxconn.isdecimal() else None,

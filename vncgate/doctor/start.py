@@ -15,7 +15,7 @@ from vncgate.doctor.base import AS_ROOT, Case, Finding, Result, count, is_root, 
 from vncgate.errors import ControlError, SettingsError, TokensError
 from vncgate.model import Problem, Severity
 from vncgate.roster import read_tokens
-from vncgate.settings import Settings
+from vncgate.settings import EngineName, Settings
 from vncgate.tokens import Parsed
 from vncgate.web import assets
 
@@ -102,15 +102,15 @@ def _unanswered(path: Path, why: str) -> Finding:
 def _disagreements(case: Case, status: Mapping[str, Any]) -> Iterator[Finding]:
     """Where the gate is in trouble, or is not what the token file, the settings and the installed version say."""
     step = "gate"
-    restart = "systemctl restart vncgate (open desktops are cut, and come back by themselves)"
+    settings = case.settings
+    anew = "systemctl reload vncgate: it starts anew, and no desktop is cut"
+    if not status.get("workers") or settings.workers == 0 or settings.engine is not EngineName.RELAY:
+        anew = "systemctl restart vncgate (open desktops are cut, and come back by themselves)"
     for trouble in ("trouble", "apache_error", "pages_error"):
         if said := status.get(trouble):
             yield Finding(step, Result.ERROR, " ".join(str(said).split()), "mend it, then: systemctl reload vncgate")
     if status.get("version") != __version__:
-        yield Finding(
-            step, Result.WARNING, f"runs version {status.get('version')}, {__version__} is installed", restart
-        )
-    settings = case.settings
+        yield Finding(step, Result.WARNING, f"runs version {status.get('version')}, {__version__} is installed", anew)
     wanted = {
         "engine": str(settings.engine),
         "web": str(settings.web) if settings.web else None,
@@ -119,7 +119,7 @@ def _disagreements(case: Case, status: Mapping[str, Any]) -> Iterator[Finding]:
     for name, value in wanted.items():
         if status.get(name) != value:
             message = f"it runs with {name} = {status.get(name) or 'off'}, the settings say {value or 'off'}"
-            yield Finding(step, Result.WARNING, message, f"give the gate's own settings (--config), or {restart}")
+            yield Finding(step, Result.WARNING, message, f"give the gate's own settings (--config), or {anew}")
     states = {account["name"]: account["state"] for account in status["accounts"]}
     if case.roster and (differ := sorted(set(states) ^ set(case.roster))):
         message = f"it does not serve what is in the token file; they differ in {some(differ)}"

@@ -103,10 +103,10 @@ def _problems(unit: Unit, name: str, case: Case) -> Iterator[Finding]:
         message = f"may open {limit} files, {count(len(case.roster), 'account')} need {wanted}"
         yield finding(Result.ERROR, message, f"{edit}LimitNOFILE={max(65536, 2 * wanted)}")
     stored = _number(unit.get("FileDescriptorStoreMax", ""))
-    ports = case.own_ports + 2
-    if stored is not None and stored < ports:
-        message = f"keeps {stored} sockets over a restart, there are {ports}: browsers are refused meanwhile"
-        yield finding(Result.WARNING, message, f"{edit}FileDescriptorStoreMax={max(512, 2 * ports)}")
+    sockets = case.own_ports + 3 + 2 * case.workers  # shared, web and metrics; workers twice, while old ones drain
+    if stored is not None and stored < sockets:
+        message = f"keeps {stored} sockets over a restart, there are up to {sockets}: browsers are refused meanwhile"
+        yield finding(Result.WARNING, message, f"{edit}FileDescriptorStoreMax={max(512, 2 * sockets)}")
     if active == "active" and unit.get("WatchdogUSec", "0") in ("0", "infinity"):  # known only while it runs
         yield finding(Result.WARNING, "has no watchdog: a gate that hangs stays", f"{edit}WatchdogSec=30")
 
