@@ -394,6 +394,21 @@ async def test_without_a_single_worker_there_is_no_pool(nursery, keeper):
     await engine.aclose()
 
 
+async def test_a_master_that_cannot_begin_leaves_the_workers_before_it_their_desktops(nursery, keeper):
+    ours, theirs = pair()
+    old = Puppet(theirs, next(nursery.pids))
+    keeper.keep(f"worker-{old.pid}", ours)
+    nursery.trouble = OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    engine = Pool(limits(), 1, keeper=keeper, nursery=nursery, adopted={old.pid: ours})
+    with pytest.raises(ProxyError):
+        await engine.start(None)
+    await engine.aclose()
+    await moment()
+    assert not old.told(Stop)
+    assert not old.channel._open, "it is told by the channel's end, where nobody keeps that"
+    assert keeper.kept == {f"worker-{old.pid}"}
+
+
 async def test_a_nursery_that_hangs_is_given_up(nursery, keeper, monkeypatch, caplog):
     other = Nursery()
 

@@ -90,7 +90,10 @@ class Pool:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, shared: socket.socket | None) -> None:
-        """See Engine.start. Ends when the first worker of each place stands; raises ProxyError when none does."""
+        """See Engine.start. Ends when the first worker of each place stands; raises ProxyError when none does.
+
+        Then adopted workers are left as they are: their channels may be kept for yet another master; else they drain.
+        """
         self._shared = shared
         self._adopt()
         for member in self._adopted:
@@ -102,6 +105,9 @@ class Pool:
         self._tasks.append(tasks.spawn(self._watch(), "watch workers"))
         await asyncio.gather(*(slot.tried.wait() for slot in self._slots))
         if not self._members:
+            for member in self._adopted:
+                member.channel.close()
+            self._adopted.clear()
             raise ProxyError("no worker process can be started; the log says why (`workers = 0` does without)")
 
     async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> PoolProxy:
