@@ -127,10 +127,12 @@ async def test_what_is_still_to_be_opened_when_the_master_dies_is_not_served(wor
         worker.send(Close(3, "ws02", 1012, "restarted"))
         worker.send(opens(4, peer, second, "ws02"), second)
         worker.channel.close()
-    for each in (port, other):
-        await eventually(lambda: can_be_bound(each))  # noqa: B023
-    stays.close()
-    silent.close()
+    try:
+        for each in (port, other):
+            await eventually(lambda: can_be_bound(each), seconds=5)  # noqa: B023
+    finally:
+        stays.close()
+        silent.close()
 
 
 def can_be_bound(port):
