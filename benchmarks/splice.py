@@ -1,10 +1,10 @@
 """An experiment: bulk by splice(2), which moves pages and copies nothing, against receiving and sending.
 
-`python -m benchmarks.splice`: a source pours through a relay loop of a few lines into a sink, over TCP on one machine;
-the relay has the first core, the others share the second. Towards a browser each piece needs a websocket header with its
-length before it: so what was spliced into the pipe is counted first, its header sent with MSG_MORE, and the pipe
-spliced out. `small` sends 8 KiB pieces one at a time, each when the one before has arrived: what a desktop does most of
-the day.
+`python -m benchmarks.splice`: a source pours through a relay loop of a few lines into a sink, over TCP on one
+machine; the relay has the first core, the others share the second. Towards a browser each piece needs a websocket
+header with its length before it: so what was spliced into the pipe is counted first, its header sent with MSG_MORE, and
+the pipe spliced out. `small` sends 8 KiB pieces one at a time, each when the one before has arrived: what a desktop
+does most of the day.
 """
 
 from __future__ import annotations

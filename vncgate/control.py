@@ -143,6 +143,12 @@ class Served:
     stays: bool = False
 
 
+def remove(sock: socket.socket) -> None:
+    """Close a control socket that nobody serves, and remove its path."""
+    Path(sock.getsockname()).unlink(missing_ok=True)
+    sock.close()
+
+
 @contextlib.asynccontextmanager
 async def serve(sock: socket.socket, operator: Operator, metrics: Handler) -> AsyncIterator[Served]:
     """Answer commands, and GET /metrics, on `sock` while the context lasts; it and its path are removed at the end.

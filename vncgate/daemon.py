@@ -161,7 +161,7 @@ class Gate:
                 raise
             await self._engine.aclose()  # workers of the gate before this one, too
             if self._control is None and (door := self._inherited.control):
-                Path(door.getsockname()).unlink(missing_ok=True)  # what serves it would have done so
+                control.remove(door)  # what serves it would have done so
         finally:
             self._starting = None
 
@@ -348,8 +348,7 @@ class Gate:
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the new code listens to them (`_signals()`)
             await asyncio.sleep(SIGNAL_GRACE)
             if self._stopping.is_set():
-                Path(door.getsockname()).unlink(missing_ok=True)
-                door.close()
+                control.remove(door)
                 return
             state = self._state(self._engine, config)
             sockets = {**self._listeners.all(), **self._engine.channels(), "control": door}

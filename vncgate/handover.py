@@ -33,8 +33,8 @@ class State:
 
     `tokens` and `config` are files that were handed over (control.HandedOver.to_json()), `stopped` the accounts that an
     operator stopped, `tally` what ended workers had counted (tally.Tally.to_json()), `passed` their bytes by account,
-    `listening` the names of all listening sockets. `roster` is the last good one, as the text of a token file: what the next daemon begins with
-    should the file be broken just then.
+    `listening` the names of all listening sockets. `roster` is the last good one, as the text of a token file: what the
+    next daemon begins with should the file be broken just then.
     """
 
     tokens: dict[str, Any] | None = None
