@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from vncgate.errors import ControlError, VncgateError
+from vncgate.errors import ControlError, TokensError, VncgateError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 REPLY_TIMEOUT = 60.0
 """Seconds that a command waits for its answer; a restart of a whole class takes a few."""
+STATUS_TIMEOUT = 5.0
+"""Seconds that a gate on this host has to tell what it serves."""
 ANSWERS = {
     "/status": "accounts",
     "/start": "accounts",
@@ -307,3 +309,18 @@ def _why(error: Exception) -> str:
             return "you may not open it; use the daemon's user, or root"
         case _:
             return " ".join(str(error).split()) or type(error).__name__
+
+
+def served(path: Path) -> dict[str, Any]:
+    """What the gate at `path` says of itself (/status); empty where there is none that we may ask."""
+    try:
+        return call(path, "/status", timeout=STATUS_TIMEOUT)
+    except ControlError:
+        return {}
+
+
+def token_file(status: Mapping[str, Any]) -> Path:
+    """The file that a gate said it serves, for commands that were not given one. Raises TokensError."""
+    if not status:
+        raise TokensError("no gate on this host tells where its token file is: name it")
+    return Path(status["tokens"])

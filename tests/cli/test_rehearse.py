@@ -164,7 +164,7 @@ def test_what_was_typed_wrong_is_status_2(args, words, capsys):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--control", "/nonexistent/c"], "no gate on this host tells where its token file is: name it with --tokens"),
+        (["--control", "/nonexistent/c"], "no gate on this host tells where its token file is"),
         (["--tokens", "/nonexistent/t"], "/nonexistent/t: cannot be read: No such file or directory"),
         (["--tokens", "{bad}"], ":1:1: error: "),
         (["--tokens", "{good}", "--ca", "/nonexistent/ca"], "--ca: /nonexistent/ca: No such file or directory"),

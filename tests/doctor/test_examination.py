@@ -1,10 +1,12 @@
 """The run through all checks: their order, what a broken one does, and that nothing of it is a traceback."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
 from tests.doctor.cases import results, told
+from tests.workshop import Workshop
 from vncgate.doctor import examination
 from vncgate.doctor.base import Check, Finding, Result, output
 from vncgate.doctor.examination import CHECKS, Order, examine
@@ -64,6 +66,18 @@ async def test_without_settings_all_the_rest_is_skipped(order):
     order.config.write_text("web = 1")
     _, findings = await examined(order)
     assert results(findings) == ["error"] + ["skipped"] * len(CHECKS)
+
+
+async def test_without_a_name_the_token_file_is_the_gates(order, tmp_path, free_port):
+    unnamed = dataclasses.replace(order, tokens=None)
+    _, findings = await examined(unnamed)
+    assert told(findings)[1] == ("error", "no gate on this host tells where its token file is: name it")
+    assert results(findings)[2:] == ["skipped"] * len(CHECKS)
+    workshop = Workshop(tmp_path, free_port)
+    workshop.write("ws01 unix:/none path-ws01 - - canary")
+    async with workshop.running():
+        said = [each async for each in examine(unnamed, 0) if isinstance(each, Finding) and each.step == "token file"]
+    assert told(said) == [("ok", f"{workshop.tokens}: 1 account, good")]
 
 
 async def test_without_a_token_file_the_rest_goes_on(order):

@@ -1,10 +1,11 @@
-"""The flag that several commands have: where the settings are."""
+"""What several commands are given: the settings' file, and the address of the pages."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -16,3 +17,11 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         default=Path(value) if (value := os.environ.get("VNCGATE_CONFIG")) else None,
         help="settings in TOML (or VNCGATE_CONFIG)",
     )
+
+
+def page_url(text: str) -> str:
+    """The landing page's address, as an argument's type."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError("write the page's whole address, such as https://workshop.example.org")
+    return text

@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.text import Text
 
-from vncgate.cli.config import add_config
+from vncgate.cli.config import add_config, page_url
 from vncgate.doctor.base import Finding, Result
 
 INDENT = 19
@@ -34,10 +33,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description="Look at the whole chain, from the token file to a desktop through the public address, and say "
         "what to do about what is wrong. Nothing is changed; each desktop is logged in to once. Root sees most.",
     )
-    parser.add_argument("tokens", type=Path, metavar="TOKENS", help="the token file")
+    parser.add_argument(
+        "tokens", type=Path, nargs="?", metavar="TOKENS", help="the token file (that of the gate on this host)"
+    )
     add_config(parser)
     flag = parser.add_argument
-    flag("--url", type=_url, metavar="URL", help="the landing page's address, as participants type it")
+    flag("--url", type=page_url, metavar="URL", help="the landing page's address, as participants type it")
     flag(
         "--sample",
         type=_sample,
@@ -108,13 +109,6 @@ def _summary(findings: Sequence[Finding]) -> Text:
     if number[Result.ERROR]:
         return Text(f"\nNot ready: {', '.join(words)}.", "bold red")
     return Text(f"\nReady{', with warnings' if number[Result.WARNING] else ''}: {', '.join(words)}.", "bold green")
-
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise argparse.ArgumentTypeError("must be an address such as https://workshop.example.org/")
-    return text
 
 
 def _sample(text: str) -> int | None:

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from vncgate import control, listeners, settings
-from vncgate.cli.config import add_config
-from vncgate.errors import ControlError, PublishError, SettingsError, TokensError
+from vncgate.cli.config import add_config, page_url
+from vncgate.errors import PublishError, SettingsError, TokensError
 from vncgate.model import Roster
 from vncgate.render.reach import public_websocket
 from vncgate.roster import load_tokens
@@ -32,8 +32,6 @@ CORNER = (256, 192)
 """Pixels that each question asks for: about what changes when a line is typed or a menu opens."""
 MOST = 20000
 """Participants: the ports of one address to another are not many more."""
-STATUS_TIMEOUT = 5.0
-"""Seconds that a gate on this host has to tell its process number."""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,7 +45,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "ends it early, with the report so far. Exit status: 0 where the verdict is good, 1 where it is not, 2 usage.",
     )
     flag = parser.add_argument
-    flag("url", type=_url, metavar="URL", help="the landing page's address, as participants type it")
+    flag("url", type=page_url, metavar="URL", help="the landing page's address, as participants type it")
     flag("--tokens", type=Path, metavar="FILE", help="the token file (that of the gate on this host, if there is one)")
     flag("--participants", type=_count, metavar="N", help="how many; accounts are shared by turns (one an account)")
     flag("--minutes", type=_positive, default=5.0, metavar="M", help="how long, once all are there (5)")
@@ -70,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         chosen = settings.load(args.config, os.environ, {"control": str(args.control) if args.control else None})
-        status = _status(chosen.control or control.default_path(os.environ, os.getuid()))
-        roster = _roster(args.tokens or status.get("tokens"))
+        status = control.served(chosen.control or control.default_path(os.environ, os.getuid()))
+        roster = _roster(args.tokens or control.token_file(status))
         targets = _targets(args, roster, chosen)
         context = _trust(args)
     except (SettingsError, TokensError) as error:
@@ -93,14 +91,6 @@ def run(args: argparse.Namespace) -> int:
     return 0 if judged.grade is verdict.Grade.GOOD else 1
 
 
-def _status(path: Path) -> dict[str, Any]:
-    """What the gate on this host says of itself; nothing where there is none that we may ask."""
-    try:
-        return control.call(path, "/status", timeout=STATUS_TIMEOUT)
-    except ControlError:
-        return {}
-
-
 def _processes(status: dict[str, Any], roster: Roster) -> list[int]:
     """Those of the gate on this host, if it is the one that serves these accounts; workers may be older than it."""
     served = {account["name"] for account in status.get("accounts", ())}
@@ -109,11 +99,9 @@ def _processes(status: dict[str, Any], roster: Roster) -> list[int]:
     return [status["pid"], *(worker["pid"] for worker in status["workers"])]
 
 
-def _roster(path: str | Path | None) -> Roster:
+def _roster(path: Path) -> Roster:
     """Everybody's account. Raises TokensError where there is none."""
-    if path is None:
-        raise TokensError("no gate on this host tells where its token file is: name it with --tokens FILE")
-    parsed = load_tokens(Path(path))
+    parsed = load_tokens(path)
     if parsed.errors or not parsed.roster:
         raise TokensError("\n".join(problem.render(str(path)) for problem in parsed.problems))
     return parsed.roster
@@ -155,13 +143,6 @@ def _write(path: Path, found: dict[str, Any]) -> None:
         path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise PublishError(f"--json: {path}: cannot be written: {error.strerror}") from None
-
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise argparse.ArgumentTypeError("write the page's whole address, such as https://workshop.example.org")
-    return text
 
 
 def _count(text: str) -> int:

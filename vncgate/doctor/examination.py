@@ -14,6 +14,7 @@ from pathlib import Path
 from vncgate import control
 from vncgate.doctor import apache, desktops, files, limits, ports, public, start, unit
 from vncgate.doctor.base import Case, Check, Finding, Result
+from vncgate.errors import TokensError
 from vncgate.model import Roster
 
 CHECKS = (
@@ -30,9 +31,9 @@ CHECKS = (
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the operator asked for; see Case for the meaning of the last two."""
+    """What the operator asked for; see Case for the meaning of the last two. `tokens` None: what the gate serves."""
 
-    tokens: Path
+    tokens: Path | None
     config: Path | None
     control: Path | None
     environ: Mapping[str, str]
@@ -43,24 +44,33 @@ class Order:
 async def examine(order: Order, uid: int) -> AsyncGenerator[Finding | str, None]:
     """Every finding as it is made; a bare text is the name of the step that begins now.
 
-    With settings that cannot be used there is nothing to compare with, so all that follows is skipped.
+    With settings that cannot be used, or no token file, there is nothing to compare with, so the checks are skipped.
     """
     yield "settings"
     settings, findings = start.settings(order.config, order.environ)
     for finding in findings:
         yield finding
     if settings is None:
-        for check in CHECKS:
-            yield Finding(check.step, Result.SKIPPED, "the settings must be right first")
+        for skipped in _skipped("the settings must be right first"):
+            yield skipped
         return
     yield "token file"
-    parsed, findings = await start.tokens(order.tokens, settings)
+    path = order.control or settings.control or control.default_path(order.environ, uid)
+    try:
+        tokens = order.tokens or control.token_file(await asyncio.to_thread(control.served, path))
+    except TokensError as error:
+        yield Finding(
+            "token file", Result.ERROR, str(error), "vncgate doctor TOKENS; where the gate runs: sudo vncgate doctor"
+        )
+        for skipped in _skipped("the token file must be known first"):
+            yield skipped
+        return
+    parsed, findings = await start.tokens(tokens, settings)
     for finding in findings:
         yield finding
     yield "gate"
-    path = order.control or settings.control or control.default_path(order.environ, uid)
     roster = parsed.roster if parsed else Roster()
-    case = Case(order.tokens, order.config, settings, roster, path, url=order.url, sample=order.sample)
+    case = Case(tokens, order.config, settings, roster, path, url=order.url, sample=order.sample)
     case.status, findings = await start.gate(case)
     for finding in findings:
         yield finding
@@ -68,6 +78,10 @@ async def examine(order: Order, uid: int) -> AsyncGenerator[Finding | str, None]
         yield check.step
         for finding in await _guarded(check, case):
             yield finding
+
+
+def _skipped(why: str) -> list[Finding]:
+    return [Finding(check.step, Result.SKIPPED, why) for check in CHECKS]
 
 
 async def _guarded(check: Check, case: Case) -> list[Finding]:
