@@ -210,3 +210,10 @@ def test_what_follows_the_login_is_kept(size):
 
 def test_a_handshake_does_not_show_its_password():
     assert PASSWORD not in repr(vars(ClientHandshake(Secret(PASSWORD))))
+
+
+@pytest.mark.parametrize("kind", list(Refusal))
+def test_every_refusal_has_words_whatever_the_server_says(kind):
+    assert "{" not in str(Refused(kind))
+    said = str(Refused(kind, "{a} {"))
+    assert ("{a} {" in said) == (kind in (Refusal.NO_COMMON_SECURITY, Refusal.REJECTED, Refusal.NOT_RFB))

@@ -38,7 +38,7 @@ async def login(desktop: Desktop | None, password: Secret, *, connect_timeout: f
     if isinstance(result, rfb.ServerInit):
         return result
     readiness = Readiness.WRONG_PASSWORD if result.kind is Refusal.WRONG_PASSWORD else Readiness.OFFLINE
-    raise DesktopError(f"desktop {desktop} {_words(result)}", readiness)
+    raise DesktopError(f"desktop {desktop} {result}", readiness)
 
 
 class _Login(asyncio.Protocol):
@@ -65,19 +65,3 @@ class _Login(asyncio.Protocol):
     def _settle(self) -> None:
         if self._handshake.result is not None and not self.result.done():
             self.result.set_result(self._handshake.result)
-
-
-def _words(refused: rfb.Refused) -> str:
-    match refused.kind:
-        case Refusal.WRONG_PASSWORD:
-            return "refused the password"
-        case Refusal.TOO_MANY_FAILURES:
-            return "refuses logins for now after too many failures (its blacklist)"
-        case Refusal.NO_COMMON_SECURITY:
-            return f"offers no VNC password login ({refused.reason})"
-        case Refusal.REJECTED:
-            return f"refused the login: {refused.reason or 'it gave no reason'}"
-        case Refusal.NOT_RFB:
-            return f"does not speak VNC ({refused.reason})"
-        case Refusal.CLOSED:
-            return "closed the connection during the login"

@@ -39,22 +39,28 @@ _INIT = struct.Struct(">HH16sI")
 
 
 class Refusal(enum.Enum):
-    """Why a login did not succeed."""
+    """Why a login did not succeed: what the desktop did, in words."""
 
-    WRONG_PASSWORD = "the password is wrong"  # noqa: S105 - no password
-    TOO_MANY_FAILURES = "the server refuses logins for now after too many failures"
-    NO_COMMON_SECURITY = "the server offers neither None nor VncAuth"
-    REJECTED = "the server said no"
-    NOT_RFB = "what was received is not RFB"
-    CLOSED = "the server closed the connection"
+    WRONG_PASSWORD = "refused the password"  # noqa: S105 - no password
+    TOO_MANY_FAILURES = "refuses logins for now after too many failures (its blacklist)"
+    NO_COMMON_SECURITY = "offers no VNC password login ({reason})"
+    REJECTED = "refused the login: {reason}"
+    NOT_RFB = "does not speak VNC ({reason})"
+    CLOSED = "closed the connection during the login"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The login failed. `reason` is the server's own text, or what was wrong with its bytes; it may be empty."""
+    """The login failed. `reason` is the server's own text, or what was wrong with its bytes; it may be empty.
+
+    As a text, it follows the name of the desktop.
+    """
 
     kind: Refusal
     reason: str = ""
+
+    def __str__(self) -> str:
+        return self.kind.value.format(reason=self.reason or "it gave no reason")
 
 
 @dataclass(frozen=True, slots=True)

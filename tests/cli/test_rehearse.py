@@ -102,7 +102,7 @@ async def test_a_gate_elsewhere_is_not_seen_and_a_wrong_password_is_not_enough(w
     assert (status, err) == (1, "")
     assert out.count("not seen (run it on the gate's host to see it)") == 3
     assert "NOT ENOUGH for 2 people." in out
-    assert " - 1 of 2 did not get in (ws02): the desktop refused the password of the token file" in out
+    assert " - 1 of 2 did not get in (ws02): the desktop refused the password" in out
     assert "mistaken" not in out
     assert "Canary" not in out
 

@@ -11,7 +11,7 @@ from vncgate.doctor.desktops import Failure
 from vncgate.errors import DesktopError
 from vncgate.model import Desktop, Readiness
 
-SOURCES = "".join((Path(probe.__file__).parent / name).read_text() for name in ("probe.py", "dial.py"))
+SOURCES = "".join((Path(probe.__file__).parent / name).read_text() for name in ("probe.py", "dial.py", "rfb.py"))
 
 
 def failure(name, reason, host="node01", unix=""):

@@ -132,7 +132,7 @@ async def seen_through(answer):
     [
         (server(8, 2), "ok", "1 desktop reached all the way: ws01"),
         (server(8, 2, u32(1), text(b"no")), "error", "the desktop of ws01: the desktop refused the password"),
-        (b"nonsense", "error", "what answers there does not speak VNC"),
+        (b"nonsense", "error", "the desktop does not speak VNC"),
         ("desktop node01:5901 refused the connection", "error", "refused the connection"),
         (404, "error", "the desktop of ws01: the websocket is refused with HTTP 404"),
         (403, "error", "HTTP 403"),

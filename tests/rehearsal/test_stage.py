@@ -97,7 +97,7 @@ async def test_what_was_counted_before_a_reset_is_forgotten_but_who_is_there_is_
 async def test_a_wrong_password_is_tried_once_and_the_others_play_on(workshop):
     wrong = seat(workshop, "ws02", password=Secret("mistaken"))
     report = await rehearsal.play([wrong, seat(workshop, "ws01"), wrong, wrong], Plan(seconds=0.05, ramp=0.4))
-    assert report.failed == {"the desktop refused the password of the token file": ["ws02", "ws02#2", "ws02#3"]}
+    assert report.failed == {"the desktop refused the password": ["ws02", "ws02#2", "ws02#3"]}
     assert (report.connected, report.banner.count, report.drops) == (1, 2, {})
 
 
@@ -260,7 +260,7 @@ async def test_a_connection_that_is_cut_is_a_drop():
 @pytest.mark.parametrize(
     ("greeting", "words"),
     [
-        (b"SSH-2.0-OpenSSH_9\r\n", "what answers there does not speak VNC (no RFB greeting)"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "the desktop does not speak VNC (no RFB greeting)"),
         (b"RFB 003.008\n", "the desktop did not finish the login within 0.2 s"),
         (b"", "no word from the desktop came within 0.2 s"),
     ],

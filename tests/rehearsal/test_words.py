@@ -9,8 +9,7 @@ import ssl
 import picows
 import pytest
 
-from vncgate.rehearsal.words import of_error, of_refusal, of_status
-from vncgate.rfb import Refusal, Refused
+from vncgate.rehearsal.words import of_error, of_status
 
 
 def untrusted():
@@ -50,8 +49,3 @@ def test_the_gates_own_reason_goes_before_ours():
         of_status(503, b"too many\nconnections\x1b[31m") == "the gate refused it (HTTP 503): too many connections [31m"
     )
     assert len(of_status(503, b"x" * 5000)) < 400
-
-
-@pytest.mark.parametrize("kind", list(Refusal))
-def test_every_refusal_has_words(kind):
-    assert of_refusal(Refused(kind)).startswith(("the desktop ", "what answers there ", "the connection "))

@@ -168,7 +168,7 @@ class Player:
         if isinstance(handshake.result, ServerInit):
             self._begin(handshake.result, handshake.rest)
         elif isinstance(handshake.result, Refused):
-            trouble = words.of_refusal(handshake.result)
+            trouble = f"the desktop {handshake.result}"
             if handshake.result.kind is Refusal.WRONG_PASSWORD:
                 self._company.refused[self._target] = trouble
             self._end(trouble)

@@ -9,7 +9,6 @@ import ssl
 
 from picows import WSError, WSHandshakeError, WSUpgradeResponse
 
-from vncgate.rfb import Refusal, Refused
 from vncgate.text import printable
 
 CUT = "the connection was cut without a word"
@@ -63,20 +62,3 @@ def of_status(status: int, said: bytes = b"") -> str:
         return f"the gate refused it (HTTP {status}): {text}"
     meaning = STATUSES.get(status)
     return f"the websocket is refused with HTTP {status}" + (f" ({meaning})" if meaning else "")
-
-
-def of_refusal(refused: Refused) -> str:
-    """A login that did not succeed."""
-    match refused.kind:
-        case Refusal.WRONG_PASSWORD:
-            return "the desktop refused the password of the token file"
-        case Refusal.TOO_MANY_FAILURES:
-            return "the desktop refuses logins for now after too many failures (its blacklist)"
-        case Refusal.NOT_RFB:
-            return f"what answers there does not speak VNC ({refused.reason})"
-        case Refusal.NO_COMMON_SECURITY:
-            return f"the desktop offers no VNC password login ({refused.reason})"
-        case Refusal.REJECTED:
-            return f"the desktop refused the login: {refused.reason or 'it gave no reason'}"
-        case Refusal.CLOSED:
-            return "the connection was closed during the login"
