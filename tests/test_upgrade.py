@@ -43,7 +43,7 @@ async def test_live_sessions_go_on_and_new_ones_are_the_new_workers(tmp_path, fr
         await gate.come(12)
         await gate.until_true(lambda: counted(gate, 12))
         before, since = set(await gate.workers()), (await gate.ask())["since"]
-        assert "12 connections go on in 2 older workers" in await gate.upgrade()
+        assert "12 connections go on in older workers" in await gate.upgrade()
         assert (await gate.ask())["pid"] == gate.pid
         assert (await gate.ask())["since"] > since
         draining = await gate.workers("draining")
@@ -149,7 +149,7 @@ async def test_a_reload_is_an_upgrade_where_settings_are_new(tmp_path, free_port
         status, said, _ = await gate.run("reload", "--config", str(gate.config))
         assert status == 0
         assert "new settings" in said
-        assert "4 connections go on in 2 older workers" in said
+        assert "4 connections go on in older workers" in said
         assert set(await gate.workers("draining")) == before
         status, said, _ = await gate.run("reload", "--config", str(gate.config))
         assert (status, said) == (0, "4 unchanged\n")

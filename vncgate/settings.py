@@ -200,9 +200,10 @@ class Settings(_Section):
     """Seconds that a browser may take for the websocket handshake, and a desktop for its greeting, and for the login of
     a probe."""
     handshakes: PerSecond = 500
-    """Websocket handshakes a second in each worker, on average over ten seconds; ten times as many may come at once."""
+    """Websocket handshakes a second, on average over ten seconds; ten times as many may come at once. The workers have
+    equal shares of it."""
     client_handshakes: PerSecond = 50
-    """The same for each client address (IPv6: each /64); a whole class may be behind one."""
+    """The same for each client address (IPv6: each /64), in each worker: a whole class may be behind one."""
     max_connections: Annotated[int, Field(ge=1, le=10000, strict=True)] = 16
     """Browsers that may be connected to one account at once: its owner's tabs, and all who watch."""
     max_headers: Annotated[int, Field(ge=1024, le=16384, strict=True)] = 16384

@@ -43,6 +43,7 @@ class End(enum.StrEnum):
     PROTOCOL_ERROR = "protocol error"
     NO_ANSWER = "no answer to ping"
     GATE = "gate"
+    WORKER = "worker ended"
 
 
 class Histogram:

@@ -67,7 +67,7 @@ async def try_out(state: handover.State, environ: Mapping[str, str]) -> None:
         os.close(file)
     why = await _ended(process)
     if why:
-        why = f"the code on disk cannot take over, so nothing changes: it {why}"
+        why = f"what is on disk cannot take over, so nothing changes: its trial {why}"
         lines = list(said)
         for line in (why, *lines):
             log.error("%s", line)

@@ -439,7 +439,7 @@ def test_a_question_that_is_lost_while_the_daemon_starts_anew_is_asked_again(mon
         return main(["upgrade", "--control", str(tmp_path / "control")])
 
     assert upgrade(old, gone, {**new, "started": False}, new) == 0
-    assert "3 connections go on in 1 older workers" in capsys.readouterr().out
+    assert "3 connections go on in older workers" in capsys.readouterr().out
     assert upgrade(old, gone, gone) == 1
     assert "went away" in capsys.readouterr().err
 

@@ -196,7 +196,7 @@ def test_sixty_live_sessions_survive(gate, people, how):
         gate.machine.run("systemctl", "reload", "vncgate")
     else:
         said = gate.machine.run(VNCGATE, "upgrade", "--control", "/run/vncgate/control").stdout
-        assert f"{CLASS} connections go on in 2 older workers" in said
+        assert f"{CLASS} connections go on in older workers" in said
     assert gate.pid == pid
     assert set(gate.workers("draining")) == before
     assert not before & set(gate.workers())

@@ -161,9 +161,9 @@ def _await_start(path: Path, before: float) -> int:
         if time.monotonic() > deadline:
             raise ControlError("the daemon has not started anew; its log says why")
         time.sleep(UPGRADE_INTERVAL)
-    draining = [worker for worker in status["workers"] if worker["state"] == "draining"]
-    kept = sum(worker["connections"] for worker in draining)
-    print(f"vncgate {status['version']} serves; {kept} connections go on in {len(draining)} older workers")
+    kept = sum(worker["connections"] for worker in status["workers"] if worker["state"] == "draining")
+    go_on = f"; {kept} connection{' goes' if kept == 1 else 's go'} on in older workers" if kept else ""
+    print(f"vncgate {status['version']} serves{go_on}")
     return 0
 
 

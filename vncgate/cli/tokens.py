@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from vncgate import hostlist, seats, settings
-from vncgate.checks import check_roster
+from vncgate.checks import check_roster, check_settings
 from vncgate.cli.config import add_config
 from vncgate.errors import HostListError, SeatsError, TokensError
 from vncgate.model import Account, Problem, Severity, bracketed
@@ -65,7 +65,9 @@ def _check(args: argparse.Namespace) -> int:
     except TokensError as error:
         print(f"vncgate: {error}", file=sys.stderr)
         return 2
-    misfits = check_roster(parsed.roster, settings.load(args.config, os.environ))
+    chosen = settings.load(args.config, os.environ)
+    check_settings(chosen)
+    misfits = check_roster(parsed.roster, chosen)
     parsed = replace(parsed, problems=tuple(sorted((*parsed.problems, *misfits))))
     if args.strict:
         parsed = replace(parsed, problems=tuple(replace(p, severity=Severity.ERROR) for p in parsed.problems))

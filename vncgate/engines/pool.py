@@ -21,7 +21,7 @@ from vncgate.listeners import Keeper
 from vncgate.messages import MOST_ACCOUNTS, Adopt, Begin, Drain, Elsewhere, Failed, Rest, Stop
 from vncgate.model import Route, Traffic, WorkerState, WorkerStatus
 from vncgate.nursery import Nursery
-from vncgate.tally import Tally
+from vncgate.tally import End, Tally
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ UNEVEN = 4
 
 
 def delay_after(deaths: int) -> float:
-    """Seconds to wait after the `deaths`th end in a row: none after the first, then 1, 2, 4 ... LONGEST_DELAY."""
-    return 0.0 if deaths <= 1 else float(min(LONGEST_DELAY, 2.0 ** min(deaths - 2, 30)))
+    """Seconds to wait after the `deaths`th end in a row: none after the first, then 0.5, 1, 2 ... LONGEST_DELAY."""
+    return 0.0 if deaths <= 1 else min(LONGEST_DELAY, 0.5 * 2.0 ** min(deaths - 2, 30))
 
 
 class Pool:
@@ -73,7 +73,8 @@ class Pool:
         drain_timeout: float = 0.0,
         log_level: str = "info",
     ) -> None:
-        self._begin = Begin(dataclasses.asdict(limits), drain_timeout, log_level)
+        each = dataclasses.replace(limits, handshakes=max(1, limits.handshakes // count))
+        self._begin = Begin(dataclasses.asdict(each), drain_timeout, log_level)
         self._keeper = keeper
         self._nursery = nursery
         self._hatching = asyncio.Lock()
@@ -285,6 +286,10 @@ class Pool:
                 members.remove(member)
         self.lost.add(member.tally)
         for name, traffic in member.traffic.items():
+            if traffic.connections:  # their own worker cannot tell of their end
+                self.lost.ended[End.WORKER] += traffic.connections
+                words = f"{traffic.connections} connection{'' if traffic.connections == 1 else 's'}"
+                log.warning("%s ended with worker %d", words, member.pid, extra={"account": name})
             if proxy := self._proxies.get(name):
                 proxy.keep(traffic.bytes_up, traffic.bytes_down)
         for proxy in self._proxies.values():
