@@ -16,6 +16,9 @@ peers have their turn in each round, and the order moves on from round to round,
 load itself used of its core is kept beside each figure ("load"); above 85 % the figure may be the load's and not the
 relay's, and is marked.
 
+Viewers are in C because a player in Python saturates its core before the relay does; through_apache.py alone plays
+`vncgate rehearse`, which speaks TLS.
+
 To repeat a figure by hand, for example the CPU of a class of 200 (`python -m benchmarks --show` prints these lines for
 every run, as they are started):
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -33,12 +32,6 @@ def test_two_add_up_to_what_one_would_have_seen(mine, others):
     latencies.add(observed(others))
     assert latencies.counts == observed([*mine, *others]).counts
     assert latencies.mean == pytest.approx(observed([*mine, *others]).mean)
-
-
-@given(st.lists(seconds))
-def test_json_gives_the_same_back(values):
-    latencies = observed(values)
-    assert Latencies.from_json(json.loads(json.dumps(latencies.to_json()))) == latencies
 
 
 @given(st.lists(seconds), st.lists(seconds))

@@ -43,9 +43,8 @@ def test_the_opening_asks_for_what_can_be_passed_over():
     assert struct.unpack(">BBHHHH", first) == (3, 0, 0, 0, 640, 480)  # all of it, as a viewer does
 
 
-@pytest.mark.parametrize("play", [Play.FIXED, Play.BULK, Play.LISTEN])
-def test_the_others_ask_for_raw_pixels_of_the_corner_and_for_nothing_else(play):
-    lines = script(1920, 1080, Plan(play, corner=(64, 32)))
+def test_at_a_fixed_rate_raw_pixels_of_the_corner_are_asked_for_and_nothing_else():
+    lines = script(1920, 1080, Plan(Play.FIXED, corner=(64, 32)))
     assert [*messages(lines.opening)][1] == struct.pack(">BxHi", 2, 1, 0)
     assert lines.questions == (struct.pack(">BBHHHH", 3, 0, 0, 0, 64, 32),)
     assert lines.want == b""

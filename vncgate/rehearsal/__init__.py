@@ -1,6 +1,7 @@
 """Rehearsals: a class of viewers that log in, ask for updates, and measure how long the answers take.
 
-`vncgate rehearse` plays a workshop through its public URL; the benchmarks generate their load with the same players.
+`vncgate rehearse` plays a workshop through its public URL; benchmarks/through_apache.py plays it with TLS. The other
+workloads use benchmarks/player.c, because a player in Python saturates its core before the relay does.
 Import this package where it is used, not at the head of a command's module: it brings picows with it.
 
     from vncgate import rehearsal
@@ -13,14 +14,13 @@ Import this package where it is used, not at the head of a command's module: it 
 - `Target.url`: `ws://`, `wss://` (give `play` an `ssl.SSLContext`), or `tcp://host:port` for RFB without websockets, as
   plain TCP proxies carry it. An empty password means security None.
 - `Play.FIXED`: N requests a second each, every one a FramebufferUpdateRequest (not incremental) of `corner`, whose
-  answer must have a rectangle there (rate 0: logged in, and idle); `Play.BULK`: the next as soon as the answer is
-  complete; `Play.LISTEN`: one request, then only reading; `Play.LIVELY`: like a person with noVNC.
+  answer must have a rectangle there (rate 0: logged in, and idle); `Play.LIVELY`: like a person with noVNC.
 - A participant has one request outstanding, as a viewer has. One that is due meanwhile is `late`, and counted into
   the latencies as what it would have waited, so that a stall is not one observation among thousands.
 - To measure others while the class plays (their CPU, say), use `Rehearsal`: `arrive()`, `reset()`, `go_on(seconds)`,
-  `report()`. Reports of several generator processes are put together by `Report.from_json` and `Report.add`.
+  `report()`.
 - `report.cpu_share` and `report.lag` tell how busy the generator itself was: beyond 0.8 of a core the figures are its
-  own, and several processes should share the work.
+  own.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from vncgate.tally import Histogram
 
@@ -64,7 +63,7 @@ class Latencies(Histogram):
         return 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """What people read, and the buckets that are not empty, by number; `from_json` takes the buckets."""
+        """What people read, and the buckets that are not empty, by number."""
         return {
             "count": self.count,
             "mean": self.mean,
@@ -75,12 +74,3 @@ class Latencies(Histogram):
             "sum": self.sum,
             "buckets": {str(place): count for place, count in enumerate(self.counts) if count},
         }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """What `to_json` gave. Raises LookupError, TypeError or ValueError where it is not that."""
-        latencies = cls()
-        latencies.sum = float(value["sum"])
-        for place, count in value["buckets"].items():
-            latencies.counts[int(place)] = int(count)
-        return latencies

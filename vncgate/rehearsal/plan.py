@@ -16,10 +16,6 @@ class Play(enum.StrEnum):
     `rate` times a second for the corner of the screen, whose way there and back is the latency."""
     FIXED = "fixed"
     """Asks `rate` times a second for the corner, and for nothing else: one request, one answer."""
-    BULK = "bulk"
-    """Asks for the corner again as soon as it is there."""
-    LISTEN = "listen"
-    """Asks once, and reads whatever comes as fast as it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,7 @@ class Plan:
 
     play: Play = Play.LIVELY
     rate: float = 10.0
-    """Requests a second of each participant (LIVELY, FIXED)."""
+    """Requests a second of each participant."""
     seconds: float = 60.0
     """How long to play, once all have arrived."""
     ramp: float = 0.0

@@ -52,7 +52,7 @@ class Company:
         """Players that are logged in now."""
         self.open = 0
         """Connections that are not closed yet."""
-        self.interval = 1 / plan.rate if plan.play in (Play.LIVELY, Play.FIXED) and plan.rate else 0.0
+        self.interval = 1 / plan.rate if plan.rate else 0.0
         """Seconds between two questions of a player; 0 where the answer brings on the next."""
         self.refused: dict[Target, str] = {}
         """Seats whose password was refused: nobody else tries it, lest the server lock everybody out."""
@@ -184,8 +184,6 @@ class Player:
         self._tell(self._script.opening)
         if self._lively:
             self._asked = _clock()  # for the whole screen, with the opening
-        elif self._plan.play is not Play.FIXED:
-            self.ask()
         self._receive(rest)
 
     def _updated(self, touched: bool) -> None:
@@ -199,8 +197,6 @@ class Player:
         if touched and self._asked:
             company.report.latency.observe_all(_clock() - self._asked, company.interval)
             self._asked = 0.0
-            if self._plan.play is Play.BULK:
-                self.ask()
         if self._script is not None and self._script.want:
             self._tell(self._script.want)
 

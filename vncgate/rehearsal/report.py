@@ -1,8 +1,7 @@
-"""What happened, as numbers: of one run, or of several generators' together. Pure."""
+"""What happened, as numbers. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,19 +73,6 @@ class Report:
         """Participants that lost the desktop."""
         return sum(map(len, self.drops.values()))
 
-    def add(self, other: Report) -> None:
-        """Take in what another generator measured at the same time."""
-        for name in _SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.seconds = max(self.seconds, other.seconds)
-        for name in _TIMES:
-            getattr(self, name).add(getattr(other, name))
-        for name in _REASONS:
-            mine: dict[str, list[str]] = getattr(self, name)
-            for reason, names in getattr(other, name).items():
-                mine.setdefault(reason, []).extend(names)
-        self.silent = [*self.silent, *other.silent]
-
     def to_json(self) -> dict[str, Any]:
         """As values of JSON."""
         return {
@@ -104,23 +90,6 @@ class Report:
             },
             **{name: getattr(self, name).to_json() for name in _TIMES},
         }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Report:
-        """What `to_json` gave, with names for the first of each reason only.
-
-        Raises LookupError, TypeError or ValueError where it is not that.
-        """
-        report = cls(seconds=float(value["seconds"]), silent=list(value["silent"]))
-        for name in _SUMS:
-            setattr(report, name, value[name])
-        for name in _REASONS:
-            for entry in value[name]:
-                names = [*entry["who"], *["..."] * (int(entry["count"]) - len(entry["who"]))]
-                getattr(report, name)[entry["reason"]] = names
-        for name in _TIMES:
-            setattr(report, name, Latencies.from_json(value[name]))
-        return report
 
 
 _SUMS = ("participants", "connected", "playing", "updates", "asked", "late", "bytes_down", "bytes_up", "cpu")
