@@ -300,9 +300,11 @@ def test_whatever_the_sources_say_there_are_settings_or_a_settings_error(tmp_pat
         assert isinstance(load(file, environ, flags), Settings)
 
 
-def shown(default):
-    """A default as the tables have it."""
+def shown(default, meaning):
+    """A default as the tables have it; a `meaning` tells what None is written as: None ("auto")."""
     match default:
+        case None if written := re.search(r'None \("(\w+)"\)', meaning):
+            return f"`{written[1]}`"
         case None:
             return "*none*"
         case () | "":
@@ -330,7 +332,7 @@ def tables():
             lines += ["| Setting | Variable | Default | Meaning |", "|---|---|---|---|"]
         key = name.rpartition(".")[2]
         meaning = " ".join((info.description or "").split()).replace("|", "\\|")
-        lines.append(f"| `{key}` | `{variable(name)}` | {shown(info.default)} | {meaning} |")
+        lines.append(f"| `{key}` | `{variable(name)}` | {shown(info.default, meaning)} | {meaning} |")
     return "\n".join([*lines, "", ""])
 
 
