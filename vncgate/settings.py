@@ -306,8 +306,8 @@ def load(
 
 
 RESERVED_VARIABLES = frozenset({"VNCGATE_REQUIRE_ALL", "VNCGATE_CONFIG", "VNCGATE_STATE", "VNCGATE_TRIAL"})
-"""Variables with our prefix that are no settings: the test suite's, the file's own name, and those that a gate leaves to the
-next one."""
+"""Variables with our prefix that are no settings: the test suite's, the file's own name, and those that a gate
+leaves to the next one."""
 
 
 def setting_names() -> Iterator[str]:
