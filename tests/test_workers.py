@@ -10,6 +10,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.live import PASSWORD, live, parent, state
 from tests.ports import free_ports
 
@@ -89,6 +91,30 @@ async def test_the_master_is_killed_and_the_next_one_starts_beside_its_workers(t
         await gate.until_ended(*orphans)
         late = await gate.come(4)
         assert await gate.all_type(late) == 4
+
+
+async def test_the_master_is_killed_while_the_token_file_is_bad(tmp_path, free_port):
+    async with live(tmp_path, free_port) as gate:
+        await gate.come(4)
+        gate.write(*gate.lines(), "nonsense")
+        await gate.until_true(lambda: trouble(gate))
+        gate.kill()
+        before = len(gate.log)
+        gate.launch()
+        await gate.until_ended(gate.pid)
+        gate.kill()  # reaps it
+        assert "workshop.tokens:5:1: error" in gate.log[before:]
+        assert await gate.all_type() == 4
+        with pytest.raises(ConnectionRefusedError):
+            await gate.sit_down(0)
+        gate.write(*gate.lines())
+        await gate.again()
+        await gate.come(4)
+        assert await gate.all_type() == 8
+
+
+async def trouble(gate):
+    return (await gate.ask())["trouble"]
 
 
 async def test_orphans_end_after_drain_timeout(tmp_path, free_port):

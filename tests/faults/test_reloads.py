@@ -16,6 +16,7 @@ from tests.conftest import _children, _descriptors
 from tests.engines.desktop import Peer
 from tests.faults.typist import typing
 from tests.workshop import Workshop
+from vncgate.scrape import processes
 
 RELOADS = 200
 MEGABYTES = 8
@@ -88,6 +89,49 @@ async def test_two_hundred_reloads_under_load_leave_nothing_behind(workshop, mon
             assert held() == before
             assert resident() - memory < MEGABYTES * 1024 * 1024
             assert all(typist.echoes > before for typist, before in zip(typists, echoes, strict=True))
+
+
+async def test_fifty_reloads_leave_nothing_behind_in_the_workers(workshop):
+    """Two accounts keep their desktops and type; others come, go and move."""
+    ports = workshop.free_port.many(8)
+    async with Peer() as peer:
+
+        def lines(turn):
+            for n in range(8):
+                state = 0 if n < 2 else (n + turn) % 3
+                if state != 1:
+                    yield f"ws{n} 127.0.0.1 path-ws{n} {ports[n] if state == 0 else '-'} {peer.port} pass{n}"
+
+        workshop.write(*lines(0))
+        async with workshop.running(workers=2) as gate, typing(ports[0]) as one, typing(ports[1]) as two:
+
+            async def reload(turn):
+                workshop.write(*lines(turn))
+                await gate.reload()
+                names = [line.partition(" ")[0] for line in lines(turn)]
+                await workshop.until(
+                    lambda status: [a["name"] for a in status["accounts"] if a["state"] == "RUNNING"] == names
+                )
+
+            for turn in range(1, 13):
+                await reload(turn)
+            pids = [worker["pid"] for worker in gate.status()["workers"]]
+            before, echoes = {pid: held_by(pid) for pid in pids}, one.echoes + two.echoes
+            for turn in range(13, 61):  # the 60th is as the 12th
+                await reload(turn)
+            assert [worker["pid"] for worker in gate.status()["workers"]] == pids
+            for pid, (descriptors, memory) in before.items():
+                async with asyncio.timeout(10):  # a port is closed in a moment
+                    while held_by(pid)[0] != descriptors:
+                        await asyncio.sleep(0.05)
+                assert held_by(pid)[1] - memory < MEGABYTES * 1024 * 1024
+            assert one.echoes + two.echoes > echoes
+
+
+def held_by(pid):
+    """How many descriptors a process has open, and its resident memory in bytes."""
+    found = {sample.name: sample.value for each in processes([{"pid": str(pid)}]) for sample in each.samples}
+    return found["process_open_fds"], found["process_resident_memory_bytes"]
 
 
 async def settled():
