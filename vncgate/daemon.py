@@ -96,6 +96,7 @@ class Gate:
         self._environ = environ
         self._config = config
         self._code = upgrade.fingerprint()
+        self._upgrading = False
         self._upgrade_error = ""
         self._refused: tuple[bytes | None, int] | None = None
         self._inherited = inherited or Inheritance()
@@ -169,6 +170,8 @@ class Gate:
         """Do all of a start that can be done beside a gate that runs; raises what the start would raise."""
         if not isinstance(self._engine, Pool):
             raise ControlError(ONLY_WORKERS)
+        if (path := self._inherited.state.control) and path != str(self.control_path):
+            raise SettingsError(f"control: {self.control_path} is taken up by a restart only; it is {path} now")
         await self._load(self._read())
         for address, owner in self._addresses():
             if listeners.name_of(address.host, address.port) not in self._inherited.state.listening:
@@ -304,6 +307,8 @@ class Gate:
         if not isinstance(self._engine, Pool):
             raise ControlError(ONLY_WORKERS)
         async with self._reloading:
+            if self._upgrading:
+                raise ControlError("an upgrade is under way; try again when it is done")
             before = self._handed
             await self._load_handed(tokens)
             try:
@@ -311,6 +316,7 @@ class Gate:
             except BaseException:
                 self._handed = before
                 raise
+            self._upgrading = True
             self._spawn(self._start_anew(config), "start anew")
         return {"since": self._began}
 
@@ -323,6 +329,7 @@ class Gate:
             tally=engine.lost.to_json(),
             passed=engine.passed(),
             listening=list(self._listeners.all()),
+            control=str(self.control_path),
         )
 
     async def _news(self, config: control.HandedOver) -> str:
@@ -358,6 +365,7 @@ class Gate:
                 handover.start_anew(upgrade.command(), self._environ, state, sockets)
             except OSError as error:
                 log.error("the code on disk cannot be started: %s; this one goes on", error.strerror)
+                self._upgrading = False
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
                 await self._open_doors(door)
                 self._notifier.ready(self._summary())

@@ -22,6 +22,7 @@ from vncgate.errors import SettingsError
 VARIABLE = "VNCGATE_STATE"
 """The environment's variable that names the descriptor of the state."""
 _FIRST = 3  # SD_LISTEN_FDS_START
+_MOST = 65536  # descriptors that systemd is believed to pass
 _LENGTH = 12
 """Digits of the length that the state's file begins with."""
 _SECRET = ("tokens", "roster")
@@ -33,12 +34,13 @@ class State:
 
     `tokens` and `config` are files that were handed over (control.HandedOver.to_json()), `stopped` the accounts that an
     operator stopped, `tally` what ended workers had counted (tally.Tally.to_json()), `passed` their bytes by account,
-    `listening` the names of all listening sockets. `roster` is the last good one, as the text of a token file: what the
-    next daemon begins with should the file be broken just then.
+    `listening` the names of all listening sockets, `control` the path of the control socket. `roster` is the last good
+    one, as the text of a token file: what the next daemon begins with should the file be broken just then.
     """
 
     tokens: dict[str, Any] | None = None
     roster: str = ""
+    control: str = ""
     config: dict[str, Any] | None = None
     stopped: list[str] = field(default_factory=list)
     tally: dict[str, Any] = field(default_factory=dict)
@@ -119,11 +121,19 @@ def start_anew(
     """Become `argv` (a path first), as the same process. Raises OSError, and nothing is changed, when that fails."""
     descriptors = {name: sock.fileno() for name, sock in sockets.items()}
     file = state_file(state, descriptors)
+    _close_on_exec()  # what libraries opened, too: watchdog's inotify would stay for ever
     try:
         with _inheritable([*descriptors.values(), file]):
             os.execve(argv[0], list(argv), {**environ, VARIABLE: str(file)})  # noqa: S606
     finally:
         os.close(file)
+
+
+def _close_on_exec() -> None:
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  (numbers)
+        if int(name) >= _FIRST:
+            with contextlib.suppress(OSError):  # that of the listing itself
+                os.set_inheritable(int(name), False)
 
 
 @contextlib.contextmanager
@@ -150,7 +160,7 @@ def _left_by_ourselves(environ: MutableMapping[str, str]) -> tuple[Inheritance, 
         body = json.loads(_read(descriptor, int(_read(descriptor, _LENGTH))))  # and not a byte more
         known = {field.name: body[field.name] for field in dataclasses.fields(State) if field.name in body}
         left = [(name, int(number)) for name, number in body.get("descriptors", {}).items()]
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, MemoryError):
         raise SettingsError(f"{VARIABLE} is what a daemon leaves to the one after it; do not set it") from None
     return Inheritance(State(**known), secret=descriptor), left
 
@@ -167,5 +177,5 @@ def _left_by_systemd(environ: MutableMapping[str, str]) -> list[tuple[str, int]]
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not count.isdecimal():
         return []
-    descriptors = range(_FIRST, _FIRST + int(count))
+    descriptors = range(_FIRST, _FIRST + min(int(count), _MOST))
     return [(names[n] if n < len(names) else "", descriptor) for n, descriptor in enumerate(descriptors)]

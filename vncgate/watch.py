@@ -42,6 +42,8 @@ from vncgate.settings import WatchMode
 
 QUIET = 0.15
 """Seconds without another change that end a burst."""
+QUIET_WHEN_WHOLE = 0.03
+"""The same, where the last change was one that leaves a whole file: it was renamed to the path, or closed."""
 LONGEST_BURST = 1.0
 """Seconds after which a burst is reported though it goes on."""
 SECOND_LOOK = 60.0
@@ -179,7 +181,7 @@ class Watcher:
         self._poll_interval = min(poll_interval, threading.TIMEOUT_MAX)
         self._observer: InotifyObserver | None = None
         self._how = ""
-        self._woken = threading.Event()
+        self._woken = _Woken()
         self._stopping = False
         self._started = asyncio.Event()
         self._ended = asyncio.Event()
@@ -235,7 +237,7 @@ class Watcher:
         before = trace(self._path)
         while time.monotonic() < deadline and not self._stopping:
             self._woken.clear()
-            woken = self._woken.wait(QUIET)
+            woken = self._woken.wait(QUIET_WHEN_WHOLE if self._woken.whole else QUIET)
             now = trace(self._path)
             if not woken and now == before:
                 return
@@ -281,15 +283,24 @@ class Watcher:
         self._how = why
 
 
+class _Woken(threading.Event):
+    """That something changed; `whole`: the last that did was a file that is written to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole = False
+
+
 class _Waker(FileSystemEventHandler):
     """Sets an event when a step of the way changes; what else happens in its directories is nobody's business."""
 
-    def __init__(self, steps: frozenset[str], woken: threading.Event) -> None:
+    def __init__(self, steps: frozenset[str], woken: _Woken) -> None:
         self._steps = steps
         self._woken = woken
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.src_path in self._steps or event.dest_path in self._steps:
+            self._woken.whole = isinstance(event, (FileMovedEvent, FileClosedEvent))
             self._woken.set()
 
 
@@ -301,7 +312,7 @@ def _share(directories: list[Path]) -> str | None:
     return None
 
 
-def _observer(seen: Trace, directories: list[Path], woken: threading.Event) -> InotifyObserver:
+def _observer(seen: Trace, directories: list[Path], woken: _Woken) -> InotifyObserver:
     observer = InotifyObserver()
     observer.start()
     try:

@@ -115,9 +115,17 @@ class Member:
         if beside is not None:  # no worker has one to give
             beside.close()
         self.heard = asyncio.get_running_loop().time()
+        try:
+            self._follow(message)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            # Workers read what strangers send. One that makes no sense any more is not worked with.
+            log.error("worker %d says what makes no sense, and is ended: %s", self.pid, error)
+            self.kill()
+
+    def _follow(self, message: Message) -> None:
         match message:
             case Ready():
-                self.pid, self.version, self.since = message.pid, message.version, message.since
+                self.pid, self.version, self.since = int(message.pid), str(message.version), float(message.since)
                 if not self.ready.done():
                     self.ready.set_result(None)
             case Opened() | Failed() | Closed():
@@ -132,10 +140,10 @@ class Member:
                 self._events.suspects(message.name, message.reason)
 
     def _take(self, report: Report) -> None:
-        self.connections = report.connections
+        self.connections = int(report.connections)
         moved = []
-        for name, numbers in report.traffic.items():
-            now, before = Traffic(*numbers), self.traffic.get(name, _NOTHING)
+        for name, (connections, up, down) in report.traffic.items():
+            now, before = Traffic(int(connections), int(up or 0), int(down or 0)), self.traffic.get(name, _NOTHING)
             self.traffic[name] = now
             if now.connections != before.connections:
                 moved.append(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -123,7 +124,7 @@ class Pool:
             if answers := [_open_on(member, proxy) for member in self._members]:
                 answered, late = await asyncio.wait(answers, timeout=OPEN_TIMEOUT)
                 for answer in late:  # of a worker that hangs, or is overrun: the others serve
-                    answer.add_done_callback(_say_if_failed)
+                    answer.add_done_callback(functools.partial(self._opened_late, proxy))
                 for answer in answered:
                     if isinstance(failed := answer.result(), Failed):
                         raise ProxyError(failed.reason)
@@ -142,6 +143,7 @@ class Pool:
 
         Sessions of an account that is gone or has moved meanwhile are ended, as their own master would have done.
         """
+        self._tell_of_elsewhere(self._proxies)
         await asyncio.gather(*(self._drain(member, names) for member in self._adopted))
 
     async def aclose(self) -> None:
@@ -227,8 +229,6 @@ class Pool:
             slot.restarts += 1
             slot.tried.set()
             log.error("worker %s; another is started %s", why, f"in {delay:g} s" if delay else "now")
-            if delay:
-                self._share_ports()
             await asyncio.sleep(delay)
 
     async def _one_life(self, slot: _Slot) -> str:
@@ -261,20 +261,38 @@ class Pool:
 
     def _share_ports(self) -> None:
         """Give the ports that no worker serves to those that stand."""
-        orphans = [proxy for proxy in self._proxies.values() if proxy.listener is not None and proxy.owner is None]
-        for proxy in orphans if self._members else ():
+        for proxy in self._orphans() if self._members else ():
             _own(min(self._members, key=lambda member: member.own_ports), proxy)
             if proxy.owner is not None:
-                _open_on(proxy.owner, proxy).add_done_callback(_say_if_failed)
+                self._open_later(proxy.owner, proxy)
+
+    def _orphans(self) -> list[PoolProxy]:
+        return [proxy for proxy in self._proxies.values() if proxy.listener is not None and proxy.owner is None]
+
+    def _open_later(self, member: Member, proxy: PoolProxy) -> None:
+        _open_on(member, proxy).add_done_callback(functools.partial(self._opened_late, proxy))
+
+    def _opened_late(self, proxy: PoolProxy, answer: asyncio.Future[object]) -> None:
+        """An account that nobody waits for any more was opened, or not: then another worker is to serve its port.
+
+        The one that failed keeps it in its count of ports: it counts as fuller than it is, and others come first.
+        """
+        failed = answer.result()
+        if isinstance(failed, Failed):
+            proxy.owner = None
+            if failed.reason != proxy.trouble:
+                log.error("%s; another worker is asked", failed.reason, extra={"account": proxy.route.name})
+        proxy.trouble = failed.reason if isinstance(failed, Failed) else ""
 
     def _welcome(self, member: Member) -> None:
         self._members.append(member)
         self._keeper.keep(f"worker-{member.pid}", member.channel.sock)
         member.channel.send(self._begin, self._shared)
+        vacant = len(self._slots) - len(self._members)  # places whose workers are to have their share, too
+        for proxy in self._orphans()[:: 1 + vacant]:
+            _own(member, proxy)
         for proxy in self._proxies.values():
-            if proxy.owner is None:
-                _own(member, proxy)
-            _open_on(member, proxy).add_done_callback(_say_if_failed)
+            self._open_later(member, proxy)
         self._tell_of_elsewhere(self._proxies)
         self._balance()
 
@@ -352,6 +370,7 @@ class Pool:
                 elif loop.time() - member.heard > HANG_TIMEOUT:
                     log.error("worker %d hangs: it said nothing for %g s, and is ended", member.pid, HANG_TIMEOUT)
                     member.kill()
+            self._share_ports()
             self._balance()
 
     def _balance(self) -> None:
@@ -384,7 +403,7 @@ class Pool:
 class PoolProxy:
     """One account in all workers: a Proxy to the supervisor."""
 
-    __slots__ = ("_pool", "before", "listener", "owner", "route", "suspect")
+    __slots__ = ("_pool", "before", "listener", "owner", "route", "suspect", "trouble")
     died = None
 
     def __init__(
@@ -396,6 +415,8 @@ class PoolProxy:
         self.owner: Member | None = None
         """The worker that accepts on the account's own port."""
         self._pool = pool
+        self.trouble = ""
+        """Why a worker did not open it, told once."""
         self.before = [0, 0]
         """Bytes up and down that passed through workers that are gone."""
 
@@ -444,9 +465,3 @@ def _own(member: Member, proxy: PoolProxy) -> None:
 
 def _open_on(member: Member, proxy: PoolProxy) -> asyncio.Future[object]:
     return member.open(proxy.route, proxy.listener if proxy.owner is member else None)  # type: ignore[return-value]
-
-
-def _say_if_failed(answer: asyncio.Future[object]) -> None:
-    failed = answer.result()
-    if isinstance(failed, Failed):
-        log.error("%s", failed.reason)
