@@ -83,6 +83,32 @@ async def test_sessions_of_three_generations(tmp_path, free_port):
         assert await gate.all_type([await gate.sit_down(1)]) == 1
 
 
+async def test_upgrades_leave_no_descriptor_of_a_library_behind(tmp_path, free_port):
+    """watchdog opens its inotify without O_CLOEXEC."""
+
+    async def opened():
+        await gate.until_true(no_worker_drains)
+        links = [str(file.readlink()) for file in Path(f"/proc/{gate.pid}/fd").iterdir() if file.is_symlink()]
+        return sorted(link for link in links if "inotify" in link)
+
+    async def no_worker_drains():
+        return not await gate.workers("draining")
+
+    async with live(tmp_path, free_port) as gate:
+        before = await opened()
+        for _ in range(3):
+            await gate.upgrade()
+        assert await opened() == before
+
+
+async def test_of_two_upgrades_at_once_one_is_told_so(tmp_path, free_port):
+    async with live(tmp_path, free_port) as gate:
+        done = await asyncio.gather(gate.run("upgrade"), gate.run("upgrade"))
+        failed = [complaint for status, _, complaint in done if status]
+        assert all("an upgrade is under way" in complaint or "went away" in complaint for complaint in failed)
+        assert len(failed) < 2
+
+
 async def test_drain_timeout_ends_what_is_left(tmp_path, free_port):
     async with live(tmp_path, free_port, settings="drain_timeout = 0.3\n") as gate:
         people = await gate.come(4)

@@ -342,6 +342,27 @@ def test_delays():
     assert [delay_after(deaths) for deaths in (1, 2, 3, 4, 5, 6, 7, 8, 1000)] == [0, 0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        Report("many", {}),
+        Report(1, {"ws1": ["x", "y", "z"]}),
+        Report(1, {"ws1": 7}),
+        Report(1, {}, {"opened": "no number"}),
+        Ready("no number", "1.2.3", 0.0),
+    ],
+    ids=repr,
+)
+async def test_a_worker_that_says_what_makes_no_sense_is_replaced(two, nursery, nonsense, monkeypatch, caplog):
+    monkeypatch.setattr("os.kill", lambda pid, number: None)  # puppets have no process
+    nursery.puppets[0].channel.send(nonsense)
+    await moment()
+    await moment()
+    assert "says what makes no sense" in caplog.text
+    assert [worker.state for worker in two.workers()] == [WorkerState.SERVING] * 2
+    assert len(nursery.puppets) == 3
+
+
 async def test_a_crash_loop_backs_off_and_a_long_life_ends_it(nursery, keeper, caplog):
     async with running(nursery, keeper, count=1) as engine:
         for delay in (0, 0.5, 1, 2):
