@@ -68,6 +68,7 @@ def describe() -> dict[str, str]:
         "cores": f"{len(os.sched_getaffinity(0))} x {cpu[1] if cpu else platform.machine()}",
         "memory": f"{int(memory[1]) / 2**20:.0f} GiB",
         "system": f"{release}, Linux {platform.release().split('-')[0]}",
+        "TCP": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "Python": platform.python_version(),
     }
     found |= {

@@ -139,8 +139,8 @@ class Websockify(Peer):
     """One listener that forks for each connection; with ports of their own, a listener an account, as in the guide."""
 
     name = "websockify"
-    most = 200
-    why = "websockify takes 3 MB and a process for each desktop"
+    most = 500
+    why = "beyond 508 connections of one listener its select() refuses the descriptors"
 
     @contextlib.contextmanager
     def launch(self, bench: Bench, site: Site) -> Iterator[Relay]:
