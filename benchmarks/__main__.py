@@ -44,9 +44,12 @@ def main() -> int:
         Path(folder).chmod(0o755)
         bench = Bench(Path(folder), args.full, args.show)
         machine.build(bench.folder)
-        for workload in chosen:
-            rounds = args.rounds or workload.rounds[args.full]
-            results["runs"] += _run(bench, workload, args.peers or workload.peers, rounds)
+        try:
+            for workload in chosen:
+                rounds = args.rounds or workload.rounds[args.full]
+                results["runs"] += _run(bench, workload, args.peers or workload.peers, rounds)
+        except KeyboardInterrupt:
+            print("interrupted: what was measured so far is written")
     results["minutes"] = round((time.monotonic() - began) / 60, 1)
     if args.only or args.peers:
         print(report.tables(results))

@@ -208,7 +208,7 @@ print(json.dumps({
     "control": found.control is not None,
     "inheritable": [sock.get_inheritable() for sock in everything],
     "fds": fds(),
-    "variables": [name for name in os.environ if name.startswith(("LISTEN_", "VNCGATE_"))],
+    "variables": [name for name in os.environ if name.startswith("LISTEN_") or name == "VNCGATE_STATE"],
 }))
 """
 

@@ -60,7 +60,7 @@ def status(pid, key):
 def is_alive(pid):
     try:
         return not status(pid, "State").startswith("Z")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

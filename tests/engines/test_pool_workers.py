@@ -107,7 +107,7 @@ def state(pid):
     """The letter of proc_pid_stat(5); none for a process that is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or after
         return ""
 
 

@@ -47,7 +47,7 @@ class Healthy:
 
     def __enter__(self):
         self.gate.write(*self.lines)
-        self.gate._settings = self.settings(self.apache.folder / "httpd.conf")
+        self.gate.settings = self.settings(self.apache.folder / "httpd.conf")
         self.gate.start()
         rendered = self.vncgate("render", "apache", self.gate.tokens, "--config", self.config)
         self.apache.snippet.write_text(rendered.stdout)
