@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import fcntl
 import logging
 import os
 import signal
@@ -55,6 +56,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0
 """Seconds between two reports of a worker that lives."""
 _NOTHING = Traffic()
+TABLE_SIZE = 4095
+"""Descriptors that the process's table has room for from the start; a desktop in use takes two."""
 PROMPT = 0.02
 """Seconds after which a browser's coming or going is reported: many come at once."""
 
@@ -264,6 +267,9 @@ class Worker:
 def main(sock: socket.socket) -> None:
     """Be a worker on its end of the channel, in a process that has nothing else."""
     raise_descriptor_limit()
+    with contextlib.suppress(OSError):
+        # Grown once, while there is one thread: later the kernel waits some ms for each doubling (expand_fdtable()).
+        os.close(fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, TABLE_SIZE))
 
     async def work() -> None:
         await Worker(sock).run()
