@@ -109,7 +109,7 @@ class HAProxy(Peer):
     name = "haproxy"
     config = """\
 global
-    maxconn 8000
+    maxconn 6000
 {threads}
 defaults
     mode tcp
