@@ -174,7 +174,10 @@ async def test_the_ports_of_a_killed_worker_are_served_by_the_next(nursery, peer
         await browsers.leave()
 
 
-async def test_an_account_that_is_opened_while_no_worker_stands_is_served_by_the_next(nursery, shared, peer, browsers):
+async def test_an_account_that_is_opened_while_no_worker_stands_is_served_by_the_next(
+    nursery, shared, peer, browsers, monkeypatch
+):
+    monkeypatch.setattr(pool, "delay_after", lambda deaths: 0.5)  # else the next one stands before it is looked
     async with running(nursery(), shared, count=1) as engine:
         await engine.open(route(peer, "ws02"), None, ignore)
         (victim,) = busy(engine)
