@@ -19,14 +19,14 @@ from vncgate.model import Desktop, Readiness
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "x"), "refused the connection"),
         (OSError(errno.EHOSTUNREACH, "x"), "cannot be reached: No route to host"),
-        (OSError("Multiple exceptions: ..."), "cannot be reached: Multiple exceptions: ..."),
+        (OSError("no such thing"), "cannot be reached: no such thing"),
     ],
 )
 async def test_in_words(monkeypatch, error, words):
     async def fail(*args):
         raise error
 
-    monkeypatch.setattr(dial.aiofastnet, "create_connection", fail)
+    monkeypatch.setattr(dial, "_connect_socket", fail)
     with pytest.raises(DesktopError) as caught:
         await dial.connect(Desktop("192.0.2.1", 5901), asyncio.Protocol, 5.0)
     assert str(caught.value) == f"desktop 192.0.2.1:5901 {words}"

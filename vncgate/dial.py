@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -63,9 +64,32 @@ async def _connect(desktop: Desktop, protocol: Callable[[], asyncio.BaseProtocol
 
 
 async def _connect_to(address: str, port: int, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.Transport:
-    transport, _ = await aiofastnet.create_connection(asyncio.get_running_loop(), protocol, address, port)
-    keep_alive(transport.get_extra_info("socket"))
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        keep_alive(sock)
+        await _connect_socket(sock, (address, port))
+        transport, _ = await aiofastnet.create_connection(asyncio.get_running_loop(), protocol, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
     return transport
+
+
+async def _connect_socket(sock: socket.socket, address: tuple[str, int]) -> None:
+    """As the loop's sock_connect(); but uvloop's asks its pool of threads to look up even what is a number."""
+    error = sock.connect_ex(address)
+    if error == errno.EINPROGRESS:
+        loop = asyncio.get_running_loop()
+        writable = asyncio.Event()
+        loop.add_writer(sock, writable.set)
+        try:
+            await writable.wait()
+        finally:
+            loop.remove_writer(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
 
 
 async def _addresses(host: str) -> list[str]:

@@ -60,6 +60,10 @@ TABLE_SIZE = 4095
 """Descriptors that the process's table has room for from the start; a desktop in use takes two."""
 PROMPT = 0.02
 """Seconds after which a browser's coming or going is reported: many come at once."""
+MOVED = 4
+"""Connections, beside an eighth of those reported, by which the number may change until it is reported at once: before
+the master knows, it cannot leave newcomers to the others.
+"""
 
 
 class Worker:
@@ -74,6 +78,7 @@ class Worker:
         self._proxies: dict[str, RelayProxy] = {}
         self._routes: dict[str, Route] = {}
         self._reported: dict[str, Traffic] = {}
+        self._reported_in_all = 0
         self._elsewhere: dict[str, int] = {}
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._draining: asyncio.Task[None] | None = None
@@ -231,7 +236,11 @@ class Worker:
             await asyncio.sleep(HEARTBEAT)
 
     def _report_soon(self) -> None:
-        if self._prompt is None:
+        if abs(self._connections() - self._reported_in_all) >= MOVED + self._reported_in_all // 8:
+            if self._prompt is not None:
+                self._prompt.cancel()
+            self._report_moved()
+        elif self._prompt is None:
             self._prompt = asyncio.get_running_loop().call_later(PROMPT, self._report_moved)
 
     def _report_moved(self) -> None:
@@ -252,6 +261,7 @@ class Worker:
         self._relay.moved.clear()
 
     def _report(self, proxies: Iterable[RelayProxy], tally: Tally | None = None) -> None:
+        self._reported_in_all = self._connections()
         changed: dict[str, tuple[int, int | None, int | None]] = {}
         for proxy in proxies:
             now = proxy.traffic()

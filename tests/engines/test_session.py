@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import mmap
 import os
 import socket
 import struct
@@ -248,6 +250,25 @@ def held(monkeypatch):
     monkeypatch.setattr(session._DesktopSide, "buffer_updated", measured_down)
     monkeypatch.setattr(session.Browser, "on_ws_frame", measured_up)
     return down, up
+
+
+def test_a_piece_is_read_to_the_place_in_its_page_that_it_is_sent_to():
+    room, sent = session.Room(), 0
+    first_page = address(room.free()) - FRAME_HEAD
+    assert first_page % mmap.PAGESIZE == 0
+    for size in (READ_SIZE, 1, 125, 126, 65535, 65536, READ_SIZE, 100_000):
+        free = room.free()
+        assert len(free) == READ_SIZE
+        assert address(free) == first_page + (sent + FRAME_HEAD) % mmap.PAGESIZE
+        filled = room.filled(size)
+        assert (address(filled), len(filled)) == (address(free), size)
+        sent += len(frame(2, bytes(size), mask=False))
+        room.sent += 7  # a key that was passed on to a desktop
+        sent += 7
+
+
+def address(view):
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
 async def test_a_browser_that_does_not_read_costs_a_bounded_buffer(world, peer, held):
