@@ -80,6 +80,8 @@ async def _connect_socket(sock: socket.socket, address: tuple[str, int]) -> None
     """As the loop's sock_connect(); but uvloop's asks its pool of threads to look up even what is a number."""
     error = sock.connect_ex(address)
     if error == errno.EINPROGRESS:
+        error = sock.connect_ex(address)  # on this host it is done by now, and the loop need not be asked
+    if error == errno.EALREADY:
         loop = asyncio.get_running_loop()
         writable = asyncio.Event()
         loop.add_writer(sock, writable.set)

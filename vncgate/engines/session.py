@@ -35,6 +35,7 @@ CLOSE_GRACE = 2.0
 """Seconds that a browser has to answer our close frame."""
 DRAIN_GRACE = 30.0
 """Seconds that the last bytes have to reach a slow reader after the other side hung up."""
+PAGE = mmap.PAGESIZE
 LARGEST_CLOSE_CODE = 4999
 """RFC 6455, section 7.4.2. (picows refuses those below 3000 that have no meaning.)"""
 
@@ -56,20 +57,21 @@ class Room:
     def __init__(self) -> None:
         # Private: workers are forked, and must not read into each other's.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._memory = memoryview(mmap.mmap(-1, READ_SIZE + mmap.PAGESIZE, flags=flags))
+        self._memory = memoryview(mmap.mmap(-1, READ_SIZE + PAGE, flags=flags))
         self._place = 0
         self.sent = 0
         """Bytes that this process has sent, as far as sessions know."""
 
     def free(self) -> memoryview:
         """Where READ_SIZE bytes fit in step, if they are to be sent next, behind the header of a long frame."""
-        self._place = (self.sent + 10) % mmap.PAGESIZE
-        return self._memory[self._place : self._place + READ_SIZE]
+        place = self._place = (self.sent + 10) % PAGE
+        return self._memory[place : place + READ_SIZE]
 
     def filled(self, nbytes: int) -> memoryview:
         """The first bytes of what was free, which are sent now, as a frame (RFC 6455, section 5.2)."""
         self.sent += nbytes + (2 if nbytes < 126 else 4 if nbytes < 65536 else 10)
-        return self._memory[self._place : self._place + nbytes]
+        place = self._place
+        return self._memory[place : place + nbytes]
 
 
 _room = Room()
