@@ -50,8 +50,8 @@ class Room:
     put it down when it is sent on.
 
     Linux lays what a thread sends, through whatever socket, end to end into pages (sk_page_frag_refill() in its
-    net/core/sock.c). A frame's header thus shifts what follows, and copying between unequal places of two pages takes up
-    to twice as long (benchmarks/align.c). Where the reckoning is wrong, as after a ping, it costs that and no more.
+    net/core/sock.c). A frame's header thus shifts what follows, and copying between unequal places of two pages takes
+    up to twice as long (benchmarks/align.c). Where the reckoning is wrong, as after a ping, it costs that and no more.
     """
 
     def __init__(self) -> None:
