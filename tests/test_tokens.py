@@ -47,7 +47,7 @@ def said(line, **kwargs):
 
 def test_the_line_of_the_guide():
     assert only(GOOD) == Account(
-        "ws01", Desktop("node01", 5901), "websocketpath01", 6000, Secret("k3Vq9xTb"), display_name="", session=""
+        "ws01", Desktop("node01", 5901), "websocketpath01", 6000, Secret("k3Vq9xTb"), display_name="", kind="", size=""
     )
 
 

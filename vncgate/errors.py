@@ -8,6 +8,7 @@
     ├── DesktopError      a desktop does not answer, or refuses the login (carries the kind)
     ├── ListenError       a port or an address cannot be bound
     ├── ProxyError        a proxy cannot be started
+    ├── LaunchError       a desktop cannot be started, or its place did not do as asked
     ├── PublishError      a generated file could not be put in place
     └── ControlError      the operator's command cannot be carried out
 
@@ -58,6 +59,10 @@ class ListenError(VncgateError):
 
 class ProxyError(VncgateError):
     """A proxy cannot be started; the message says why."""
+
+
+class LaunchError(VncgateError):
+    """A place did not do as asked; the message says why, in words that a person can act on."""
 
 
 class PublishError(VncgateError):

@@ -84,7 +84,8 @@ class Account:
     """One line of the token file.
 
     `desktop` is None where the line leaves it to a launcher (`-`); `port` is None where the account has
-    no websocket port of its own (`-`). `line` is where it stands (1-based), and is no part of equality.
+    no websocket port of its own (`-`). `kind` and `size` are what a launcher is to start (empty: the default ones).
+    `line` is where it stands (1-based), and is no part of equality.
     """
 
     name: str
@@ -93,7 +94,8 @@ class Account:
     port: int | None
     password: Secret
     display_name: str = ""
-    session: str = ""
+    kind: str = ""
+    size: str = ""
     line: int = field(default=0, compare=False)
 
     @property
@@ -211,6 +213,44 @@ class AccountStatus:
     def name(self) -> str:
         """The account's name."""
         return self.account.name
+
+
+class DesktopState(enum.StrEnum):
+    """What a desktop that a launcher starts is."""
+
+    STOPPED = "STOPPED"
+    REQUESTED = "REQUESTED"
+    PENDING = "PENDING"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class DesktopStatus:
+    """A desktop that a launcher starts, as operator and participant see it. Times are seconds since the epoch; None:
+    not known, or never.
+
+    `reason` says in words why it is so: what a queue says, why it failed, when it is tried again. `starts` is when a
+    queue expects it to start, `ends` when it ends by itself for want of time, `idle_end` when it will be ended because
+    nobody uses it: the last two are set from the warning on, so that whoever sees them is warned.
+    """
+
+    account: str
+    kind: str
+    size: str
+    place: str
+    host: str
+    want: Want
+    state: DesktopState
+    reason: str
+    since: float
+    desktop: Desktop | None = None
+    starts: float | None = None
+    ends: float | None = None
+    idle_end: float | None = None
+    restarts: int = 0
 
 
 class WorkerState(enum.StrEnum):

@@ -11,7 +11,6 @@ import enum
 import ipaddress
 import re
 import reprlib
-import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from pydantic.fields import FieldInfo
 
 from vncgate.errors import SettingsError
+from vncgate.kinds import Command, DesktopsSettings, File, Seconds, SecondsOrNever, Section, Words
 from vncgate.model import bracketed
 
 ENV_PREFIX = "VNCGATE_"
@@ -92,36 +92,12 @@ def _workers(value: object) -> object:
     return value
 
 
-def _words(value: object) -> object:
-    return value.replace(",", " ").split() if isinstance(value, str) else value
-
-
-def _command(value: object) -> object:
-    return shlex.split(value) if isinstance(value, str) else value
-
-
-def _file(value: object) -> object:
-    if value == "":
-        return None
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("a path cannot have a NUL character")
-    return value
-
-
 Address = Annotated[HostPort | None, BeforeValidator(_host_port_or_off)]
 Workers = Annotated[Annotated[int, Field(ge=0, le=256, strict=True)] | None, BeforeValidator(_workers)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
-File = Annotated[Path | None, BeforeValidator(_file)]
 PerSecond = Annotated[int, Field(ge=1, le=100000, strict=True)]
-Seconds = Annotated[float, Field(gt=0, le=86400, strict=True, allow_inf_nan=False)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
-
-
-class ApacheSettings(_Section):
+class ApacheSettings(Section):
     """What the daemon does for Apache. Without `snippet` it does nothing."""
 
     snippet: File = None
@@ -135,7 +111,7 @@ class ApacheSettings(_Section):
     """Command that reloads Apache after a change (form `guide` only). Empty: Apache is never reloaded."""
 
 
-class LandingSettings(_Section):
+class LandingSettings(Section):
     """The landing page and the viewer."""
 
     title: str = "Workshop desktops"
@@ -156,7 +132,7 @@ class LandingSettings(_Section):
     """Folder that the daemon keeps a static copy of the pages in. None: no copy is kept."""
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     """What Prometheus reads. The control socket answers GET /metrics in any case."""
 
     address: Address = None
@@ -166,7 +142,7 @@ class MetricsSettings(_Section):
     """Whether each account has figures of its own, labelled with its name; without them there are the totals."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings of the daemon."""
 
     web: Address = HostPort(host="127.0.0.1", port=8080)
@@ -180,7 +156,7 @@ class Settings(_Section):
     workers: Workers = None
     """Processes that run the relay; 0: the daemon does it itself, and an upgrade ends connections. None ("auto"): one a
     core."""
-    drain_timeout: Annotated[float, Field(ge=0, le=31536000, strict=True, allow_inf_nan=False)] = 0.0
+    drain_timeout: SecondsOrNever = 0.0
     """Seconds that workers keep their desktops after an upgrade, or when the daemon was killed. 0: until these end."""
     control: File = None
     """Unix socket of the operator's commands. None: /run/vncgate/control for root, else below $XDG_RUNTIME_DIR."""
@@ -221,6 +197,7 @@ class Settings(_Section):
     apache: ApacheSettings = ApacheSettings()
     landing: LandingSettings = LandingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    desktops: DesktopsSettings = DesktopsSettings()
 
     @property
     def accounts_port(self) -> int:
@@ -320,7 +297,7 @@ def _fields() -> dict[str, FieldInfo]:
     found = {}
     for name, info in Settings.model_fields.items():
         section = info.annotation
-        if isinstance(section, type) and issubclass(section, _Section):
+        if isinstance(section, type) and issubclass(section, Section):
             found.update({f"{name}.{key}": inner for key, inner in section.model_fields.items()})
         else:
             found[name] = info

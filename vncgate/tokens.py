@@ -23,7 +23,7 @@ from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity, b
 
 FIELDS = ("account", "vnchost", "websocketpath", "websocketport", "vncport", "vncpassword")
 """The fields of a line, in the order of the HPC wiki's guide."""
-KEYS = ("name", "desktop")
+KEYS = ("name", "desktop", "size")
 """The keys that may follow them."""
 RESERVED = frozenset(
     {
@@ -226,8 +226,8 @@ class _Reader:
         extras = self._extras(fields[len(FIELDS) :])
         if self._sound:
             secret = Secret(password[1])
-            shown, session = extras.get("name", ""), extras.get("desktop", "")
-            self.accounts.append(Account(name, desktop, path, websocketport, secret, shown, session, self._line))
+            shown, kind, size = (extras.get(key, "") for key in KEYS)
+            self.accounts.append(Account(name, desktop, path, websocketport, secret, shown, kind, size, self._line))
 
     def _named(self, column: int, what: str, text: str) -> None:
         if fault := name_fault(text):
@@ -362,7 +362,7 @@ def _row(account: Account) -> Iterable[str]:
     yield "-" if account.port is None else str(account.port)
     yield port
     yield _quoted(account.password.reveal())
-    extras = zip(KEYS, (account.display_name, account.session), strict=True)
+    extras = zip(KEYS, (account.display_name, account.kind, account.size), strict=True)
     yield " ".join(f"{key}={_quoted(value)}" for key, value in extras if value)
 
 

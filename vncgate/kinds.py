@@ -1,0 +1,280 @@
+"""What desktops are made of: kinds (what runs), sizes (what it may use), places (where its process lives). Values only.
+
+These are the sections `[desktops]`, `[desktops.kinds.NAME]` and `[desktops.places.NAME]` of the settings' file.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+class Section(BaseModel):
+    """A section of the settings' file: frozen, and nothing in it but what is known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+def _words(value: object) -> object:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _command(value: object) -> object:
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+def _file(value: object) -> object:
+    if value == "":
+        return None
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a path cannot have a NUL character")
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
+File = Annotated[Path | None, BeforeValidator(_file)]
+Seconds = Annotated[float, Field(gt=0, le=86400, strict=True, allow_inf_nan=False)]
+SecondsOrNever = Annotated[float, Field(ge=0, le=31536000, strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, Field(strict=True)]
+Geometry = Annotated[str, Field(pattern=r"^[1-9][0-9]{2,4}x[1-9][0-9]{2,4}$")]
+Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*[KMGT]$")]
+WallTime = Annotated[str, Field(pattern=r"^([0-9]+-[0-9]{1,2}(:[0-9]{2}){0,2}|[0-9]+(:[0-9]{2}){0,2})$")]
+Count = Annotated[int, Field(ge=0, le=100000, strict=True)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
+
+PATTERN = re.compile(r"\{account\}")
+"""What stands for the account's name in `user`, `home`, `overlay` and `binds`."""
+
+
+class Policy(enum.StrEnum):
+    """When a desktop is started without an operator's word."""
+
+    MANUAL = "manual"
+    EAGER = "eager"
+    ON_DEMAND = "on_demand"
+    POOL = "pool"
+
+
+class Wrap(enum.StrEnum):
+    """Inside what a desktop runs."""
+
+    NONE = "none"
+    APPTAINER = "apptainer"
+
+
+class Resources(Section):
+    """What a desktop may use. None: as its kind has it, or as the place has it by itself."""
+
+    cores: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
+    """Processor cores (slurm, docker)."""
+    memory: Memory | None = None
+    """Memory, as 512M or 4G (slurm, docker)."""
+    time: WallTime | None = None
+    """Longest run time as Slurm writes it: minutes, HH:MM:SS or D-HH:MM:SS."""
+    gpus: Annotated[int, Field(ge=1, le=64, strict=True)] | None = None
+    """Graphics processors (slurm, docker)."""
+    geometry: Geometry | None = None
+    """Size of the screen at the start, in pixels; a viewer may change it. None: 1280x800."""
+    partition: str | None = None
+    """Slurm partition. None: that of the place."""
+    extra: Words | None = None
+    """More arguments for sbatch, or for `docker run`, as they are."""
+
+
+class Kind(Resources):
+    """What is run: a desktop environment, or one application in a bare window manager."""
+
+    title: str = ""
+    """What participants read. Empty: the name."""
+    place: str = "local"
+    """Where: the name of a place."""
+    command: Annotated[Command, Field(min_length=1)]
+    """Command of the session, for example "startxfce4". When it ends, the desktop ends."""
+    window_manager: Command = ()
+    """Window manager that is started first, where the command is an application alone, for example "openbox"."""
+    setup: str = ""
+    """Shell lines (bash) that are run before the command, for example "module load matlab"."""
+    environment: dict[str, str] = {}
+    """Variables of the session."""
+    home: str = ""
+    """Home folder, for example "/scratch/school/{account}"; it is made when missing. Empty: the user's own."""
+    depth: Literal[16, 24] = 24
+    """Bits a pixel."""
+    wrap: Wrap = Wrap.NONE
+    """Inside what: "none", or "apptainer" (not in a place of type docker)."""
+    image: str = ""
+    """Image: a .sif file or a sandbox folder (apptainer), or the name of an image (docker)."""
+    binds: Words = ()
+    """What the inside sees of the outside, as "/data:/data:ro"."""
+    overlay: str = ""
+    """File of a writable overlay (apptainer), for example "/scratch/{account}.img"; made when missing, sparse."""
+    overlay_size: Annotated[int, Field(ge=64, le=1048576, strict=True)] = 1024
+    """Size of an overlay that is made, in MiB."""
+    nvidia: Flag = False
+    """Whether the host's NVIDIA driver is brought in (apptainer --nv)."""
+    contain: Flag = True
+    """Whether the inside sees nothing of the host that is not bound (apptainer --containall)."""
+    policy: Policy = Policy.ON_DEMAND
+    """When it starts: "manual" (an operator's word), "eager" (with the daemon), "on_demand" (when the participant opens
+    the page), "pool" (some are started beforehand and given out)."""
+    pool: Count = 0
+    """How many are kept ready, where the policy is "pool"."""
+    idle_timeout: SecondsOrNever = 0.0
+    """Seconds without a key or a pointer's move from anybody after which it is ended, with a warning before. 0:
+    never.
+    """
+    sizes: dict[Name, Resources] = {}
+    """Named sizes, as [desktops.kinds.NAME.sizes.small]: what they say goes before what the kind says."""
+    size: str = ""
+    """The size of accounts that name none. Empty: what the kind itself says."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Kind:
+        if self.size and self.size not in self.sizes:
+            raise ValueError(f"size {self.size!r} is not among its sizes")
+        if self.wrap is Wrap.APPTAINER and not self.image:
+            raise ValueError("wrap apptainer needs an image")
+        return self
+
+    def sized(self, size: str) -> Kind:
+        """The same with what `size` (empty: the default one) says. Raises KeyError for a size that it does not have."""
+        chosen = size or self.size
+        if not chosen:
+            return self
+        return self.model_copy(update=self.sizes[chosen].model_dump(exclude_none=True))
+
+
+class _Place(Section):
+    user: str = ""
+    """Unix user that desktops run as, for example "{account}". Empty: the daemon's own, or the remote's default."""
+    starts_at_once: Annotated[int, Field(ge=1, le=1000, strict=True)] = 8
+    """Desktops that are being started at the same time, at most."""
+    most: Count = 0
+    """Desktops that may be there at the same time. 0: any number."""
+    start_timeout: Seconds = 120.0
+    """Seconds from the start of its process to the first full VNC login."""
+
+
+class LocalPlace(_Place):
+    """The gate's own host."""
+
+    type: Literal["local"] = "local"
+
+
+class SshPlace(_Place):
+    """Hosts reached by ssh."""
+
+    type: Literal["ssh"]
+    hosts: Annotated[str, Field(min_length=1)]
+    """Hosts in Slurm's notation, for example "node[01-08]"; new desktops go where there are fewest."""
+    port: Annotated[int, Field(ge=1, le=65535, strict=True)] = 22
+    """Port of sshd."""
+    key: File = None
+    """Private key to log in with, without a passphrase. None: the daemon's agent or default keys."""
+    known_hosts: File = None
+    """File of the hosts' keys. None: ~/.ssh/known_hosts. An unknown key is refused."""
+    folder: str = ".vncgate"
+    """Folder of the desktops' files on the host; relative to the user's home."""
+    reach: Literal["ssh", "direct"] = "ssh"
+    """How the gate connects to the desktop: through the ssh connection, or directly over the network."""
+
+
+class SlurmPlace(_Place):
+    """A Slurm cluster."""
+
+    type: Literal["slurm"]
+    folder: Annotated[Path, Field()]
+    """Folder on a file system that the gate and the nodes share: scripts, passwords and reports of the desktops."""
+    transport: Literal["commands", "rest"] = "commands"
+    """How the cluster is asked: by its commands, or by slurmrestd."""
+    rest: str = ""
+    """Address of slurmrestd, as http://host:6820 or unix:/run/slurmrestd.socket."""
+    rest_token: File = None
+    """File with the token (SLURM_JWT) for slurmrestd over http."""
+    commands: File = None
+    """Folder of sbatch, squeue, scancel and scontrol. None: they are found by PATH."""
+    conf: File = None
+    """slurm.conf of the cluster. None: the commands find it."""
+    cluster: str = ""
+    """Cluster (sbatch --clusters), where slurmdbd knows several."""
+    account: str = ""
+    """Slurm account that is charged."""
+    partition: str = ""
+    """Partition, where the kind names none."""
+    qos: str = ""
+    """Quality of service."""
+    reservation: str = ""
+    """Reservation."""
+    poll_interval: Seconds = 3.0
+    """Seconds between two questions for the state of all jobs."""
+    queue_timeout: SecondsOrNever = 0.0
+    """Seconds in the queue after which a desktop is given up. 0: never."""
+
+
+class DockerPlace(_Place):
+    """Docker or Podman on this host."""
+
+    type: Literal["docker"]
+    command: Annotated[Command, Field(min_length=1)] = ("podman",)
+    """The command, for example "docker" or "podman --url unix:///run/podman.sock"."""
+    network: str = "none"
+    """Network of the containers; desktops themselves need none: RFB goes over a socket in a folder."""
+    starts_at_once: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
+
+
+AnyPlace = Annotated[LocalPlace | SshPlace | SlurmPlace | DockerPlace, Field(discriminator="type")]
+
+
+class DesktopsSettings(Section):
+    """Desktops that the gate starts itself: of accounts whose vnchost is `-`."""
+
+    folder: File = None
+    """Folder for what must outlive the daemon: which desktops run, their passwords and logs. None: $STATE_DIRECTORY, or
+    /var/lib/vncgate for root, else below $XDG_STATE_HOME."""
+    kind: str = ""
+    """Kind of accounts that name none. Empty: the only kind there is."""
+    templates: File = None
+    """Folder whose desktop.sh.j2, job.sh.j2 and container.yml.j2 take precedence over ours."""
+    end: datetime | None = None
+    """When the workshop is over, as 2026-03-06T18:00:00+01:00: all desktops end, and none is started any more."""
+    warn: Seconds = 300.0
+    """Seconds before a desktop's end (idle, time limit, end of the workshop) at which its participant is warned."""
+    kinds: dict[Name, Kind] = {}
+    """What can be run: a section each, [desktops.kinds.NAME]."""
+    places: dict[Name, AnyPlace] = {}
+    """Where it can be run, beside "local", which is there by itself: a section each, [desktops.places.NAME]."""
+
+    @field_validator("end")
+    @classmethod
+    def _with_zone(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("write it with its zone, as 2026-03-06T18:00:00+01:00")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DesktopsSettings:
+        for name, kind in self.kinds.items():
+            place = self.place(kind.place)
+            if place is None:
+                raise ValueError(f"kinds.{name}.place: there is no place {kind.place!r}")
+            if isinstance(place, DockerPlace) and (kind.wrap is not Wrap.NONE or not kind.image):
+                raise ValueError(f"kinds.{name}: in a place of type docker it needs an image, and no wrap")
+        if self.kind and self.kind not in self.kinds:
+            raise ValueError(f"kind: there is no kind {self.kind!r}")
+        return self
+
+    @property
+    def default_kind(self) -> str:
+        """The kind of accounts that name none; empty where there is no such kind."""
+        return self.kind or (next(iter(self.kinds)) if len(self.kinds) == 1 else "")
+
+    def place(self, name: str) -> LocalPlace | SshPlace | SlurmPlace | DockerPlace | None:
+        """A place by its name; "local" is there even where no section describes it."""
+        return self.places.get(name) or (LocalPlace() if name == "local" else None)
