@@ -9,6 +9,7 @@ import contextlib
 import math
 import re
 import tomllib
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vncgate.errors import SettingsError
+from vncgate.kinds import PLACES, Kind, Resources
 from vncgate.settings import (
     EngineName,
     Form,
@@ -68,6 +70,19 @@ SAMPLES = {  # for each setting, what a variable may say, and the value that it 
     "landing.export": ("e", Path("e")),
     "metrics.address": (":9480", HostPort(host="127.0.0.1", port=9480)),
     "metrics.accounts": ("off", False),
+    "api.tokens": ("/etc/x", Path("/etc/x")),
+    "desktops.folder": ("/var/x", Path("/var/x")),
+    "desktops.kind": ("mate", "mate"),
+    "desktops.templates": ("t", Path("t")),
+    "desktops.end": ("2026-03-06T18:00:00+01:00", datetime(2026, 3, 6, 17, tzinfo=UTC)),
+    "desktops.warn": ("60", 60.0),
+}
+
+
+NAMED = {
+    "[desktops.kinds.NAME]": Kind,
+    "[desktops.kinds.NAME.sizes.SIZE]": Resources,
+    **{f'[desktops.places.NAME] with type = "{name}"': place for name, place in PLACES.items()},
 }
 
 
@@ -114,6 +129,32 @@ def test_every_setting_has_its_variable(name):
     settings = load(environ={variable(name): text})
     assert value(settings, name) == expected
     assert value(settings, name) != value(Settings(), name)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('kinds.x.place = "there"\nkinds.x.command = "a"', "desktops: kinds.x.place: there is no place 'there'"),
+        ('kinds.x.comand = "a"', "desktops.kinds.x.comand: no such setting; did you mean desktops.kinds.x.command?"),
+        ('kinds.x.title = "a"', "desktops.kinds.x.command: is missing"),
+        ('kinds.x = {command = "a", geometry = "big"}', "desktops.kinds.x.geometry: string should match pattern"),
+        ('kinds.x = {command = "a", sizes.s.core = 1}', "desktops.kinds.x.sizes.s.core: no such setting"),
+        ('kinds.x = {command = "a", size = "s"}', "desktops.kinds.x: size 's' is not among its sizes"),
+        ('kinds.x = {command = "a", wrap = "apptainer"}', "desktops.kinds.x: wrap apptainer needs an image"),
+        ('kinds."../x".command = "a"', "desktops.kinds.../x.[key]: string should match pattern"),
+        ('places.x.hosts = "a"', "desktops.places.x.type: is missing: one of local, ssh, slurm, docker"),
+        ('places.x.type = "pbs"', "desktops.places.x: input tag 'pbs' found using 'type'"),
+        ('places.x = {type = "ssh", hots = "a"}', "no such setting; did you mean desktops.places.x.hosts?"),
+        ('kind = "x"\nkinds.y.command = "a"', "desktops: kind: there is no kind 'x'"),
+        ('end = "2026-03-06T18:00:00"', "desktops.end: write it with its zone, as 2026-03-06T18:00:00+01:00"),
+        ("kinds = 3", "desktops.kinds: is a section"),
+    ],
+)
+def test_what_desktops_are_made_of_is_checked(toml, lines, words):
+    file = toml(f"[desktops]\n{lines}\n")
+    said = refusal(file)
+    assert said.startswith(f"{file}: ")
+    assert words in said
 
 
 def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(toml):
@@ -333,6 +374,13 @@ def tables():
         key = name.rpartition(".")[2]
         meaning = " ".join((info.description or "").split()).replace("|", "\\|")
         lines.append(f"| `{key}` | `{variable(name)}` | {shown(info.default, meaning)} | {meaning} |")
+    for title, model in NAMED.items():
+        lines += ["", f"## {title}", "", model.__doc__, "", "| Setting | Default | Meaning |", "|---|---|---|"]
+        for key, info in model.model_fields.items():
+            meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+            if meaning:
+                default = "**required**" if info.is_required() else shown(info.default, meaning)
+                lines.append(f"| `{key}` | {default} | {meaning} |")
     return "\n".join([*lines, "", ""])
 
 

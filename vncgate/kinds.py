@@ -229,6 +229,8 @@ class DockerPlace(_Place):
     starts_at_once: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
 
 
+PLACES: dict[str, type[Section]] = {"local": LocalPlace, "ssh": SshPlace, "slurm": SlurmPlace, "docker": DockerPlace}
+"""The types of places."""
 AnyPlace = Annotated[LocalPlace | SshPlace | SlurmPlace | DockerPlace, Field(discriminator="type")]
 
 
@@ -266,7 +268,7 @@ class DesktopsSettings(Section):
                 raise ValueError(f"kinds.{name}.place: there is no place {kind.place!r}")
             if isinstance(place, DockerPlace) and (kind.wrap is not Wrap.NONE or not kind.image):
                 raise ValueError(f"kinds.{name}: in a place of type docker it needs an image, and no wrap")
-        if self.kind and self.kind not in self.kinds:
+        if self.kind and self.kinds and self.kind not in self.kinds:
             raise ValueError(f"kind: there is no kind {self.kind!r}")
         return self
 

@@ -14,13 +14,26 @@ import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from vncgate.errors import SettingsError
-from vncgate.kinds import Command, DesktopsSettings, File, Seconds, SecondsOrNever, Section, Words
+from vncgate.kinds import (
+    PLACES,
+    Command,
+    DesktopsSettings,
+    File,
+    Flag,
+    Kind,
+    LocalPlace,
+    Resources,
+    Seconds,
+    SecondsOrNever,
+    Section,
+    Words,
+)
 from vncgate.model import bracketed
 
 ENV_PREFIX = "VNCGATE_"
@@ -138,8 +151,15 @@ class MetricsSettings(Section):
     address: Address = None
     """Address where /metrics is answered for Prometheus. The same as `web`: on the web port, but not to what comes
     through a proxy. None: on the control socket alone."""
-    accounts: Annotated[bool, Field(strict=True)] = True
+    accounts: Flag = True
     """Whether each account has figures of its own, labelled with its name; without them there are the totals."""
+
+
+class ApiSettings(Section):
+    """The REST API on the web port, for portals and scripts. Without `tokens` there is none."""
+
+    tokens: File = None
+    """File of the bearer tokens (hashed), kept by `vncgate token`. None: there is no API."""
 
 
 class Settings(Section):
@@ -190,13 +210,14 @@ class Settings(Section):
     """Bytes that may wait for a browser, or a desktop, that reads slowly; then the other side is no longer read."""
     probe_interval: Seconds = 30.0
     """Seconds between two full VNC logins that tell whether a desktop nobody uses is there."""
-    probe: Annotated[bool, Field(strict=True)] = True
+    probe: Flag = True
     """Whether desktops are probed at all; without it their state stays unknown."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged."""
     apache: ApacheSettings = ApacheSettings()
     landing: LandingSettings = LandingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    api: ApiSettings = ApiSettings()
     desktops: DesktopsSettings = DesktopsSettings()
 
     @property
@@ -293,12 +314,13 @@ def setting_names() -> Iterator[str]:
 
 
 def _fields() -> dict[str, FieldInfo]:
-    """All settings by their dotted names."""
+    """All settings by their dotted names; not those of sections that the file names itself (desktops.kinds.NAME)."""
     found = {}
     for name, info in Settings.model_fields.items():
         section = info.annotation
         if isinstance(section, type) and issubclass(section, Section):
-            found.update({f"{name}.{key}": inner for key, inner in section.model_fields.items()})
+            inner = section.model_fields.items()
+            found.update({f"{name}.{key}": info for key, info in inner if get_origin(info.annotation) is not dict})
         else:
             found[name] = info
     return found
@@ -351,19 +373,35 @@ def _typed(name: str, text: str) -> Any:
 
 def _explain(detail: Any, sources: Mapping[str, str]) -> str:
     parts = [str(part) for part in detail["loc"]]
-    name = next((n for n in (".".join(parts[:2]), parts[0]) if n in sources), ".".join(parts[:2]))
-    source = sources.get(name, "settings")
+    known: Iterable[str] = [*_fields(), *Settings.model_fields]
+    if parts[:2] in (["desktops", "kinds"], ["desktops", "places"]):
+        section = ".".join(parts[:3])
+        if parts[1] == "kinds":
+            model: type[Section] = Resources if "sizes" in parts else Kind
+        else:
+            model = PLACES.get(parts[3], LocalPlace) if len(parts) > 3 else LocalPlace
+            parts[3:4] = []  # the type, by which pydantic tells places apart
+        known = [f"{section}.{field}" for field in model.model_fields]
+        name = ".".join(parts)
+    else:
+        name = next((n for n in (".".join(parts[:2]), parts[0]) if n in sources), ".".join(parts[:2]))
+    source = next((sources[n] for n in (name, ".".join(parts[:2]), parts[0]) if n in sources), "settings")
     where = source if source.startswith(("--", ENV_PREFIX)) else f"{source}: {name}"
     match detail["type"]:
         case "extra_forbidden":
-            return f"{where}: no such setting{_closest(name, {**_fields(), **Settings.model_fields})}"
-        case "model_type":
+            return f"{where}: no such setting{_closest(name, known)}"
+        case "model_type" | "dict_type":
             return f"{where}: is a section: write [{name}] and its settings in the lines below"
+        case "missing":
+            return f"{where}: is missing"
+        case "union_tag_not_found":
+            return f"{where}.type: is missing: one of {', '.join(PLACES)}"
         case "path_type":
             message = "input should be a path"
         case _:
             message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[:1].lower()}{message[1:]} (it is {reprlib.repr(detail['input'])})"
+    given = "" if detail["type"] == "value_error" and isinstance(detail["input"], dict) else f" (it is {reprlib.repr(detail['input'])})"
+    return f"{where}: {message[:1].lower()}{message[1:]}{given}"
 
 
 def _closest(name: str, known: Iterable[str]) -> str:
