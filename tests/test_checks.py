@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from vncgate.checks import check_roster, check_settings
+from vncgate.checks import NO_KINDS, check_roster, check_settings
 from vncgate.errors import SettingsError
-from vncgate.model import Account, Desktop, Roster, Secret
+from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity
 from vncgate.settings import load
 
 
@@ -39,6 +41,40 @@ def test_accounts(flags, port, message):
         (problem,) = problems
         assert problem.line == 3
         assert message in problem.message
+
+
+KINDS = b"""
+[desktops.kinds.xfce]
+command = "startxfce4"
+sizes = {small = {cores = 1}, large = {cores = 8}}
+[desktops.kinds.gedit]
+command = "gedit"
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "message"),
+    [
+        ("xfce", "", None),
+        ("xfce", "large", None),
+        ("gedit", "", None),
+        ("", "", "which kind of desktop? Write desktop= with one of xfce, gedit, or the setting desktops.kind"),
+        ("mate", "", "there is no kind of desktop 'mate' in the settings; known are xfce, gedit"),
+        ("xfce", "huge", "desktop xfce has no size 'huge'; known are small, large"),
+        ("gedit", "large", "desktop gedit has no size 'large'; it has none"),
+    ],
+)
+def test_what_a_launcher_is_to_start(kind, size, message):
+    accounts = Roster((Account("ws01", None, "path01", None, Secret("x"), kind=kind, size=size, line=3),))
+    problems = check_roster(accounts, load(Path("x.toml"), content=KINDS))
+    assert [(problem.severity, problem.message) for problem in problems] == (
+        [(Severity.ERROR, f"account ws01: {message}")] if message else []
+    )
+
+
+def test_without_kinds_what_a_launcher_is_to_start_stays_offline():
+    accounts = Roster((Account("ws01", None, "path01", None, Secret("x"), line=3),))
+    assert check_roster(accounts, load()) == (Problem(3, 1, Severity.WARNING, NO_KINDS),)
 
 
 @pytest.mark.parametrize(

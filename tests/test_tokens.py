@@ -52,8 +52,9 @@ def test_the_line_of_the_guide():
 
 
 def test_key_value_fields():
-    account = only(GOOD + ' name="Ada L." desktop=mate')
-    assert (account.display_name, account.session, account.title) == ("Ada L.", "mate", "Ada L.")
+    account = only(GOOD + ' name="Ada L." desktop=mate size=small')
+    assert (account.display_name, account.kind, account.size) == ("Ada L.", "mate", "small")
+    assert account.title == "Ada L."
     assert only(GOOD + " desktop=x name=a=b").display_name == "a=b"
     assert only(GOOD + ' "name=Ada L."').display_name == "Ada L."
 
@@ -143,7 +144,7 @@ NAME = "must be letters, digits, '.', '_' and '-', the first of them neither '.'
         (GOOD + " more", 48, "a field too many: only key=value may follow the sixth; quote a field that has blanks"),
         (GOOD + " name=x more", 55, "a field too many"),
         (GOOD + " nmae=x", 48, "unknown key: did you mean name=?"),
-        (GOOD + " x=y", 48, "unknown key: known are name= and desktop="),
+        (GOOD + " x=y", 48, "unknown key: known are name= and desktop= and size="),
         (GOOD + " name=x name=y", 55, "name= is twice on this line"),
         ("-a node01 p 6000 5901 secret", 1, f"account {NAME}"),
         (".a node01 p 6000 5901 secret", 1, f"account {NAME}"),
@@ -241,7 +242,7 @@ def test_more_accounts_than_any_machine_serves(monkeypatch):
 
 def test_more_warnings_than_anybody_reads(monkeypatch):
     monkeypatch.setattr(tokens, "MOST_WARNINGS", 2)
-    parsed = parse("\n".join(f"ws{n} - path{n} - - pass{n}" for n in range(5)).encode())
+    parsed = parse("\n".join(f"ws{n} host{n} path{n} - 5901 {n}much-too-long" for n in range(5)).encode())
     assert len(parsed.roster) == 5
     assert [problem.line for problem in parsed.problems] == [0, 1, 2]
     assert parsed.problems[0].message == "5 warnings, of which the first 2 are listed"
@@ -285,7 +286,6 @@ def test_a_line_with_errors_still_holds_what_it_claims():
         ("a [::1] p 80 1 s\nb [0::1] q 81 1 t", "2:3", "desktop is the same as on line 1"),
         ("a unix:/x p 80 - s\nb unix:/x q 81 - t", "2:3", "desktop is the same as on line 1"),
         ("a n p 6007 1 s", "1:7", "websocketport is that of X display :7 of this host: choose others, as 7000 on"),
-        ("a - p 80 - s", "1:3", "vnchost -: this version has no launcher, so the account stays offline"),
     ],
 )
 def test_warnings_keep_their_accounts(lines, where, message):
@@ -301,7 +301,7 @@ def test_passwords_that_vncauth_cannot_tell_apart_are_repeated_ones():
 
 
 def test_two_accounts_without_a_desktop_do_not_share_one():
-    assert len(said("a - p 80 - s\nb - q 81 - t")) == 2
+    assert said("a - p 80 - s\nb - q 81 - t") == []
 
 
 def test_a_file_without_accounts():

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vncgate.errors import SettingsError
+from vncgate.kinds import DesktopsSettings
 from vncgate.model import Account, Problem, Roster, Severity
 from vncgate.settings import EngineName, Form, Settings
 
 ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not bound to)
 """Addresses that stand for all of a machine's."""
+
+NO_KINDS = (
+    "vnchost -: the settings have no kind of desktop to start ([desktops.kinds.NAME]), so the account stays offline"
+)
 
 
 def check_settings(settings: Settings) -> None:
@@ -23,12 +28,14 @@ def check_settings(settings: Settings) -> None:
 
 
 def check_roster(roster: Roster, settings: Settings) -> tuple[Problem, ...]:
-    """The errors of accounts that cannot work with these settings."""
-    return tuple(
+    """The errors of accounts that cannot work with these settings, and warnings of those that stay offline."""
+    errors = [
         Problem(account.line, 1, Severity.ERROR, f"account {account.name}: {message}")
         for account in roster.accounts
         for message in _misfits(account, settings)
-    )
+    ]
+    offline = [account for account in roster.accounts if account.desktop is None and not settings.desktops.kinds]
+    return (*errors, *(Problem(account.line, 1, Severity.WARNING, NO_KINDS) for account in offline))
 
 
 def _misfits(account: Account, settings: Settings) -> Iterator[str]:
@@ -39,6 +46,21 @@ def _misfits(account: Account, settings: Settings) -> Iterator[str]:
         yield f"websocketport {account.port} is the gate's shared port (setting shared_port)"
     elif taken := _taken_by(account.port, settings):
         yield f"websocketport {account.port} is the port of {taken}"
+    if account.desktop is None and settings.desktops.kinds:
+        yield from _unknown(account, settings.desktops)
+
+
+def _unknown(account: Account, desktops: DesktopsSettings) -> Iterator[str]:
+    """What a launcher would not know to start."""
+    name = account.kind or desktops.default_kind
+    kinds = ", ".join(desktops.kinds)
+    if not name:
+        yield f"which kind of desktop? Write desktop= with one of {kinds}, or the setting desktops.kind"
+    elif name not in desktops.kinds:
+        yield f"there is no kind of desktop {name!r} in the settings; known are {kinds}"
+    elif account.size and account.size not in (sizes := desktops.kinds[name].sizes):
+        known = f"known are {', '.join(sizes)}" if sizes else "it has none"
+        yield f"desktop {name} has no size {account.size!r}; {known}"
 
 
 def _why_not_shared(settings: Settings) -> str:

@@ -241,7 +241,6 @@ class _Reader:
         if text == "-":
             if port != "-":
                 self._error(at_port, "vncport must be - where vnchost is - (a launcher says where the desktop is)")
-            self._warn(column, "vnchost -: this version has no launcher, so the account stays offline")
             return None, True
         if text.startswith("unix:"):
             if port != "-":
