@@ -36,7 +36,8 @@ class Sighting:
     """What `query()` found. Times are seconds since the epoch.
 
     `desktop` is where its VNC server can be reached by the gate, as soon as it has reported that. `reason` is in words:
-    why it waits, or why it is gone where the place knows that.
+    why it waits, or why it is gone where the place knows that. `exit_status` is that of its session, where it is GONE
+    and the place knows it: 0 is a participant who logged out.
     """
 
     seen: Seen
@@ -45,6 +46,7 @@ class Sighting:
     reason: str = ""
     starts: float | None = None
     ends: float | None = None
+    exit_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
