@@ -15,11 +15,39 @@ from aiohttp import web
 from vncgate import control
 from vncgate.control import HandedOver
 from vncgate.errors import ControlError, TokensError
+from vncgate.model import Desktop, DesktopState, DesktopStatus, Want
+
+
+class Desktops:
+    def __init__(self, calls):
+        self.calls = calls
+
+    def statuses(self):
+        where = Desktop("node03", 5901)
+        return [
+            DesktopStatus("ws01", "xfce", "small", "hpc", "node03", Want.UP, DesktopState.RUNNING, "", 7.0, where),
+            DesktopStatus("ws02", "xfce", "", "hpc", "", Want.UP, DesktopState.PENDING, "Priority", 8.0, starts=9.0),
+        ]
+
+    async def start_desktops(self, names):
+        self.calls.append(("start desktops", names))
+        return ["ws01", "ws02"]
+
+    async def stop_desktops(self, names):
+        raise ControlError("no such account: ws99")
+
+    async def restart_desktops(self, names):
+        self.calls.append(("restart desktops", names))
+        return names
+
+    async def logs(self, name, lines):
+        return f"{lines} lines of {name}\n"
 
 
 class Operator:
     def __init__(self):
         self.calls = []
+        self.desktops = Desktops(self.calls)
 
     def status(self):
         return {"accounts": []}
@@ -85,6 +113,34 @@ async def test_commands_and_answers(served):
         ("reload", None, handed[0]),
         ("upgrade", handed[0], None),
     ]
+
+
+async def test_desktops_of_the_gates_own(served):
+    operator, path = served
+    first, second = (await ask(path, "/desktops"))["desktops"]
+    assert first == {
+        "account": "ws01",
+        "kind": "xfce",
+        "size": "small",
+        "place": "hpc",
+        "host": "node03",
+        "want": "up",
+        "state": "RUNNING",
+        "reason": "",
+        "since": 7.0,
+        "desktop": "node03:5901",
+        "starts": None,
+        "ends": None,
+        "idle_end": None,
+        "restarts": 0,
+    }
+    assert (second["desktop"], second["starts"], second["reason"]) == (None, 9.0, "Priority")
+    assert await ask(path, "/desktops/start", {"accounts": ["ws0*"]}) == {"accounts": ["ws01", "ws02"]}
+    assert await ask(path, "/desktops/restart", {"accounts": ["ws02"]}) == {"accounts": ["ws02"]}
+    with pytest.raises(ControlError, match="^no such account: ws99$"):
+        await ask(path, "/desktops/stop", {"accounts": ["ws99"]})
+    assert await ask(path, "/desktops/logs", {"account": "ws01", "lines": 3}) == {"log": "3 lines of ws01\n"}
+    assert operator.calls == [("start desktops", ["ws0*"]), ("restart desktops", ["ws02"])]
 
 
 async def test_refusals_come_back_in_the_daemons_words(served):
@@ -154,6 +210,9 @@ def test_a_file_in_the_way_is_not_removed(tmp_path):
             "cannot be understood",
         ),
         ("/upgrade", {"config": 1}, "cannot be understood"),
+        ("/desktops/start", {"accounts": "ws01"}, "`accounts` must be a list of names"),
+        ("/desktops/logs", {"account": "ws01"}, r"cannot be understood \(KeyError: 'lines'\)"),
+        ("/desktops/dance", {}, "404"),
         ("/dance", {}, "404"),
     ],
 )

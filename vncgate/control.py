@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from vncgate.errors import ControlError, TokensError, VncgateError
+from vncgate.render.status import launched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiohttp import web
 
+    from vncgate.launchers.base import Desktops
     from vncgate.scrape import Handler
 
 REPLY_TIMEOUT = 60.0
@@ -39,6 +41,11 @@ ANSWERS = {
     "/restart": "accounts",
     "/reload": "changes",
     "/upgrade": "since",
+    "/desktops": "desktops",
+    "/desktops/start": "accounts",
+    "/desktops/stop": "accounts",
+    "/desktops/restart": "accounts",
+    "/desktops/logs": "log",
 }
 """The commands, and what each answer has in any case."""
 MAX_BODY = 32 * 1024 * 1024
@@ -73,6 +80,10 @@ class HandedOver:
 
 class Operator(Protocol):
     """What the daemon lets an operator do. Errors are VncgateErrors in plain words."""
+
+    @property
+    def desktops(self) -> Desktops:
+        """The desktops that the gate starts itself."""
 
     def status(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -189,6 +200,22 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
         tokens, config = await _understood(request, _files)
         return web.json_response(await operator.upgrade(tokens, config))
 
+    async def desktops(request: web.Request) -> web.Response:  # noqa: ARG001
+        return web.json_response({"desktops": [launched(status) for status in operator.desktops.statuses()]})
+
+    async def act_on_desktops(request: web.Request) -> web.Response:
+        all_of_them = operator.desktops
+        deed = {
+            "start": all_of_them.start_desktops,
+            "stop": all_of_them.stop_desktops,
+            "restart": all_of_them.restart_desktops,
+        }[request.match_info["deed"]]
+        return web.json_response({"accounts": await deed(await _understood(request, _names))})
+
+    async def logs(request: web.Request) -> web.Response:
+        name, lines = await _understood(request, lambda body: (str(body["account"]), int(body["lines"])))
+        return web.json_response({"log": await operator.desktops.logs(name, lines)})
+
     @web.middleware
     async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -204,6 +231,9 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
     app.router.add_post("/reload", reload)
     app.router.add_post("/upgrade", upgrade)
     app.router.add_post("/{deed:start|stop|restart}", act)
+    app.router.add_get("/desktops", desktops)
+    app.router.add_post("/desktops/logs", logs)
+    app.router.add_post("/desktops/{deed:start|stop|restart}", act_on_desktops)
     return app
 
 

@@ -1,4 +1,4 @@
-"""What several commands are given: the settings' file, and the address of the pages."""
+"""What several commands are given: the settings' file, the control socket, and the address of the pages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from vncgate import control
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +19,20 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         default=Path(value) if (value := os.environ.get("VNCGATE_CONFIG")) else None,
         help="settings in TOML (or VNCGATE_CONFIG)",
     )
+
+
+def add_control(parser: argparse.ArgumentParser) -> None:
+    """Add `--control`, which all commands have that talk to the daemon."""
+    parser.add_argument("--control", type=Path, metavar="PATH", help="the daemon's control socket (or VNCGATE_CONTROL)")
+
+
+def control_path(args: argparse.Namespace) -> Path:
+    """The control socket: that of `--control`, of the environment, or where it is by itself."""
+    if args.control:
+        return Path(args.control)
+    if named := os.environ.get("VNCGATE_CONTROL"):
+        return Path(named)
+    return control.default_path(os.environ, os.getuid())
 
 
 def page_url(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vncgate import control
+from vncgate.cli.config import add_control, control_path
 from vncgate.errors import ControlError
 from vncgate.render.status import TROUBLES
 
@@ -27,11 +27,13 @@ UPGRADE_TIMEOUT = 90.0
 """Seconds that an upgrade may take: the trial of the code on disk, then its start."""
 UPGRADE_INTERVAL = 0.1
 """Seconds between two looks at a daemon that starts anew."""
-WIDE = 96
-"""Columns of a terminal from which on the table has room for the bytes."""
+WIDE, WIDEST = 96, 136
+"""Columns of a terminal from which on the table has room for the bytes, and for what a desktop is beside them."""
 TABLE_FRAME = 5
 """Lines of a table, and below it, that are no accounts."""
-_STATE_STYLES = {"RUNNING": "green", "FATAL": "bold red", "BACKOFF": "yellow", "STARTING": "yellow"}
+WAITING = dict.fromkeys(("BACKOFF", "STARTING", "REQUESTED", "PENDING", "STOPPING"), "yellow")
+STATE_STYLES = {"RUNNING": "green", "FATAL": "bold red", "FAILED": "bold red", **WAITING}
+"""Colours of the states of proxies and of desktops."""
 _READY_STYLES = {"ready": "green", "offline": "red", "wrong password": "bold red"}
 
 
@@ -76,21 +78,13 @@ def _command(
     words: str,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
-    parser.add_argument("--control", type=Path, metavar="PATH", help="the daemon's control socket (or VNCGATE_CONTROL)")
+    add_control(parser)
     parser.set_defaults(run=run)
     return parser
 
 
-def _socket(args: argparse.Namespace) -> Path:
-    if args.control:
-        return Path(args.control)
-    if named := os.environ.get("VNCGATE_CONTROL"):
-        return Path(named)
-    return control.default_path(os.environ, os.getuid())
-
-
 def _status(args: argparse.Namespace) -> int:
-    path = _socket(args)
+    path = control_path(args)
     if args.json:
         while True:
             print(json.dumps(control.call(path, "/status"), indent=None if args.watch else 2), flush=True)
@@ -110,21 +104,21 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _act(args: argparse.Namespace) -> int:
-    done = control.call(_socket(args), f"/{args.verb}", {"accounts": args.accounts})["accounts"]
+    done = control.call(control_path(args), f"/{args.verb}", {"accounts": args.accounts})["accounts"]
     past = {"start": "started", "stop": "stopped", "restart": "restarted"}[args.verb]
     print(f"{past}: {', '.join(done)}")
     return 0
 
 
 def _reload(args: argparse.Namespace) -> int:
-    path = _socket(args)
+    path = control_path(args)
     answer = control.call(path, "/reload", _handed(args), UPGRADE_TIMEOUT)
     print(answer["changes"])
     return _await_start(path, answer["since"]) if "since" in answer else 0
 
 
 def _upgrade(args: argparse.Namespace) -> int:
-    path = _socket(args)
+    path = control_path(args)
     return _await_start(path, control.call(path, "/upgrade", _handed(args), UPGRADE_TIMEOUT)["since"])
 
 
@@ -182,16 +176,22 @@ def _table(accounts: Sequence[dict[str, Any]], width: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("account", "want", "state", "ready", "since"):
         table.add_column(heading, no_wrap=True)
-    traffic = ("down", "up") if width >= WIDE else ()
+    launched: tuple[str, ...] = ()
+    if any(account["launched"] for account in accounts):
+        launched = ("desktop", "kind", "where") if width >= WIDEST else ("desktop",)
+    for heading in launched:
+        table.add_column(heading, no_wrap=True)
+    traffic = ("down", "up") if width >= (WIDEST if launched else WIDE) else ()
     for heading in ("browsers", *traffic, "restarts"):
         table.add_column(heading, justify="right", no_wrap=True)
     for account in accounts:
         table.add_row(
             account["name"],
             account["want"],
-            Text(account["state"], _STATE_STYLES.get(account["state"], "")),
+            Text(account["state"], STATE_STYLES.get(account["state"], "")),
             Text(account["ready"], _READY_STYLES.get(account["ready"], "")),
-            _ago(time.time() - account["since"]),
+            ago(time.time() - account["since"]),
+            *_launched(account["launched"])[: len(launched)],
             str(account["connections"]),
             *(_bytes(account[f"bytes_{way}"]) for way in traffic),
             str(account["restarts"]),
@@ -199,9 +199,35 @@ def _table(accounts: Sequence[dict[str, Any]], width: int) -> Table:
     return table
 
 
+def _launched(desktop: dict[str, Any] | None) -> tuple[Text, Text, Text]:
+    """The cells of a desktop that the gate starts itself."""
+    if desktop is None:
+        return Text("-"), Text("-"), Text("-")
+    return state_of(desktop), Text(kind_of(desktop)), Text(where(desktop))
+
+
+def state_of(desktop: dict[str, Any]) -> Text:
+    """A desktop's state, in its colour."""
+    return Text(desktop["state"], STATE_STYLES.get(desktop["state"], ""))
+
+
+def kind_of(desktop: dict[str, Any]) -> str:
+    """What a desktop runs: kind and, where it has one, size."""
+    return f"{desktop['kind']} {desktop['size']}".rstrip()
+
+
+def where(desktop: dict[str, Any]) -> str:
+    """The place of a desktop, with the host as soon as it is known."""
+    return f"{desktop['place']}: {desktop['host']}" if desktop["host"] else str(desktop["place"])
+
+
 def _wrong(status: dict[str, Any]) -> list[str]:
-    """What is wrong, a line each: with accounts, the token file, and what is published."""
-    lines = [f"{account['name']}: {account['reason']}" for account in status["accounts"] if account["reason"]]
+    """What is wrong, a line each: with accounts, their desktops, the token file, and what is published."""
+    lines = []
+    for account in status["accounts"]:
+        desktop = account["launched"] or {"reason": ""}
+        lines += [f"{account['name']}: {account['reason']}"] if account["reason"] else []
+        lines += [f"{account['name']}: desktop {desktop['state']}: {desktop['reason']}"] if desktop["reason"] else []
     troubles = ("trouble", "apache_error", "pages_error", "upgrade_error")
     lines += [*status["problems"], *(status[key] for key in troubles)]
     for worker in status["workers"]:
@@ -225,7 +251,8 @@ def _lines(*lines: str) -> Text:
     return Text("\n".join(line for line in lines if line))
 
 
-def _ago(seconds: float) -> str:
+def ago(seconds: float) -> str:
+    """A time span in the largest unit that it fills."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

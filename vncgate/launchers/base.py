@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vncgate.kinds import Kind
-from vncgate.model import Desktop, Secret
+from vncgate.model import Desktop, DesktopStatus, Secret
 
 
 class Seen(enum.StrEnum):
@@ -122,6 +122,32 @@ class Place(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections and tasks; desktops stay."""
+
+
+class Desktops(Protocol):
+    """What operators and portals may do with the desktops that the gate starts itself; the launcher fulfils it.
+
+    Names may be patterns (`ws0*`). Verbs return the names that were meant as soon as that is asked for, and raise
+    ControlError for a name that is not there: how far it is, `statuses()` says.
+    """
+
+    def statuses(self) -> Sequence[DesktopStatus]:
+        """Every account's desktop, in the roster's order."""
+
+    def status(self, name: str) -> DesktopStatus | None:
+        """One account's desktop; None where there is no such account, or its desktop is not ours."""
+
+    async def start_desktops(self, names: Sequence[str]) -> list[str]:
+        """Start desktops."""
+
+    async def stop_desktops(self, names: Sequence[str]) -> list[str]:
+        """End desktops."""
+
+    async def restart_desktops(self, names: Sequence[str]) -> list[str]:
+        """End desktops and start them anew."""
+
+    async def logs(self, name: str, lines: int = 200) -> str:
+        """The end of what one desktop's session wrote. Raises LaunchError where its place cannot be reached."""
 
 
 def expand(pattern: str, account: str) -> str:

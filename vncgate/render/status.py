@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from vncgate.model import AccountStatus, Readiness, State
+from vncgate.model import AccountStatus, DesktopStatus, Readiness, State
 
 TROUBLES = ("offline", "wrong_password", "not_running")
 """Totals that are only worth a word when they are not zero."""
 
 
-def report(statuses: Sequence[AccountStatus]) -> dict[str, Any]:
-    """`accounts`, each with all that is known of it but its password, and `totals`; `since` is in seconds (epoch)."""
-    return {"accounts": [_account(status) for status in statuses], "totals": _totals(statuses)}
+def report(statuses: Sequence[AccountStatus], desktops: Sequence[DesktopStatus] = ()) -> dict[str, Any]:
+    """`accounts`, each with all that is known of it but its password, and `totals`; `since` is in seconds (epoch).
+
+    The other half of an account whose desktop the gate starts itself is its `launched`; of others that is None.
+    """
+    halves = {desktop.account: launched(desktop) for desktop in desktops}
+    accounts = [{**_account(status), "launched": halves.get(status.name)} for status in statuses]
+    return {"accounts": accounts, "totals": _totals(statuses)}
+
+
+def launched(status: DesktopStatus) -> dict[str, Any]:
+    """A desktop that the gate starts itself, as JSON values; times are in seconds (epoch), None where not known."""
+    return {**asdict(status), "desktop": str(status.desktop) if status.desktop else None}
 
 
 def summary(statuses: Sequence[AccountStatus], trouble: str) -> str:

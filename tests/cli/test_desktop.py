@@ -1,0 +1,196 @@
+"""`vncgate desktop`, as commands, against a control socket with a launcher of ours behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import NamedTuple
+
+import pytest
+from aiohttp import web
+
+from tests.cli.terminal import Terminal
+from tests.launched import FAILED, PENDING, REQUESTED, RUNNING, STOPPED, Launcher, desktop
+from vncgate import control
+from vncgate.cli import desktop as cli
+from vncgate.cli import main
+
+
+class Said(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+class Operator:
+    def __init__(self, launcher):
+        self.desktops = launcher
+
+
+async def no_metrics(request):
+    return web.Response()
+
+
+@pytest.fixture
+def launcher():
+    return Launcher(
+        desktop("ws01", size="small"),
+        desktop("ws02", RUNNING, host="node02"),
+        desktop("ws03", FAILED, reason="image missing"),
+    )
+
+
+@pytest.fixture
+async def path(launcher, tmp_path, monkeypatch):
+    monkeypatch.delenv("VNCGATE_CONTROL", raising=False)
+    monkeypatch.setattr(cli, "INTERVAL", 0)
+    path = tmp_path / "control"
+    async with control.serve(control.bind(path), Operator(launcher), no_metrics):
+        yield path
+
+
+@pytest.fixture
+def command(path, capsys):
+    """A function that gives a command about desktops, in a thread, and returns what it said."""
+
+    async def give(*args):
+        status = await asyncio.to_thread(main, ["desktop", *map(str, args), "--control", str(path)])
+        return Said(status, *capsys.readouterr())
+
+    return give
+
+
+# ---- start, stop, restart
+
+
+async def test_starting_tells_each_step_until_all_run(command, launcher):
+    status, out, err = await command("start", "ws01")
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "ws01: PENDING: Priority (hpc)",
+        "ws01: STARTING (hpc)",
+        "ws01: RUNNING (hpc: node01)",
+    ]
+    assert launcher.calls == [("start", ["ws01"])]
+
+
+async def test_one_that_runs_is_started_at_once(command, launcher):
+    assert await command("start", "ws02") == (0, "ws02: RUNNING (hpc: node02)\n", "")
+
+
+async def test_a_restart_is_over_when_the_new_one_runs(command, launcher):
+    # The daemon has heard, and has not begun: the old one is still to be seen.
+    launcher.ways["ws02"] = [(), (), (RUNNING,)]
+    status, out, _ = await command("restart", "ws02")
+    assert status == 0
+    assert out.splitlines() == ["ws02: RUNNING (hpc: node02)", "ws02: RUNNING (hpc: node01)"]
+
+
+async def test_stopping_ends_with_the_last_one(command, launcher):
+    status, out, err = await command("stop", "ws0[12]")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-2:] == ["ws01: STOPPED (hpc)", "ws02: STOPPED (hpc)"]
+    assert launcher.calls == [("stop", ["ws01", "ws02"])]
+
+
+async def test_what_fails_is_told_with_its_reason_and_the_others_go_on(command, launcher):
+    launcher.ways["ws03"] = [(REQUESTED,), (FAILED, "no such partition: viz")]
+    status, out, err = await command("start", "--all")
+    assert status == 1
+    assert err == "vncgate: ws03 is not RUNNING: FAILED: no such partition: viz\n"
+    assert "ws01: RUNNING (hpc: node01)" in out.splitlines()
+    assert launcher.calls == [("start", ["ws01", "ws02", "ws03"])]
+
+
+async def test_an_account_that_is_removed_meanwhile_is_waited_for_no_longer(command, launcher):
+    launcher.ways["ws01"] = [(PENDING, "Priority")]
+    seen = launcher.statuses
+
+    def statuses():
+        if launcher.looks == 2:
+            del launcher.all["ws01"]
+        return seen()
+
+    launcher.statuses = statuses
+    status, _, err = await command("start", "ws01")
+    assert (status, err) == (1, "vncgate: ws01 is not RUNNING: GONE: its account was removed\n")
+
+
+async def test_another_operators_stop_ends_the_waiting(command, launcher):
+    launcher.ways["ws01"] = [(REQUESTED,), (STOPPED, "", "", "down")]
+    status, _, err = await command("start", "ws01")
+    assert (status, err) == (1, "vncgate: ws01 is not RUNNING: STOPPED\n")
+
+
+async def test_without_waiting(command, launcher):
+    assert await command("restart", "--all", "--no-wait") == (0, "asked for: ws01, ws02, ws03\n", "")
+    assert launcher.looks == 1
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "status", "logs"])
+async def test_names_that_are_none(action, command, launcher):
+    assert await command(action, "ws01", "ws7*", "ws8") == (
+        1,
+        "",
+        "vncgate: no such desktop of the gate's own: ws7*, ws8\n",
+    )
+    assert launcher.calls == []
+    launcher.all.clear()
+    status, _, err = await command(action, "--all")
+    assert status == 1
+    assert "vnchost `-`" in err
+
+
+async def test_somebody_must_be_named(path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        await asyncio.to_thread(main, ["desktop", "stop", "--control", str(path)])
+    assert "name accounts, or give --all" in capsys.readouterr().err
+
+
+def test_nobody_is_there(tmp_path, capsys):
+    assert main(["desktop", "status", "--all", "--control", str(tmp_path / "none")]) == 1
+    assert "there is no such socket" in capsys.readouterr().err
+
+
+# ---- on a terminal
+
+
+async def test_on_a_terminal_the_lines_are_painted_over_and_ctrl_c_ends_quietly(path, launcher):
+    launcher.ways["ws01"] = [(REQUESTED,), (PENDING, "Resources")]
+    terminal = Terminal("desktop", "start", "ws01", "ws02", "--control", path)
+    await terminal.shows("Resources")
+    await terminal.shows("2 desktops: 1 PENDING, 1 RUNNING")
+    assert await terminal.end(signal.SIGINT) == 130
+    assert "Traceback" not in terminal.said
+    assert launcher.all["ws01"].state is PENDING
+
+
+async def test_many_on_a_terminal_are_summed_up(path, launcher):
+    for number in range(10, 99):
+        launcher.all[f"ws{number}"] = desktop(f"ws{number}")
+    launcher.ways["ws50"] = [(FAILED, "home full")]
+    terminal = Terminal("desktop", "start", "--all", "--control", path)
+    before = await terminal.shows("92 desktops: 91 RUNNING, 1 FAILED")
+    assert "ws50: home full" in before
+    assert "ws60" not in before
+    assert await terminal.end() == 1
+
+
+# ---- status, logs
+
+
+async def test_the_table(command):
+    status, out, err = await command("status", "--all")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[1].split() == ["account", "kind", "where", "want", "state", "since", "restarts"]
+    assert lines[3].split()[:6] == ["ws01", "xfce", "small", "hpc", "up", "STOPPED"]
+    assert lines[4].split()[:6] == ["ws02", "xfce", "hpc:", "node02", "up", "RUNNING"]
+    assert lines[-2:] == ["ws03: image missing", "3 desktops: 1 STOPPED, 1 RUNNING, 1 FAILED"]
+
+
+async def test_logs_of_one_and_of_several(command, launcher):
+    assert await command("logs", "ws01", "--lines", "2") == (0, "ws01 line 4\nws01 line 5\n", "")
+    status, out, _ = await command("logs", "ws0[12]", "--lines", "1")
+    assert (status, out) == (0, "==> ws01 <==\nws01 line 5\n==> ws02 <==\nws02 line 5\n")
+    assert await command("logs", "ws03") == (1, "", "vncgate: node01 does not answer\n")

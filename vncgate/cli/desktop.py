@@ -1,0 +1,195 @@
+"""`vncgate desktop`: start, end and look at the desktops that the gate starts itself, over the control socket."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from vncgate import control
+from vncgate.cli.config import add_control, control_path
+from vncgate.cli.operate import ago, kind_of, state_of, where
+from vncgate.errors import ControlError
+from vncgate.model import DesktopState
+
+INTERVAL = 0.5
+"""Seconds between two looks at desktops that are on their way."""
+GOALS = {"start": "RUNNING", "stop": "STOPPED", "restart": "RUNNING"}
+"""What each command is done with."""
+ENDS = ("RUNNING", "STOPPED", "FAILED")
+"""States that a desktop stays in by itself."""
+
+Desktop: TypeAlias = dict[str, Any]
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `desktop`."""
+    actions = commands.add_parser("desktop", help="desktops that the gate starts itself").add_subparsers(
+        metavar="ACTION", required=True
+    )
+    for action, run, words in (
+        ("start", _act, "start desktops, and wait until they run"),
+        ("stop", _act, "end desktops, with all that runs in them"),
+        ("restart", _act, "end desktops and start them anew"),
+        ("status", _status, "what runs where, and why not"),
+        ("logs", _logs, "the end of what desktops wrote"),
+    ):
+        parser = actions.add_parser(action, help=words, description=words[0].upper() + words[1:] + ".")
+        parser.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="a name, or a pattern such as 'ws0*'")
+        parser.add_argument("--all", action="store_true", help="all of them")
+        if action in GOALS:
+            parser.add_argument("--no-wait", action="store_true", help="return as soon as it is asked for")
+        elif action == "logs":
+            parser.add_argument("--lines", type=int, default=200, metavar="N", help="of each (default: 200)")
+        add_control(parser)
+        parser.set_defaults(run=run, action=action, usage=parser.error)
+
+
+def _named(args: argparse.Namespace, path: Path) -> dict[str, Desktop]:
+    """The desktops that are meant, by account. Raises ControlError where a name fits none."""
+    if not args.all and not args.accounts:
+        args.usage("name accounts, or give --all")
+    desktops = _look(path)
+    if args.all and not desktops:
+        raise ControlError("no desktop is the gate's to start: in the token file that is written as vnchost `-`")
+    found = {pattern: fnmatch.filter(desktops, pattern) for pattern in (["*"] if args.all else args.accounts)}
+    if unknown := [pattern for pattern, names in found.items() if not names]:
+        raise ControlError(f"no such desktop of the gate's own: {', '.join(unknown)}")
+    return {name: desktops[name] for names in found.values() for name in names}
+
+
+def _look(path: Path) -> dict[str, Desktop]:
+    return {desktop["account"]: desktop for desktop in control.call(path, "/desktops")["desktops"]}
+
+
+def _status(args: argparse.Namespace) -> int:
+    desktops = _named(args, control_path(args))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(
+        Group(_table(desktops), *_reasons(desktops), _sums(desktops))
+    )
+    return 0
+
+
+def _logs(args: argparse.Namespace) -> int:
+    path = control_path(args)
+    desktops = _named(args, path)
+    for name in desktops:
+        log = control.call(path, "/desktops/logs", {"account": name, "lines": args.lines})["log"]
+        heading = f"==> {name} <==\n" if len(desktops) > 1 else ""
+        sys.stdout.write(f"{heading}{log}{'' if log.endswith(chr(10)) or not log else chr(10)}")
+    return 0
+
+
+def _act(args: argparse.Namespace) -> int:
+    path = control_path(args)
+    before = _named(args, path)
+    names = control.call(path, f"/desktops/{args.action}", {"accounts": list(before)})["accounts"]
+    if args.no_wait:
+        print(f"asked for: {', '.join(names)}")
+        return 0
+    journey = Journey(path, args.action, {name: before[name] for name in names})
+    now = journey.follow_on_screen() if sys.stdout.isatty() else journey.follow_in_lines()
+    goal = GOALS[args.action]
+    if failed := [name for name, desktop in now.items() if desktop["state"] != goal]:
+        raise ControlError("\n".join(f"{name} is not {goal}: {_why(now[name])}" for name in failed))
+    return 0
+
+
+def _why(desktop: Desktop) -> str:
+    return f"{desktop['state']}: {desktop['reason']}" if desktop["reason"] else str(desktop["state"])
+
+
+class Journey:
+    """Desktops on their way to what a command is done with. `before` is how they were when it was given."""
+
+    def __init__(self, path: Path, action: str, before: Mapping[str, Desktop]) -> None:
+        self._path = path
+        self._action = action
+        self._before = before
+
+    def follow_on_screen(self) -> dict[str, Desktop]:
+        """Show them until all are there, or not to come; returns how they are."""
+        console = Console(highlight=False)
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                now = self._now()
+                live.update(_screen(now, console.height), refresh=True)
+                if self._is_over(now):
+                    return now
+                time.sleep(INTERVAL)
+
+    def follow_in_lines(self) -> dict[str, Desktop]:
+        """The same with a line for each change, for files and pipes."""
+        told: dict[str, str] = {}
+        while True:
+            now = self._now()
+            for name, desktop in now.items():
+                if told.get(name) != (words := f"{_why(desktop)} ({where(desktop)})"):
+                    told[name] = words
+                    print(f"{name}: {words}", flush=True)
+            if self._is_over(now):
+                return now
+            time.sleep(INTERVAL)
+
+    def _now(self) -> dict[str, Desktop]:
+        there = _look(self._path)
+        gone = {"state": "GONE", "reason": "its account was removed"}
+        return {name: there.get(name) or {**old, **gone} for name, old in self._before.items()}
+
+    def _is_over(self, now: Mapping[str, Desktop]) -> bool:
+        return all(self._is_settled(name, desktop) for name, desktop in now.items())
+
+    def _is_settled(self, name: str, desktop: Desktop) -> bool:
+        if desktop["state"] == "GONE":
+            return True
+        if desktop["state"] not in ENDS or (desktop["state"] == "STOPPED" and desktop["want"] == "up"):
+            return False
+        # What it was before it heard of the command does not count: one that runs is started at once, and no other.
+        is_new = desktop["since"] != self._before[name]["since"]
+        return is_new or (self._action != "restart" and desktop["state"] == GOALS[self._action])
+
+
+def _screen(desktops: Mapping[str, Desktop], height: int) -> Group:
+    """A line for each where they fit the screen, else the sums alone."""
+    if len(desktops) > height - 4:
+        failed = {name: desktop for name, desktop in desktops.items() if desktop["state"] == "FAILED"}
+        return Group(*_reasons(failed)[: height // 2], _sums(desktops))
+    table = Table.grid(padding=(0, 2))
+    for name, desktop in desktops.items():
+        table.add_row(name, state_of(desktop), Text(where(desktop)), Text(desktop["reason"]))
+    return Group(table, _sums(desktops))
+
+
+def _table(desktops: Mapping[str, Desktop]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("account", "kind", "where", "want", "state", "since"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("restarts", justify="right", no_wrap=True)
+    for name, desktop in desktops.items():
+        since = ago(time.time() - desktop["since"])
+        place = Text(where(desktop))
+        table.add_row(
+            name, kind_of(desktop), place, desktop["want"], state_of(desktop), since, str(desktop["restarts"])
+        )
+    return table
+
+
+def _reasons(desktops: Mapping[str, Desktop]) -> Sequence[Text]:
+    return [Text(f"{name}: {desktop['reason']}") for name, desktop in desktops.items() if desktop["reason"]]
+
+
+def _sums(desktops: Mapping[str, Desktop]) -> Text:
+    states = Counter(desktop["state"] for desktop in desktops.values())
+    sums = ", ".join(f"{states[state]} {state}" for state in (*DesktopState, "GONE") if states[state])
+    return Text(f"{len(desktops)} desktop{'' if len(desktops) == 1 else 's'}: {sums}")
