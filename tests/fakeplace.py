@@ -1,0 +1,113 @@
+"""A place whose desktops are no more than entries of a dictionary: what a launcher is tested and measured with."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import Counter
+
+from vncgate.errors import DesktopError, LaunchError
+from vncgate.launchers.base import Handle, Seen, Sighting
+from vncgate.model import Desktop, Readiness
+
+
+@dataclasses.dataclass
+class FakeDesktop:
+    """One that was started; it is up `boot` seconds after it began."""
+
+    handle: Handle
+    spec: object
+    password: str
+    began: float
+    sighting: Sighting | None = None
+
+
+class FakePlace:
+    """`running` has what runs, by nonce; `calls` counts calls.
+
+    `hold` has desktops wait in a queue, `refuse` is what `submit()` raises, `silent` has every question unanswered.
+    """
+
+    def __init__(self, hosts=(), boot=1.0, answer=0.01):
+        self.hosts = hosts
+        self.boot, self.answer = boot, answer
+        self.running: dict[str, FakeDesktop] = {}
+        self.started, self.calls = [], Counter()
+        self.peak = 0
+        self.hold, self.silent, self.refuse = False, False, None
+        self.log_text = ""
+
+    def now(self):
+        return asyncio.get_running_loop().time()
+
+    async def submit(self, spec):
+        self.calls["submit"] += 1
+        await asyncio.sleep(self.answer)
+        if self.refuse:
+            raise LaunchError(self.refuse)
+        handle = Handle("local", spec.account, spec.nonce, spec.host, spec.user, f"job{len(self.started)}")
+        self.running[spec.nonce] = FakeDesktop(handle, spec, spec.password.reveal(), self.now())
+        self.started.append(spec.account)
+        self.peak = max(self.peak, sum(not self.is_up(each) for each in self.running.values()))
+        await asyncio.sleep(self.answer)
+        return handle
+
+    def is_up(self, desktop):
+        return self.now() >= desktop.began + self.boot
+
+    async def query(self, handle):
+        self.calls["query"] += 1
+        await asyncio.sleep(self.answer)
+        desktop = self.running.get(handle.nonce)
+        if self.silent:
+            return Sighting(Seen.UNKNOWN, reason="no answer")
+        if desktop is None:
+            return Sighting(Seen.GONE)
+        if desktop.sighting:
+            return desktop.sighting
+        if self.hold:
+            desktop.began = self.now()
+            return Sighting(Seen.PENDING, reason="Resources")
+        where = Desktop(unix=f"/{handle.nonce}") if self.is_up(desktop) else None
+        return Sighting(Seen.RUNNING, where, handle.host)
+
+    async def cancel(self, handle):
+        self.calls["cancel"] += 1
+        await asyncio.sleep(self.answer)
+        if self.silent:
+            raise LaunchError("no answer")
+        self.running.pop(handle.nonce, None)
+
+    async def logs(self, handle, lines=200):
+        self.calls["logs"] += 1
+        return self.log_text
+
+    async def rekey(self, handle, password):
+        self.calls["rekey"] += 1
+        await asyncio.sleep(self.answer)
+        if self.silent:
+            raise LaunchError("no answer")
+        self.running[handle.nonce].password = password.reveal()
+
+    async def aclose(self):
+        pass
+
+    async def login(self, account):
+        """As the gate's full VNC login."""
+        self.calls["login"] += 1
+        await asyncio.sleep(self.answer)
+        desktop = self.running.get(account.desktop.unix.removeprefix("/"))
+        if desktop is None or not self.is_up(desktop):
+            raise DesktopError(f"desktop {account.desktop} refused the connection", Readiness.OFFLINE)
+        if desktop.password != account.password.reveal():
+            raise DesktopError(f"desktop {account.desktop} refused the password", Readiness.WRONG_PASSWORD)
+
+    def of(self, name):
+        """The one desktop of an account."""
+        found = [each for each in self.running.values() if each.spec.account == name]
+        assert len(found) == 1, f"{len(found)} desktops of {name}"
+        return found[0]
+
+    def die(self, name, **how):
+        """Its process ends; whoever asks hears `how`."""
+        del self.running[self.of(name).handle.nonce]

@@ -1,0 +1,108 @@
+"""What must outlive the daemon: by what it finds its desktops again. One small JSON file a desktop.
+
+A file is written before the desktop's place is asked for it and removed when nothing of it is left, so that a daemon
+that was killed at any moment leaves no desktop behind that the next one does not know of. No file has a password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vncgate.files import replace_file
+from vncgate.launchers.base import Handle
+from vncgate.model import Want
+from vncgate.text import printable
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".json"
+LARGEST = 65536
+"""Bytes of a file; one of ours has some hundreds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One desktop. `account` is empty while it waits in a pool; `requested` is seconds since the epoch."""
+
+    handle: Handle
+    account: str
+    kind: str
+    size: str
+    want: Want
+    requested: float
+    restarts: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept on disk."""
+        return {
+            "handle": self.handle.to_json(),
+            "account": self.account,
+            "kind": self.kind,
+            "size": self.size,
+            "want": self.want,
+            "requested": self.requested,
+            "restarts": self.restarts,
+        }
+
+    @classmethod
+    def from_json(cls, body: Any) -> Entry:
+        """The reverse of `to_json()`. Raises KeyError, TypeError or ValueError for what is none."""
+        return cls(
+            handle=Handle.from_json(body["handle"]),
+            account=str(body["account"]),
+            kind=str(body["kind"]),
+            size=str(body["size"]),
+            want=Want(body["want"]),
+            requested=float(body["requested"]),
+            restarts=int(body["restarts"]),
+        )
+
+
+class Store:
+    """The files, in a folder of our own. Its methods use the disk in threads, and raise OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def load(self) -> list[Entry]:
+        """All desktops, in the order in which they were asked for; the folder is made where it is missing.
+
+        A file that is not one of ours, or is damaged, is told in the log and left alone.
+        """
+        return await asyncio.to_thread(self._load)
+
+    async def put(self, entry: Entry) -> None:
+        """Keep `entry`, in place of what was kept of the same start."""
+        data = json.dumps(entry.to_json()).encode() + b"\n"
+        await asyncio.to_thread(replace_file, self._file(entry.handle), data, mode=0o600)
+
+    async def remove(self, handle: Handle) -> None:
+        """Keep nothing of this start any more."""
+        await asyncio.to_thread(self._file(handle).unlink, missing_ok=True)
+
+    def _load(self) -> list[Entry]:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        found = [entry for path in sorted(self.folder.iterdir()) if (entry := self._read(path)) is not None]
+        return sorted(found, key=lambda entry: entry.requested)
+
+    def _read(self, path: Path) -> Entry | None:
+        try:
+            if path.suffix != SUFFIX or not path.is_file() or path.stat().st_size > LARGEST:
+                raise ValueError("it is no file of ours")
+            entry = Entry.from_json(json.loads(path.read_bytes()))
+            if self._file(entry.handle) != path:
+                raise ValueError("its name is not that of its desktop")
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            words = printable(f"{path}: {error or type(error).__name__}")
+            log.warning("%s: left alone; is it a desktop's of this gate?", words)
+            return None
+        return entry
+
+    def _file(self, handle: Handle) -> Path:
+        return self.folder / (handle.nonce + SUFFIX)

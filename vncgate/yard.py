@@ -1,0 +1,199 @@
+"""One place over time: whose turn it is to be started there, on which host, and who is looked at when.
+
+Starts are first come, first served. All desktops of a place share one timer; in each round those that are due are asked
+for together, and a place that answers slowly for one delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+from vncgate import tasks
+from vncgate.kinds import DockerPlace, LocalPlace, SlurmPlace, SshPlace
+from vncgate.launchers.base import Handle, Place, Seen, Sighting
+
+log = logging.getLogger(__name__)
+
+GRID = 0.25
+"""Desktops are looked at on multiples of this many seconds, so that many share a round."""
+
+
+class Guest(Protocol):
+    """What a yard needs of a desktop."""
+
+    @property
+    def name(self) -> str:
+        """Whose it is."""
+
+    @property
+    def handle(self) -> Handle | None:
+        """By what its place finds it; None: it is not there."""
+
+    def turn(self) -> None:
+        """It may be started now."""
+
+    def line_moved(self) -> None:
+        """Its position in the line is another."""
+
+    def seen(self, sighting: Sighting) -> None:
+        """It was looked at."""
+
+    def next_look(self) -> float:
+        """Seconds until it is to be looked at again."""
+
+
+class Yard:
+    """A place, its settings, and the desktops that are there or want to be."""
+
+    def __init__(self, name: str, settings: LocalPlace | SshPlace | SlurmPlace | DockerPlace, place: Place) -> None:
+        self.name = name
+        self.settings = settings
+        self.place = place
+        self._line: dict[Guest, None] = {}
+        self._positions: dict[Guest, int] | None = None
+        self._starting: set[Guest] = set()
+        self._there: set[Guest] = set()
+        self._watched: set[Guest] = set()
+        self._due: dict[Guest, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._calling = False
+        self._rounds: set[asyncio.Task[None]] = set()
+
+    @property
+    def queue_timeout(self) -> float:
+        """Seconds that a desktop may wait in the place's own queue; 0: for ever."""
+        return self.settings.queue_timeout if isinstance(self.settings, SlurmPlace) else 0.0
+
+    def line_up(self, guest: Guest) -> None:
+        """Have it wait for its turn, behind all others."""
+        self._line[guest] = None
+        self._call()
+
+    def position(self, guest: Guest) -> int:
+        """Which in the line it is, from 1 on; 0: it does not wait."""
+        if self._positions is None:
+            self._positions = {waiting: number for number, waiting in enumerate(self._line, 1)}
+        return self._positions.get(guest, 0)
+
+    def is_full(self) -> bool:
+        """Whether no more desktops may be there at the same time."""
+        return 0 < self.settings.most <= len(self._there)
+
+    def arrive(self, guest: Guest) -> None:
+        """It is there without having waited: a daemon before this one had started it."""
+        self._there.add(guest)
+
+    def settle(self, guest: Guest) -> None:
+        """It is not being started any more: it runs, or waits in the place's own queue."""
+        if guest in self._starting:
+            self._starting.discard(guest)
+            self._call()
+
+    def leave(self, guest: Guest) -> None:
+        """Nothing of it is left there, or it does not want to be there any more."""
+        self.unwatch(guest)
+        self._line.pop(guest, None)
+        self._there.discard(guest)
+        self._starting.discard(guest)
+        self._call()
+
+    def choose_host(self) -> str:
+        """The host with the fewest desktops; empty where the place chooses by itself."""
+        hosts: Sequence[str] = self.place.hosts
+        if not hosts:
+            return ""
+        used = Counter(guest.handle.host for guest in self._there if guest.handle)
+        return min(hosts, key=lambda host: used[host])
+
+    def watch(self, guest: Guest) -> None:
+        """Look at it from now on, at once for the first time."""
+        self._watched.add(guest)
+        self.look_soon(guest)
+
+    def unwatch(self, guest: Guest) -> None:
+        """Look at it no more."""
+        self._watched.discard(guest)
+        self._due.pop(guest, None)
+
+    def look_soon(self, guest: Guest) -> None:
+        """Look at a watched desktop now, unless it is being looked at."""
+        if guest in self._watched:
+            self._plan(guest, asyncio.get_running_loop().time())
+
+    async def aclose(self) -> None:
+        """Look at nothing any more, and start nothing; what runs stays."""
+        self._line.clear()
+        self._watched.clear()
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        await tasks.end(*self._rounds)
+
+    def _call(self) -> None:
+        """Let those whose turn it is start, once this turn of the loop is over."""
+        self._positions = None
+        if not self._calling:
+            self._calling = True
+            asyncio.get_running_loop().call_soon(self._call_now)
+
+    def _call_now(self) -> None:
+        self._calling = False
+        called = False
+        while self._line and len(self._starting) < self.settings.starts_at_once and not self.is_full():
+            guest = next(iter(self._line))
+            del self._line[guest]
+            self._starting.add(guest)
+            self._there.add(guest)
+            called = True
+            guest.turn()
+        if called:
+            self._positions = None
+            for guest in self._line:
+                guest.line_moved()
+
+    def _plan(self, guest: Guest, when: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._due[guest] = when
+        if self._timer is None or when < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(when, self._round)
+
+    def _round(self) -> None:
+        """Look at all that are due, in a task of its own, and plan the next round."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        due = [guest for guest, when in self._due.items() if when <= now]
+        for guest in due:
+            del self._due[guest]
+        if self._due:
+            self._timer = loop.call_at(min(self._due.values()), self._round)
+        if due:
+            task = tasks.spawn(self._look(due), f"look at {self.name}")
+            self._rounds.add(task)
+            task.add_done_callback(self._rounds.discard)
+
+    async def _look(self, due: list[Guest]) -> None:
+        await asyncio.gather(*map(self._look_at, due))
+
+    async def _look_at(self, guest: Guest) -> None:
+        handle = guest.handle
+        if handle is None:
+            return
+        try:
+            sighting = await self.place.query(handle)
+        except Exception as error:  # a defect of one place must not end the watching
+            log.error("a defect: %s could not be looked at", guest.name, exc_info=error, extra={"account": guest.name})
+            sighting = Sighting(Seen.UNKNOWN, reason="it could not be looked at; the gate's log says why")
+        if guest not in self._watched or guest.handle != handle:
+            return
+        guest.seen(sighting)
+        if guest in self._watched and guest not in self._due:
+            when = asyncio.get_running_loop().time() + guest.next_look()
+            self._plan(guest, math.ceil(when / GRID) * GRID)
