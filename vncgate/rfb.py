@@ -240,9 +240,9 @@ def vnc_auth(password: str, challenge: bytes) -> bytes:
     return _des(_key(password), challenge)
 
 
-def obfuscate(password: str) -> bytes:
+def password_file(password: Secret) -> bytes:
     """The content of a password file (`vncpasswd -f`), which Xvnc's -PasswordFile reads."""
-    return _des(_FILE_KEY, _key(password))
+    return _des(_FILE_KEY, _key(password.reveal()))
 
 
 def _des(key: bytes, data: bytes) -> bytes:

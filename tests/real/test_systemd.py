@@ -17,6 +17,7 @@ import pytest
 from tests.real.conftest import need
 from tests.real.systemd import PYTHON, Machine, need_machine, virtual_environment
 from vncgate import rfb
+from vncgate.model import Secret
 
 pytestmark = pytest.mark.real
 
@@ -66,7 +67,7 @@ def machine():
         with Machine("units", virtual_environment(folder), folder) as machine:
             for unit in UNITS.glob("vncgate*"):
                 shutil.copyfile(unit, machine.path("/etc/systemd/system") / unit.name)
-            machine.path("/etc/desktop.passwd").write_bytes(rfb.obfuscate(PASSWORD))
+            machine.path("/etc/desktop.passwd").write_bytes(rfb.password_file(Secret(PASSWORD)))
             display = ["Xvnc", ":41", "-rfbport", str(DESKTOP), "-SecurityTypes", "VncAuth"]
             options = ["-PasswordFile", "/etc/desktop.passwd", "-AlwaysShared", "-geometry", "320x240"]
             machine.run("systemctl", "daemon-reload")

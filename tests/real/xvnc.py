@@ -64,7 +64,7 @@ class Xvnc:
 
     def start(self) -> Xvnc:
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "passwd").write_bytes(rfb.obfuscate(self.password.reveal()))
+        (self.folder / "passwd").write_bytes(rfb.password_file(self.password))
         (self.folder / "passwd").chmod(0o600)
         if self._unix or self._port:
             self._launch()

@@ -93,7 +93,7 @@ def _write_secrets(home: Path, account: Account) -> None:
     home.mkdir(mode=0o700)
     parts = (b"", b"", _COOKIE, secrets.token_bytes(16))  # address, display number, name, data
     entry = struct.pack(">H", _FAMILY_WILD) + b"".join(struct.pack(">H", len(part)) + part for part in parts)
-    for name, content in (("passwd", rfb.obfuscate(account.password.reveal())), ("Xauthority", entry)):
+    for name, content in (("passwd", rfb.password_file(account.password)), ("Xauthority", entry)):
         file = home / name
         file.touch(mode=0o600)
         file.write_bytes(content)

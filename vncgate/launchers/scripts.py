@@ -1,0 +1,131 @@
+"""What is executed to make a desktop: scripts rendered from templates that a site can replace. Text in, text out.
+
+Whatever `{{ }}` puts into a template is quoted for the file's language by the template engine, not by whoever wrote the
+template: a name with a quote, a newline or `$()` in it is a name and nothing else.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from vncgate.errors import LaunchError
+from vncgate.kinds import Wrap
+from vncgate.launchers.base import Spec
+
+LONGEST_SOCKET = 107
+"""Bytes that the path of a unix socket may have (unix(7))."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+class Listen(enum.StrEnum):
+    """Where a desktop's VNC server listens."""
+
+    SOCKET = "socket"
+    """On the unix socket `vnc.sock` in the session's folder alone."""
+    LOOPBACK = "loopback"
+    """On a port of its host's loopback interface."""
+    NETWORK = "network"
+    """On a port of all interfaces of its host."""
+
+
+def quote(text: object) -> str:
+    """`text` as one word of bash; a list or tuple as its words. Raises LaunchError for a NUL: no word can have it."""
+    if isinstance(text, list | tuple):
+        return " ".join(map(quote, text))
+    if "\0" in str(text):
+        raise LaunchError(f"{text!r} has a NUL character, which no command can be given")
+    return shlex.quote(str(text))
+
+
+class Templates:
+    """Templates of one language: those of the site's `folder` before ours; `quote` writes a value in that language."""
+
+    def __init__(self, folder: Path | None, quote: Callable[[Any], str]) -> None:
+        own = [jinja2.FileSystemLoader(folder)] if folder else []
+        self._environment = jinja2.Environment(  # noqa: S701 - `quote` does what autoescape would do for HTML
+            loader=jinja2.ChoiceLoader([*own, jinja2.PackageLoader("vncgate", "launchers/templates")]),
+            finalize=quote,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+
+    def render(self, name: str, **values: object) -> str:
+        """The template's text with `values`. Raises LaunchError that names file and line of a template that fails."""
+        try:
+            return self._environment.get_template(name).render(values)
+        except jinja2.TemplateSyntaxError as error:
+            raise LaunchError(f"{error.filename or error.name}:{error.lineno}: {error.message}") from None
+        except (jinja2.TemplateNotFound, OSError, UnicodeDecodeError) as error:
+            raise LaunchError(f"template {name} cannot be read: {error}") from None
+        except LaunchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a template can raise anything
+            raise LaunchError(f"{self._failed_at(name, error)}: {error}") from None
+
+    def _failed_at(self, name: str, error: Exception) -> str:
+        """FILE:LINE of the template, which stands in the traceback as if it were Python's."""
+        file = self._environment.get_template(name).filename
+        trace, line = error.__traceback__, 0
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == file:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        return f"{file}:{line}"
+
+
+class Scripts:
+    """The script of a desktop, and the commands that run it."""
+
+    def __init__(self, templates: Path | None) -> None:
+        self._templates = Templates(templates, quote)
+
+    def desktop(self, spec: Spec, folder: str, listen: Listen) -> str:
+        """The script that makes the desktop; it is written to FOLDER/desktop.sh.
+
+        Run by bash, with FOLDER/passwd for its VNC server, it writes FOLDER/report as soon as that serves, and ends
+        with the session, or when it is sent SIGTERM; then nothing of it is left. Why it could not be done stands on the
+        last line of what it writes to stderr. Raises LaunchError.
+        """
+        kind = spec.kind
+        socket = f"{folder}/vnc.sock"
+        if listen is Listen.SOCKET and len(socket.encode("utf-8", "surrogateescape")) > LONGEST_SOCKET:
+            raise LaunchError(
+                f"{socket}: longer than the {LONGEST_SOCKET} bytes that the path of a unix socket may have; "
+                "choose a shorter folder"
+            )
+        for name in kind.environment:
+            if not _VARIABLE.fullmatch(name):
+                raise LaunchError(f"environment: {name!r} is no name of a variable")
+        return self._templates.render(
+            "desktop.sh.j2",
+            nonce=spec.nonce,
+            account=spec.account,
+            folder=folder,
+            listen=listen.value,
+            host=spec.host,
+            home=spec.home,
+            contained=bool(kind.image),
+            geometry=kind.geometry or "1280x800",
+            depth=kind.depth,
+            environment=kind.environment,
+            setup=kind.setup,
+            window_manager=kind.window_manager,
+            command=kind.command,
+        )
+
+    def commands(self, spec: Spec, folder: str) -> list[list[str]]:
+        """What is to be run in this order; the last one is the session, which lasts as long as the desktop."""
+        session = ["bash", f"{folder}/desktop.sh"]
+        if spec.kind.wrap is Wrap.APPTAINER:
+            raise LaunchError("wrap apptainer is not there yet")
+        return [session]
