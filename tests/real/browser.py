@@ -64,6 +64,12 @@ async def phase(page: Page, name: str) -> None:
     await expect(page.locator("#desk")).to_have_attribute("data-phase", name)
 
 
+async def says(page: Page, headline: str, detail: str = "") -> None:
+    """Wait for the viewer's words."""
+    await expect(page.locator("[data-part=headline]")).to_contain_text(headline)
+    await expect(page.locator("[data-part=detail]")).to_contain_text(detail)
+
+
 async def connected(page: Page) -> None:
     """Wait for the desktop; what is typed then goes there."""
     await phase(page, "connected")

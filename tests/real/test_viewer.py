@@ -5,95 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import socket
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from playwright.async_api import expect
 
-from tests.real.browser import HOST, PATIENCE, appears, connected, content, log_in, phase
+from tests.real.browser import HOST, PATIENCE, appears, connected, content, log_in, phase, says
 from tests.real.conftest import need
+from tests.real.relayed import Gate
 from tests.real.xvnc import Xvnc
-from vncgate.engines.base import POLICY, SERVICE_RESTART, Limits
-from vncgate.engines.relay import Relay
-from vncgate.model import Account, AccountStatus, Readiness, Roster, State, Traffic, Want
-from vncgate.settings import load
-from vncgate.web.app import build
+from vncgate.engines.base import POLICY, SERVICE_RESTART
+from vncgate.model import Readiness
 
 need("Xvnc", "openbox", "xterm", "chromium")
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
-
-
-class Gate:
-    """Pages and relay for some Xvncs, an account each, as the daemon would put them together."""
-
-    def __init__(self, **servers: Xvnc) -> None:
-        self.accounts = {
-            name: Account(name, server.desktop, name, None, server.password, name.upper())
-            for name, server in servers.items()
-        }
-        self.readiness = dict.fromkeys(servers, (Readiness.READY, ""))
-        self.proxies = {}
-        self.suspected: list[str] = []
-        self.served: list[str] = []
-
-    async def __aenter__(self):
-        self._shared, pages = _listener(), _listener()
-        self.port = pages.getsockname()[1]
-        settings = load(flags={"web": f"127.0.0.1:{self.port}", "shared_port": self._shared.getsockname()[1]})
-        self._relay = Relay(Limits.of(settings))
-        await self.serve()
-        for name in self.accounts:
-            await self.open(name)
-        app = build(settings=settings, roster=lambda: Roster(tuple(self.accounts.values())), statuses=self._statuses)
-        app.on_response_prepare.append(self._note)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.SockSite(self._runner, pages).start()
-        return self
-
-    async def __aexit__(self, *_):
-        for name in list(self.proxies):
-            await self.close(name, POLICY, "the test is over")
-        await self.hide()
-        self._shared.close()
-        await self._runner.cleanup()
-
-    async def serve(self):
-        """Let the shared port answer."""
-        await self._relay.start(self._shared)
-        await self._relay.rest(on=False)
-
-    async def hide(self):
-        """Let nothing answer behind the shared port."""
-        await self._relay.aclose()
-
-    async def open(self, name):
-        self.proxies[name] = await self._relay.open(self.accounts[name].route, None, self.suspected.append)
-
-    async def close(self, name, code, reason):
-        await self.proxies.pop(name).close(code, reason)
-
-    def url(self, name):
-        return f"http://127.0.0.1:{self.port}/desk/{name}"
-
-    async def _note(self, request, response):
-        self.served.append(f"{response.status} {request.path}")
-
-    def _statuses(self):
-        return [self._status(name, self.proxies.get(name)) for name in self.accounts]
-
-    def _status(self, name, proxy):
-        want, state = (Want.UP, State.RUNNING) if proxy else (Want.DOWN, State.STOPPED)
-        traffic = proxy.traffic() if proxy else Traffic()
-        return AccountStatus(self.accounts[name], want, state, *self.readiness[name], 0.0, traffic, 0, "")
-
-
-def _listener():
-    sock = socket.create_server(("127.0.0.1", 0))
-    sock.setblocking(False)
-    return sock
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +51,6 @@ async def tool(page, name):
     if await page.locator(".bar").get_attribute("data-folded") is not None:
         await page.get_by_role("button", name="Toolbar").click()
     return page.get_by_role("toolbar").get_by_role("button", name=re.compile(f"^{name}"))
-
-
-async def says(page, headline, detail=""):
-    await expect(page.locator("[data-part=headline]")).to_contain_text(headline)
-    await expect(page.locator("[data-part=detail]")).to_contain_text(detail)
 
 
 async def shell(page, server, line, file):

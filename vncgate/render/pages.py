@@ -18,7 +18,6 @@ from markupsafe import Markup
 
 from vncgate import __version__
 from vncgate.errors import SettingsError
-from vncgate.model import Account
 from vncgate.render.cards import Card
 from vncgate.render.headers import policy
 from vncgate.render.reach import Reach
@@ -85,7 +84,7 @@ class Pages:
                 "name": card.account.name,
                 "state": card.state or "",
                 "reason": card.reason,
-                "href": reach.link(card.account, root),
+                "href": reach.link(card.account, root, is_launched=card.is_launched),
             }
             for card in cards
         ]
@@ -93,14 +92,17 @@ class Pages:
             "landing.html", root=root, cards=shown, live=not self._static, with_filter=len(shown) >= FILTER_FROM
         )
 
-    def desk(self, account: Account, reach: Reach, *, root: str) -> str:
+    def desk(self, card: Card, reach: Reach, *, root: str) -> str:
         """The viewer page of one account."""
+        account, path = card.account, quote(card.account.path, safe="")
         return self._render(
             "desk.html",
             root=root,
             account={"title": account.title, "name": account.name, "path": account.path},
             websocket=reach.websocket(account, root),
-            status_url=f"{root}api/accounts/{quote(account.path, safe='')}",
+            status_url=f"{root}api/accounts/{path}",
+            desktop_url=f"{root}api/desktops/{path}/" if card.is_launched else "",
+            events_url=f"{root}api/events?path={path}" if card.is_launched else "",
         )
 
     def error(self, title: str, text: str, *, root: str) -> str:

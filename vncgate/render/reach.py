@@ -43,9 +43,12 @@ class Reach:
             return f":{self.settings.accounts_port}/ws/{path}"
         return f":{account.port}/websockify" if account.port else ""
 
-    def link(self, account: Account, root: str) -> str:
-        """Where the account's card leads: our viewer, or the vnc.html of the site's own noVNC."""
-        if self.settings.landing.novnc_dir is None:
+    def link(self, account: Account, root: str, *, is_launched: bool = False) -> str:
+        """Where the account's card leads: our viewer, or the vnc.html of the site's own noVNC.
+
+        A desktop that the gate starts is waited for in our viewer.
+        """
+        if self.settings.landing.novnc_dir is None or is_launched:
             return f"{root}desk/{quote(account.path, safe='')}/"
         return root + novnc_link(self.websocket(account, ""), self.host)
 

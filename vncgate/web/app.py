@@ -24,6 +24,7 @@ from vncgate.render.reach import Reach
 from vncgate.scrape import Handler
 from vncgate.settings import Settings
 from vncgate.web import assets
+from vncgate.web.desktops import Desktops, deeds
 from vncgate.web.events import Events
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 WRITE_TIMEOUT = 30.0
 """Seconds after which a listener that takes nothing is let go."""
 POLICY = "Content-Security-Policy"
-WORDS = {403: "This may not be read.", 404: "There is no such page.", 405: "This address is only for reading."}
+WORDS = {403: "This may not be read.", 404: "There is no such page.", 405: "This cannot be done with this address."}
 """What is said where a handler gave no words of its own."""
 OUT_OF_ORDER = "This page is out of order. Please tell the organizers; the gate's log says more."
 """What is said where a template of the site's own fails."""
@@ -48,14 +49,16 @@ def build(
     roster: Callable[[], Roster],
     statuses: Callable[[], Sequence[AccountStatus]],
     metrics: Handler | None = None,
+    desktops: Desktops | None = None,
 ) -> web.Application:
     """The application, for an aiohttp runner. `roster` and `statuses` give what is now, and must not block.
 
+    `desktops` are those that the gate starts itself, if any; `roster` has their accounts also while they are not there.
     `metrics`, where given, is for clients that ask us themselves, without a proxy.
     It reads templates and files at once, and blocks meanwhile. Raises SettingsError when the site's own
     templates, logo, style sheet or noVNC folder cannot be used.
     """
-    site = Site(settings, roster, statuses)
+    site = Site(settings, roster, statuses, desktops)
     app = web.Application(middlewares=[site.in_plain_words])
     app.on_response_prepare.append(site.add_headers)
     app.on_shutdown.append(site.end_streams)
@@ -66,6 +69,8 @@ def build(
     app.router.add_get("/api/accounts", site.accounts)
     app.router.add_get("/api/accounts/{path}", site.account)
     app.router.add_get("/api/events", site.events, allow_head=False)
+    if desktops is not None:
+        app.router.add_post("/api/desktops/{path}/{deed:visit|start|stay}", deeds(desktops, settings, site.cards))
     app.router.add_get("/static/{edition:[0-9a-f]{16}}/{name:.+}", site.static)
     app.router.add_get("/healthz", site.health)
     if metrics is not None:
@@ -92,46 +97,58 @@ class Site:
     """The handlers, and what they share."""
 
     def __init__(
-        self, settings: Settings, roster: Callable[[], Roster], statuses: Callable[[], Sequence[AccountStatus]]
+        self,
+        settings: Settings,
+        roster: Callable[[], Roster],
+        statuses: Callable[[], Sequence[AccountStatus]],
+        desktops: Desktops | None,
     ) -> None:
         self._settings = settings
         self._roster = roster
         self._statuses = statuses
+        self._desktops = desktops
         self._assets = assets.load(settings.landing)
         self._pages = Pages(settings.landing, assets.bodies(self._assets))
         self._proxies = TrustedProxies(settings.trusted_proxies)
-        self._events = Events(self._cards)
+        self._events = Events(self.cards)
+
+    def cards(self) -> Mapping[str, Card]:
+        """What participants are told of every account now, by path."""
+        desktops = self._desktops.statuses() if self._desktops else ()
+        return cards(self._roster(), self._statuses(), desktops, self._settings.desktops.kinds)
 
     async def landing(self, request: web.Request) -> web.Response:
         """The landing page."""
-        return _page(self._pages.landing(self._cards().values(), self._reach(request)))
+        return _page(self._pages.landing(self.cards().values(), self._reach(request)))
 
     async def desk(self, request: web.Request) -> web.Response:
         """The viewer page of one account; only it may open that account's websocket."""
-        account = self._roster().by_path.get(request.match_info["path"])
-        if account is None:
+        card = self.cards().get(request.match_info["path"])
+        if card is None:
             raise web.HTTPNotFound(text="There is no desktop of this name. It may have been renamed or removed.")
         reach = self._reach(request)
-        response = _page(self._pages.desk(account, reach, root=_root(request)))
-        response.headers[POLICY] = policy(reach.origins(account))
+        response = _page(self._pages.desk(card, reach, root=_root(request)))
+        response.headers[POLICY] = policy(reach.origins(card.account))
         return response
 
     async def accounts(self, _: web.Request) -> web.Response:
         """All accounts and their state."""
-        return web.json_response([card.public for card in self._cards().values()])
+        return web.json_response([card.public for card in self.cards().values()])
 
     async def account(self, request: web.Request) -> web.Response:
         """One account and its state."""
-        card = self._cards().get(request.match_info["path"])
+        card = self.cards().get(request.match_info["path"])
         if card is None:
             raise web.HTTPNotFound(text="there is no such account")
         return web.json_response(card.public)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """The stream of changes. Ends when the browser goes, when it takes nothing any more, or at shutdown."""
+        """The stream of changes, of all accounts or with ?path= of one. Ends when the browser goes, when it takes
+        nothing any more, or at shutdown.
+        """
         # X-Accel-Buffering is nginx's; Apache passes on what it gets.
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        async with contextlib.aclosing(self._events.listen()) as messages:
+        async with contextlib.aclosing(self._events.listen(request.query.get("path", ""))) as messages:
             try:
                 await response.prepare(request)
                 async for message in messages:
@@ -209,9 +226,6 @@ class Site:
     async def end_streams(self, _: web.Application) -> None:
         """End the streams, so that a shutdown waits for none of them."""
         await self._events.close()
-
-    def _cards(self) -> Mapping[str, Card]:
-        return cards(self._roster(), self._statuses())
 
     def _reach(self, request: web.Request) -> Reach:
         """How this request came. The last X-Forwarded-Host is the one that our own proxy wrote (mod_proxy)."""

@@ -3,7 +3,7 @@
 The stream is that of server-sent events (WHATWG HTML, section 9.2): first `accounts` with the whole list, then
 `change` with what differs: `{"changed": [...], "removed": [paths]}`. A listener that reads slowly is not queued
 for: it holds the list it saw last, and gets the difference to the newest one when it can take it. So it costs
-one message and its connection's own buffer, however long it lags.
+one message and its connection's own buffer, however long it lags. A listener to one account is told of that alone.
 """
 
 from __future__ import annotations
@@ -47,33 +47,41 @@ class Events:
         async with self._changed:
             self._changed.notify_all()
 
-    async def listen(self) -> AsyncGenerator[bytes]:
-        """The messages of one listener, a heartbeat among them where nothing happens; ends at `close()`."""
+    async def listen(self, path: str = "") -> AsyncGenerator[bytes]:
+        """The messages of one listener, a heartbeat among them where nothing happens; ends at `close()`.
+
+        They are about all accounts, or about the one of `path`, whether it is there or not.
+        """
         self._listeners += 1
         self._wanted.set()
         try:
             await self._sample()
-            seen = self._cards
+            seen = self._of(path)
             yield message("accounts", [card.public for card in seen.values()])
-            while await self._news(seen):
-                if self._cards is seen:
+            while await self._news(path, seen):
+                if (now := self._of(path)) == seen:
                     yield b": still here\n\n"
                 else:
-                    text, seen = self._since(seen), self._cards
+                    text, seen = self._since(seen, now), now
                     yield text
         finally:
             self._listeners -= 1
             if not self._listeners:
                 self._wanted.clear()
 
-    async def _news(self, seen: Cards) -> bool:
+    async def _news(self, path: str, seen: Cards) -> bool:
         """Wait for a list other than `seen`, or for the time of a heartbeat. False: no more to come."""
         try:
             async with asyncio.timeout(HEARTBEAT), self._changed:
-                await self._changed.wait_for(lambda: self._closed or self._cards is not seen)
+                await self._changed.wait_for(lambda: self._closed or self._of(path) != seen)
         except TimeoutError:
             pass
         return not self._closed
+
+    def _of(self, path: str) -> Cards:
+        if not path:
+            return self._cards
+        return {path: self._cards[path]} if path in self._cards else {}
 
     async def _sample(self) -> None:
         now = self._look()
@@ -83,9 +91,9 @@ class Events:
             async with self._changed:
                 self._changed.notify_all()
 
-    def _since(self, seen: Cards) -> bytes:
+    def _since(self, seen: Cards, now: Cards) -> bytes:
         before, text = self._step
-        return text if before is seen else difference(seen, self._cards)
+        return text if before is seen and now is self._cards else difference(seen, now)
 
 
 def difference(before: Cards, after: Cards) -> bytes:

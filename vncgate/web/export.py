@@ -47,7 +47,7 @@ def _site(settings: Settings, roster: Roster) -> dict[str, bytes]:
     reach = Reach(settings, fronted=True)
     files = {f"static/{pages.edition}/{name}": asset.body for name, asset in loaded.items()}
     for account in roster.values():
-        files[f"desk/{account.path}/index.html"] = pages.desk(account, reach, root="../../").encode()
+        files[f"desk/{account.path}/index.html"] = pages.desk(Card(account), reach, root="../../").encode()
     files["index.html"] = pages.landing((Card(account) for account in roster.values()), reach).encode()
     return files
 

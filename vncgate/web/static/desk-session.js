@@ -1,6 +1,7 @@
 /* The viewer's session with one desktop: phases, events, one table and one step(). Pure; time and chance are passed in.
 
    asking      the form is shown, nothing is connected
+   room        the password is there, the desktop is not: the gate starts it, or does not
    connecting  a connection is under way
    connected   the desktop is on the screen
    waiting     a connection failed or was lost; the next is tried at `due`
@@ -10,6 +11,8 @@
    a second time without a person. VNC servers lock everybody out after five failures, a whole class behind one gate.
 
    An event that the table does not know in a phase throws IllegalEvent and changes nothing. */
+
+import { isAway } from "./desk-room.js";
 
 export const DELAYS = [1, 2, 5, 10, 20, 30];
 /* Seconds before the first, second, ... further try; the last one stays. */
@@ -44,20 +47,24 @@ export class IllegalEvent extends Error {
    proved   the password was accepted once
    wrong    passwords in a row that were not accepted
    listed   the gate knew this account when it was asked
+   desktop  what the gate said last of a desktop that it starts (see desk-room.js), or null
+   silent   the gate did not answer when it was asked last
 
    `reachable` is false where the page has no address to connect to; then the session has ended before it began. */
 export function begin(now = 0, reachable = true) {
   return {
     phase: reachable ? "asking" : "ended", why: reachable ? null : { kind: "nowhere", reason: "" },
     since: now, due: null, failures: 0, opened: false, sent: false, proved: false, wrong: 0, listed: false,
+    desktop: null, silent: false,
   };
 }
 
 /* {session, effects} after `event`; `chance` is a random number in [0, 1).
 
    Events:   submit  opened  asked  connected  refused{reason}  closed{code, reason, online}  due  wake  retry  leave
-             looked{status}  (status: the gate's {state, reason}; "unlisted"; or null where nobody answered)
-   Effects:  connect  hangup  forget (the password)  look (ask the gate about the account, then `looked`) */
+             looked{status}  (status: the gate's {state, reason, desktop}; "unlisted"; or null where nobody answered)
+   Effects:  connect  hangup  forget (the password)  look (ask the gate about the account, then `looked`)
+             start (have the gate start the desktop, then `looked`) */
 export function step(session, event, now, chance) {
   const handle = TABLE[session.phase]?.[event.type];
   if (!handle) throw new IllegalEvent(session.phase, event.type);
@@ -69,9 +76,16 @@ export function step(session, event, now, chance) {
 
 const TABLE = {
   asking: {
-    submit: (session, event, now) => connect({ ...session, failures: 0, proved: false }, now),
+    submit: (session, event, now) => (isAway(session.desktop)
+      ? [{ ...ROOM, proved: false }, session.desktop.offer ? "start" : "look"]
+      : connect({ ...session, failures: 0, proved: false }, now)),
     wake: () => [{}, "look"],
     looked: heard,
+  },
+  room: {
+    looked: awaited,
+    wake: () => [{}, "look"],
+    leave: () => [ask(null), "forget"],
   },
   connecting: {
     opened: () => [{ opened: true }],
@@ -104,9 +118,14 @@ const TABLE = {
     retry: (session, event, now) => connect({ ...session, failures: 0 }, now),
     leave: () => [ask(null), "forget"],
     wake: () => [{}],
-    looked: heard,
+    looked: (session, event) => {
+      const [changes] = heard(session, event);
+      return [session.why.kind === "stopped" && isAway(changes.desktop) ? { ...changes, ...ROOM } : changes];
+    },
   },
 };
+
+const ROOM = { phase: "room", why: null, due: null, failures: 0 };
 
 function connect(session, now) {
   return [
@@ -146,8 +165,9 @@ function refused(session, { reason }, now, chance) {
 
 /* The connection ended before the desktop was on the screen. Code 0: nothing was heard within CONNECT_LIMIT. */
 function failed(session, { code, reason, online }, now, chance) {
+  if (session.sent && !session.proved && code !== POLICY) return [ask("cut", reason)];
+  if (isAway(session.desktop)) return [ROOM];
   if (code === POLICY) return end("stopped", reason);
-  if (session.sent && !session.proved) return [ask("cut", reason)];
   if (session.opened) {
     const kind = code === 0 ? "silent" : RESTARTING.includes(code) ? "restarting" : "offline";
     return [wait(session, kind, reason, now, chance)];
@@ -160,22 +180,37 @@ function failed(session, { code, reason, online }, now, chance) {
 
 /* The desktop was on the screen, and the connection ended. */
 function lost(session, { code, reason }, now, chance) {
+  if (isAway(session.desktop)) return [ROOM];
   if (code === POLICY) return end("stopped", reason);
   const failures = now - session.since >= STEADY ? 0 : session.failures;
-  return [wait({ ...session, failures }, RESTARTING.includes(code) ? "restarting" : "lost", reason, now, chance)];
+  const changes = wait({ ...session, failures }, RESTARTING.includes(code) ? "restarting" : "lost", reason, now, chance);
+  return session.desktop ? [changes, "look"] : [changes];
 }
 
 function heard(session, { status }) {
-  return [isStatus(status) ? { listed: true } : {}];
+  if (!isStatus(status)) return [{ silent: status === null }];
+  return [{ listed: true, silent: false, desktop: status.desktop ?? null }];
+}
+
+/* The desktop is waited for: it is opened as soon as it is there. */
+function awaited(session, event, now) {
+  if (event.status === "unlisted" && session.listed) return end("removed", "");
+  const [changes] = heard(session, event);
+  const after = { ...session, ...changes };
+  if (isAway(after.desktop)) return [changes];
+  const [connecting, ...effects] = connect(after, now);
+  return [{ ...changes, ...connecting }, ...effects];
 }
 
 /* What the gate says of the account tells a desktop that is off from a gate that is, and from a way that is barred. */
 function explained(session, { status }) {
-  if (session.opened || session.why.kind === "no network") return heard(session, { status });
-  if (status === null) return [{ why: { kind: "unreachable", reason: "" } }];
-  if (status === "unlisted") return session.listed ? end("removed", "") : [{}];
+  const [changes] = heard(session, { status });
+  if (isAway(changes.desktop)) return [{ ...changes, ...ROOM }];
+  if (session.opened || session.why.kind === "no network") return [changes];
+  if (status === null) return [{ ...changes, why: { kind: "unreachable", reason: "" } }];
+  if (status === "unlisted") return session.listed ? end("removed", "") : [changes];
   const usable = status.state === "ready" || status.state === "in use";
-  return [{ listed: true, why: usable ? { kind: "barred", reason: "" } : { kind: "offline", reason: status.reason ?? "" } }];
+  return [{ ...changes, why: usable ? { kind: "barred", reason: "" } : { kind: "offline", reason: status.reason ?? "" } }];
 }
 
 function isStatus(status) {

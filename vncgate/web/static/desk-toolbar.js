@@ -106,7 +106,7 @@ export class Toolbar {
       if (!armed || !modifier(event) || this._bar.hidden) return;
       armed = false;
       this.fold(false);
-      this._bar.querySelector(".bar-row .tool").focus();
+      this._bar.querySelector(".warning:not([hidden]) button:not([hidden]), .bar-row .tool").focus();
     }, true);
   }
 }

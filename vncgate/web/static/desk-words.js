@@ -1,5 +1,7 @@
 /* What the page says in each phase of a session. Pure: a session in, plain words out. */
 
+import { isAway, room, sentences } from "./desk-room.js";
+
 const WAITING = {
   lost: "Connection lost",
   offline: "The desktop is offline",
@@ -34,27 +36,40 @@ const ENDED = {
 
 const TRIES_HINT = "After five wrong passwords in a row the desktop refuses everybody for a while.";
 
-/* {headline, detail, tone, tab} for a session. tone: "" | "good" | "busy" | "bad" | "note"; `tab` is short enough for
-   the tab's title. Reasons come from the gate and the desktop: show them as text, never as HTML. */
-export function words(session) {
+const OPENS = "It opens by itself as soon as it is there.";
+const TYPE_NOW = "You can type your password now: it then opens by itself.";
+const OUT_OF_DATE = "The gate does not answer at the moment, so this may be out of date.";
+
+/* {headline, detail, tone, tab} for a session at `now`, seconds since the epoch or null (see desk-room.js).
+   tone: "" | "good" | "busy" | "coming" | "bad" | "note"; `tab` is short enough for the tab's title. Reasons come from the
+   gate and the desktop: show them as text, never as HTML. */
+export function words(session, now) {
   const { phase, why } = session;
   switch (phase) {
-    case "asking": return asking(session);
+    case "asking": return isAway(session.desktop) ? waiting(session, now) : asking(session);
+    case "room": return waiting(session, now);
     case "connecting":
       return { headline: session.opened ? "Opening the desktop…" : "Connecting…", detail: "", tone: "busy", tab: "Connecting" };
     case "connected": return { headline: "Connected", detail: "", tone: "good", tab: "Connected" };
     case "waiting":
       return {
-        headline: WAITING[why.kind], detail: join(WHY_WAITING[why.kind], why.reason), tone: "busy",
+        headline: WAITING[why.kind], detail: sentences(WHY_WAITING[why.kind], why.reason), tone: "busy",
         tab: why.kind === "lost" ? "Connection lost" : "Waiting",
       };
-    default: return { headline: ENDED[why.kind], detail: sentence(why.reason), tone: "bad", tab: "Stopped" };
+    default: return { headline: ENDED[why.kind], detail: sentences(why.reason), tone: "bad", tab: "Stopped" };
   }
+}
+
+/* The waiting room, with the password typed already or not. */
+function waiting({ phase, desktop, silent }, now) {
+  const said = room(desktop, now);
+  const next = said.tone !== "coming" ? "" : phase === "room" ? OPENS : TYPE_NOW;
+  return { ...said, detail: [said.detail, silent ? OUT_OF_DATE : next].filter(Boolean).join(" ") };
 }
 
 function asking({ why, wrong }) {
   if (!why) return { headline: "", detail: "", tone: "", tab: "Log in" };
-  const detail = why.kind === "cut" ? sentence(why.reason) : why.kind === "wrong" && wrong > 1 ? TRIES_HINT : "";
+  const detail = why.kind === "cut" ? sentences(why.reason) : why.kind === "wrong" && wrong > 1 ? TRIES_HINT : "";
   return {
     headline: ASKING[why.kind], detail, tone: why.kind === "left" ? "note" : "bad",
     tab: why.kind === "left" ? "Disconnected" : "Log in",
@@ -64,7 +79,7 @@ function asking({ why, wrong }) {
 /* What the gate says about a desktop nobody has connected to yet: {text, tone}; null where it says nothing. */
 export function readiness(status) {
   const state = status?.state;
-  if (!state || state === "checking") return null;
+  if (!state || state === "checking" || isAway(status.desktop)) return null;
   if (state === "ready") return { text: "Ready", tone: "good" };
   if (state === "in use") return { text: "In use; you will share the screen", tone: "good" };
   const head = state[0].toUpperCase() + state.slice(1);
@@ -74,14 +89,4 @@ export function readiness(status) {
 /* "trying again in 5 s", from whole seconds. */
 export function countdown(seconds) {
   return seconds > 0 ? `Trying again in ${seconds} s` : "Trying again now";
-}
-
-function join(...parts) {
-  return parts.map(sentence).filter(Boolean).join(" ");
-}
-
-function sentence(text) {
-  if (!text) return "";
-  const head = text[0].toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(head) ? head : `${head}.`;
 }

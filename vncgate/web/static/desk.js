@@ -6,15 +6,16 @@
 import { websocketAddress } from "./desk-address.js";
 import { Clipboard } from "./desk-clipboard.js";
 import { Connection } from "./desk-connection.js";
+import { Gate } from "./desk-gate.js";
 import { TouchKeyboard } from "./desk-keyboard.js";
+import { isAway, warning } from "./desk-room.js";
 import { Screen } from "./desk-screen.js";
 import { begin, step } from "./desk-session.js";
 import { Toolbar } from "./desk-toolbar.js";
 import { MODIFIERS, Sticky } from "./desk-typing.js";
 import { countdown, readiness, words } from "./desk-words.js";
 
-const LOOK_EVERY = 15000; /* milliseconds between looks at the account's state while the form is shown */
-const LOOK_LIMIT = 5000;
+const LOOK_EVERY = 15000; /* milliseconds between looks at the account's state */
 const KEYS = { tab: [0xff09, "Tab"], escape: [0xff1b, "Escape"] };
 
 const desk = document.getElementById("desk");
@@ -30,6 +31,18 @@ let password = "";
 let timer = 0;
 let ticker = 0;
 let unlisted = false; // this page is served without a gate that could be asked
+let visited = false; // the gate knows that the page was opened
+let warned = null; // what stands on the desktop before it ends
+let trouble = ""; // why what was asked of the gate was not done
+
+const gate = new Gate(desk.dataset, (status) => {
+  unlisted = status === "unlisted" && !session.listed;
+  const ready = readiness(status === "unlisted" ? null : status);
+  part("readiness").hidden = ready === null;
+  part("readiness").textContent = ready?.text ?? "";
+  part("readiness").dataset.tone = ready?.tone ?? "";
+  dispatch({ type: "looked", status });
+});
 
 /* ---- the session ---- */
 
@@ -53,50 +66,74 @@ const EFFECTS = {
   },
   hangup() { connection.hangup(); },
   forget() { password = ""; },
-  async look() {
-    const status = await lookAtGate();
-    unlisted = status === "unlisted" && !session.listed;
-    const ready = readiness(status === "unlisted" ? null : status);
-    part("readiness").hidden = ready === null;
-    part("readiness").textContent = ready?.text ?? "";
-    part("readiness").dataset.tone = ready?.tone ?? "";
-    dispatch({ type: "looked", status });
-  },
+  look: () => gate.look(),
+  start: () => ask("start"),
 };
 
-/* What the gate says of the account: {state, reason}, "unlisted", or null where nobody answers. */
-async function lookAtGate() {
-  if (!desk.dataset.status) return "unlisted";
-  try {
-    const answer = await fetch(desk.dataset.status, { cache: "no-store", signal: AbortSignal.timeout(LOOK_LIMIT) });
-    if (answer.status === 404) return "unlisted";
-    return answer.ok ? await answer.json() : null;
-  } catch {
-    return null;
-  }
+/* A desktop that starts when it is wanted is asked for as soon as somebody opens its page, and not again by itself. */
+async function visit() {
+  visited = await gate.post("visit");
+  if (!visited) gate.look();
+}
+
+async function ask(deed) {
+  trouble = await gate.post(deed) ? "" : "The gate did not answer. Please try again.";
+  tick();
 }
 
 /* ---- what is shown ---- */
 
 function render(before) {
   const { phase } = session;
-  const said = words(session);
+  const said = words(session, null);
   desk.dataset.phase = phase;
-  document.title = `${said.tab} · ${desk.dataset.title} · ${desk.dataset.site}`;
   desk.querySelector(".desk-cover").hidden = phase === "connected";
   part("form").hidden = phase !== "asking";
   if (phase !== "asking") part("readiness").hidden = true;
   part("choices").hidden = phase === "asking" || phase === "connected" || desk.dataset.websocket === "";
-  button("retry").hidden = phase === "connecting";
+  button("retry").hidden = phase === "connecting" || phase === "room";
   button("retry").textContent = phase === "ended" ? "Try again" : "Try now";
   part("notice").hidden = !said.headline;
   part("notice").dataset.tone = said.tone;
   setText(part("headline"), said.headline);
-  setText(part("detail"), said.detail);
   // Tries that come by themselves are not read aloud, only what comes of them.
   if (phase !== "connecting" || session.failures === 0) setText(part("live"), `${said.headline} ${said.detail}`.trim());
   showCountdown();
+  tick();
   if (phase !== before?.phase) enter(phase, before?.phase);
+}
+
+/* What changes as time passes: when the desktop is expected, and how long it stays. */
+function tick() {
+  const said = words(session, gate.now());
+  setText(part("detail"), [said.detail, trouble].filter(Boolean).join(" "));
+  showWarning();
+  document.title = `${warned ? `Ends ${warned.left}` : said.tab} · ${desk.dataset.title} · ${desk.dataset.site}`;
+  if (!gate.isLauncher) return;
+  showOffer();
+  // Behind Apache a stream is a worker's, so it is for who waits, or is warned; else the gate is asked now and then.
+  gate.follow(!document.hidden && !unlisted && (session.phase !== "connected" || warned !== null));
+}
+
+function showOffer() {
+  const offer = isAway(session.desktop) && ["asking", "room"].includes(session.phase) ? session.desktop.offer : "";
+  button("start").hidden = !offer;
+  if (offer) setText(button("start"), offer[0].toUpperCase() + offer.slice(1));
+}
+
+function showWarning() {
+  const before = warned;
+  warned = session.phase === "connected" ? warning(session.desktop, gate.now()) : null;
+  if (!before && !warned) return;
+  const isFocused = document.activeElement === button("stay");
+  part("warning").hidden = !warned;
+  button("stay").hidden = !warned?.stays;
+  if (isFocused && !warned?.stays) back();
+  const way = warned?.stays ? " Control, Alt and Shift together lead to the button Stay." : "";
+  setText(part("warning-live"), warned ? `${warned.text}.${way}` : "");
+  if (!warned) return;
+  setText(part("warning-text"), warned.text);
+  setText(part("warning-left"), trouble || `(${warned.left})`);
 }
 
 function setText(element, text) {
@@ -122,13 +159,14 @@ function enter(phase, from) {
     sticky.release();
     showSticky();
     part("typing").blur();
-    button("retry").focus();
+    if (phase !== "room") button("retry").focus();
   }
+  if (phase === "room") part("notice").focus();
   if (phase === "asking") {
     if (["wrong", "changed"].includes(session.why?.kind)) field.value = "";
     if (!matchMedia("(pointer: coarse)").matches) field.focus();
   }
-  if (phase === "asking" || phase === "ended" || phase === "connected") desk.querySelector(".desk-last").hidden = true;
+  if (phase !== "waiting" && phase !== "connecting") desk.querySelector(".desk-last").hidden = true;
 }
 
 /* Behind the words about a lost connection stands, dimmed, what was on the screen. */
@@ -219,6 +257,8 @@ const ACTIONS = {
   reveal: () => reveal(part("form").elements.password.type === "password"),
   retry: () => dispatch({ type: "retry" }),
   leave: () => dispatch({ type: "leave" }),
+  start: () => ask("start"),
+  stay: () => ask("stay"),
   full: () => view.full(),
   keyboard: () => keyboard.toggle(),
   view: () => setViewOnly(!connection.rfb.viewOnly),
@@ -262,12 +302,18 @@ screenArea.addEventListener("keyup", ({ code }) => {
 window.addEventListener("online", () => dispatch({ type: "wake" }));
 window.addEventListener("focus", () => clipboard.focused());
 document.addEventListener("visibilitychange", () => {
+  tick();
   if (!document.hidden) dispatch({ type: "wake" });
 });
 setInterval(() => {
-  if (session.phase === "asking" && !document.hidden && !unlisted) EFFECTS.look();
+  if (unlisted) return;
+  const isAsking = ["asking", "room"].includes(session.phase);
+  if (gate.isLauncher && !visited) visit();
+  else if (gate.isLauncher ? isAsking || !gate.isLive : isAsking && !document.hidden) gate.look();
 }, LOOK_EVERY);
+setInterval(tick, 1000);
 
 clipboard.prepare();
 render(null);
-EFFECTS.look();
+if (gate.isLauncher) visit();
+else gate.look();

@@ -1,5 +1,7 @@
 /* The landing page: live state by server-sent events, and the filter box. The page works without it. */
 
+import { expected } from "./desk-room.js";
+
 const section = document.querySelector(".desktops");
 const notice = document.getElementById("not-live");
 const filter = document.getElementById("filter");
@@ -69,7 +71,8 @@ function show(entry) {
   if (!card || card.querySelector(".card-title").textContent !== entry.title) return false;
   if (card.dataset.state !== entry.state) card.dataset.state = entry.state;
   card.querySelector(".state-text").textContent = entry.state;
-  card.querySelector(".reason").textContent = entry.reason;
+  const when = entry.desktop ? expected(entry.desktop, null) : "";
+  card.querySelector(".reason").textContent = [entry.reason, when].filter(Boolean).join("; ");
   return true;
 }
 

@@ -1,0 +1,79 @@
+/* What a person is told of a desktop that the gate starts: the waiting room, and the warning before its end. Pure.
+
+   A desktop is what the gate's API tells of it: {state, reason, starts, ends, idle_end, offer}. Times are seconds since
+   the epoch; `now` is too, and null where what changes by the minute is to be left out (for who has it read aloud). */
+
+const ROOM = {
+  REQUESTED: { headline: "Your desktop is asked for", tab: "Asked for", tone: "coming" },
+  PENDING: { headline: "Your desktop is in the queue", tab: "In the queue", tone: "coming" },
+  STARTING: { headline: "Your desktop is starting", tab: "Starting", tone: "coming" },
+  STOPPING: { headline: "Your desktop is being ended", tab: "Being ended", tone: "" },
+  STOPPED: { headline: "Your desktop is stopped", tab: "Stopped", tone: "note" },
+  FAILED: { headline: "Your desktop has failed", tab: "Failed", tone: "bad" },
+};
+
+/* Whether there is a desktop that has to be waited for. */
+export function isAway(desktop) {
+  return Boolean(desktop) && desktop.state !== "RUNNING";
+}
+
+/* {headline, detail, tone, tab} for a desktop that is away. */
+export function room(desktop, now) {
+  const { headline, tab, tone } = ROOM[desktop.state] ?? ROOM.STOPPED;
+  return { headline, detail: sentences(desktop.reason, expected(desktop, now)), tone, tab };
+}
+
+/* "expected to start at 14:20 (in about 5 minutes)"; empty where nobody knows. */
+export function expected({ starts }, now) {
+  if (starts === null || starts === undefined) return "";
+  const relative = now === null ? "" : inAbout(starts - now);
+  return `expected to start ${at(starts, now)}${relative && ` (${relative})`}`;
+}
+
+/* What stands on the desktop before it ends by itself: {text, left, at, stays}; null where nothing is to be said. `stays`
+   says that a person can have it go on. */
+export function warning(desktop, now) {
+  if (!desktop || isAway(desktop)) return null;
+  const { idle_end: idle, ends } = desktop;
+  const times = [idle, ends].filter((time) => time !== null && time !== undefined);
+  if (times.length === 0) return null;
+  const end = Math.min(...times);
+  const stays = end === idle;
+  const text = stays
+    ? `Your desktop will be ended ${at(end, now)} because nobody has used it`
+    : `Your desktop’s time is up ${at(end, now)}: save your work`;
+  return { text, left: left(end - now), at: end, stays };
+}
+
+/* Texts as sentences, one after the other. */
+export function sentences(...texts) {
+  return texts.filter(Boolean).map((text) => {
+    const head = text[0].toUpperCase() + text.slice(1);
+    return /[.!?…]$/.test(head) ? head : `${head}.`;
+  }).join(" ");
+}
+
+/* "at 14:20", with the day where it is another than today. */
+function at(time, now) {
+  const date = new Date(time * 1000);
+  const clock = [date.getHours(), date.getMinutes()].map((part) => String(part).padStart(2, "0")).join(":");
+  if (now === null || date.toDateString() === new Date(now * 1000).toDateString()) return `at ${clock}`;
+  return `on ${date.toLocaleDateString("en-GB", { weekday: "long", day: "numeric", month: "long" })} at ${clock}`;
+}
+
+function inAbout(seconds) {
+  if (seconds <= 0) return "any moment";
+  const minutes = Math.ceil(seconds / 60);
+  if (minutes === 1) return "in about a minute";
+  if (minutes < 90) return `in about ${minutes} minutes`;
+  return minutes < 36 * 60 ? `in about ${Math.round(minutes / 60)} hours` : "";
+}
+
+/* "in 4:59", "in 1:02:03", "now". */
+function left(seconds) {
+  const whole = Math.ceil(seconds);
+  if (whole <= 0) return "now";
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (part) => String(part).padStart(2, "0");
+  return hours ? `in ${hours}:${two(minutes)}:${two(rest)}` : `in ${minutes}:${two(rest)}`;
+}
