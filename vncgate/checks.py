@@ -23,6 +23,9 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(
             f"apache.form: `single` needs the shared port, {_why_not_shared(settings)}; use form `guide`"
         )
+    idle = [name for name, kind in settings.desktops.kinds.items() if kind.idle_timeout]
+    if idle and settings.engine is EngineName.WEBSOCKIFY:
+        raise SettingsError(f"desktops.kinds.{idle[0]}.idle_timeout: only engine `relay` sees who uses a desktop")
     if settings.accounts_port and (taken := _taken_by(settings.accounts_port, settings)):
         raise SettingsError(f"shared_port: {settings.shared_port} is the port of {taken} already")
 

@@ -3,6 +3,7 @@
     token file -> roster -> supervisor -> engine (proxies on the sockets that the daemon owns)
                      |          |
                      |          +-> statuses -> pages, control socket, STATUS=
+                     +-> desktops (launched where the roster says `-`) -> the roster with their places in it
                      +-> publishers: Apache's snippet, the static copy of the pages
 
 The last good roster stays: a token file with errors changes nothing but what is said about it.
@@ -24,12 +25,14 @@ from typing import Any
 
 from vncgate import __version__, control, handover, listeners, probe, scrape, tasks, upgrade
 from vncgate.checks import check_roster, check_settings
+from vncgate.desktops import Desktops, folder
 from vncgate.engines import ENGINES
 from vncgate.engines.base import GOING_AWAY, Engine, Limits
 from vncgate.engines.pool import Pool
 from vncgate.errors import ControlError, PublishError, SettingsError, TokensError
 from vncgate.handover import Inheritance, State
 from vncgate.model import Account, Outcomes, Problem, Roster, Severity, Want, WorkerStatus
+from vncgate.launcher import Launcher
 from vncgate.nursery import Nursery
 from vncgate.prober import Probing
 from vncgate.publish import ApachePublisher
@@ -121,6 +124,10 @@ class Gate:
         self._engine = self._make_engine(nursery)
         probing = Probing(self._probe, settings.probe_interval) if settings.probe else None
         self._supervisor = Supervisor(self._engine, self._listeners, probing)
+        self._roster = Roster()
+        self._found = asyncio.Event()
+        root = folder(settings.desktops, environ, os.getuid())
+        self._desktops = Desktops(settings.desktops, root, self._probe, lambda _: self._found.set())
         self._apache = ApachePublisher(settings) if settings.apache.snippet else None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -193,6 +200,10 @@ class Gate:
         stack.push_async_callback(self._close)
         port = self._settings.accounts_port
         await self._engine.start(self._listeners.open(port, SHARED) if port else None)
+        stack.push_async_callback(self._desktops.aclose)
+        await self._desktops.start()
+        self._spawn(self._keep_finding(), "find desktops")
+        self._spawn(self._desktops.keep_using(self._supervisor.statuses), "see who uses desktops")
         await self._take(roster, self._inherited.state.stopped)
         await self._engine.rest(on=False)
         self._listeners.settled()
@@ -222,8 +233,13 @@ class Gate:
             "apache_error": self._apache.last_error if self._apache else "",
             "pages_error": self._pages_error,
             "upgrade_error": self._upgrade_error,
-            **status.report(self._supervisor.statuses()),
+            **status.report(self._supervisor.statuses(), self.desktops.statuses()),
         }
+
+    @property
+    def desktops(self) -> Launcher:
+        """See control.Operator."""
+        return self._desktops.launcher
 
     def facts(self) -> Facts:
         """What the metrics are made of."""
@@ -323,7 +339,7 @@ class Gate:
     def _state(self, engine: Pool, config: control.HandedOver | None) -> State:
         return State(
             tokens=self._handed.to_json() if self._handed else None,
-            roster=render(self._supervisor.roster.values()),
+            roster=render(self._roster.values()),
             config=config.to_json() if config else self._inherited.state.config,
             stopped=[each.name for each in self._supervisor.statuses() if each.want is Want.DOWN],
             tally=engine.lost.to_json(),
@@ -443,7 +459,9 @@ class Gate:
 
     async def _take(self, roster: Roster, stopped: Collection[str] = ()) -> str:
         """Make a roster true and publish it; returns what changed, in words."""
-        done = await self._supervisor.apply(roster, stopped)
+        self._roster = roster
+        self._desktops.launcher.apply(roster)
+        done = await self._supervisor.apply(self._desktops.found(roster), stopped)
         self._roster_loaded = time.time()
         if done.is_empty:
             self._supervisor.probe_again()
@@ -451,6 +469,15 @@ class Gate:
             log.info("roster: %s", done)
         await self._publish(roster)
         return str(done)
+
+    async def _keep_finding(self) -> None:
+        """Lead browsers to desktops that were found, and away from those that are gone."""
+        while True:
+            await self._found.wait()
+            self._found.clear()
+            if (roster := self._desktops.found(self._roster)) != self._supervisor.roster:
+                with contextlib.suppress(ControlError):  # all is being stopped
+                    await self._supervisor.apply(roster)
 
     async def _publish(self, roster: Roster) -> None:
         """Apache's snippet and the static pages.
@@ -480,7 +507,7 @@ class Gate:
             await asyncio.sleep(PUBLISH_INTERVAL)
             async with self._reloading:
                 if self._unpublished:
-                    await self._publish(self._supervisor.roster)
+                    await self._publish(self._roster)
 
     def _on_change(self) -> None:
         if not self._stopping.is_set():
@@ -558,6 +585,7 @@ class Gate:
             roster=lambda: self._supervisor.roster,
             statuses=self._supervisor.statuses,
             metrics=self._metrics if address == self._settings.metrics.address else None,
+            desktops=self.desktops,
         )
         door = self._door(address, PAGES)
         return serving(pages, door, 1.0, self._settings.handshake_timeout)

@@ -166,6 +166,14 @@ class Launcher:
         if runner.want is Want.DOWN and runner.state is not DesktopState.FAILED:
             self._want(runner)
 
+    def retry(self, name: str) -> None:
+        """The participant asks for it, whatever became of it before; but one that an operator is to start stays so."""
+        runner = self._runners.get(name)
+        if runner is None or self._is_over:
+            return
+        if self._policy(runner) is not Policy.MANUAL or runner.state is DesktopState.FAILED:
+            self._want(runner)
+
     def stay(self, name: str) -> None:
         """The participant wants to stay: the time in which nobody uses the desktop begins anew."""
         self.used(name, asyncio.get_running_loop().time())

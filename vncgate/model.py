@@ -85,7 +85,8 @@ class Account:
 
     `desktop` is None where the line leaves it to a launcher (`-`); `port` is None where the account has
     no websocket port of its own (`-`). `kind` and `size` are what a launcher is to start (empty: the default ones).
-    `line` is where it stands (1-based), and is no part of equality.
+    `watch_input` is whether it matters when somebody last used it. `line` is where it stands (1-based), and is no part
+    of equality.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Account:
     display_name: str = ""
     kind: str = ""
     size: str = ""
+    watch_input: bool = False
     line: int = field(default=0, compare=False)
 
     @property

@@ -286,7 +286,7 @@ class Runner:
         self._proxy = proxy
         if proxy.died is not None:
             proxy.died.add_done_callback(self._died)
-        if self._all.probing is not None:
+        if self._all.probing is not None and account.desktop is not None:
             self._prober = Prober(self.account, self._all.probing, lambda: self._traffic().connections > 0)
         return Event.STARTED
 
