@@ -31,8 +31,8 @@ from vncgate.engines.base import GOING_AWAY, Engine, Limits
 from vncgate.engines.pool import Pool
 from vncgate.errors import ControlError, PublishError, SettingsError, TokensError
 from vncgate.handover import Inheritance, State
-from vncgate.model import Account, Outcomes, Problem, Roster, Severity, Want, WorkerStatus
 from vncgate.launcher import Launcher
+from vncgate.model import Account, Outcomes, Problem, Roster, Severity, Want, WorkerStatus
 from vncgate.nursery import Nursery
 from vncgate.prober import Probing
 from vncgate.publish import ApachePublisher
