@@ -1,4 +1,4 @@
-"""Desktops that the gate starts itself, put together: places by the settings, the launcher, the roster with its finds."""
+"""Desktops that the gate starts itself, put together: places, the launcher, and the roster with its finds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USE_INTERVAL = 5.0
 
 
 def folder(settings: DesktopsSettings, environ: Mapping[str, str], uid: int) -> Path:
-    """Where what must outlive the daemon is kept: as systemd.exec(5) (StateDirectory=) or XDG's base directories say."""
+    """Where what must outlive the daemon is kept: systemd.exec(5), StateDirectory=; XDG's base directories."""
     if settings.folder is not None:
         return settings.folder
     if state := environ.get("STATE_DIRECTORY"):
@@ -34,7 +34,7 @@ def folder(settings: DesktopsSettings, environ: Mapping[str, str], uid: int) -> 
 
 
 class Desktops:
-    """The launched half of a gate. `login` is a full VNC login; `changed` is called when a status shows something new."""
+    """The launched half of a gate. `login` is a full VNC login; `changed` is called when a status has news."""
 
     def __init__(
         self,
