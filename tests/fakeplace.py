@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections import Counter
 
 from vncgate.errors import DesktopError, LaunchError
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Desktop, Readiness
+from vncgate.store import Entry
 
 
 @dataclasses.dataclass
@@ -111,3 +113,29 @@ class FakePlace:
     def die(self, name, **how):
         """Its process ends; whoever asks hears `how`."""
         del self.running[self.of(name).handle.nonce]
+
+
+class MemoryStore:
+    """A store without a disk, for loops whose clock jumps. `broken` is what writing raises."""
+
+    folder = "/memory"
+
+    def __init__(self):
+        self.files: dict[str, str] = {}
+        self.writes = 0
+        self.broken = None
+
+    async def load(self):
+        entries = [Entry.from_json(json.loads(text)) for text in self.files.values()]
+        return sorted(entries, key=lambda entry: entry.requested)
+
+    async def put(self, entry):
+        await asyncio.sleep(0.001)
+        if self.broken:
+            raise self.broken
+        self.writes += 1
+        self.files[entry.handle.nonce] = json.dumps(entry.to_json())
+
+    async def remove(self, handle):
+        await asyncio.sleep(0.001)
+        self.files.pop(handle.nonce, None)

@@ -108,6 +108,8 @@ class Launcher:
         for runner in new:
             if runner.state is DesktopState.STOPPED:
                 self._begin(runner)
+        if self._is_over:
+            self._end_all()
         self._fill()
 
     def statuses(self) -> list[DesktopStatus]:
@@ -286,6 +288,9 @@ class Launcher:
             return
         log.info("%s: all desktops end", OVER)
         self._is_over = True
+        self._end_all()
+
+    def _end_all(self) -> None:
         for runner in self._everybody():
             runner.stop(OVER)
 
