@@ -1,0 +1,123 @@
+# What a host is asked to do for a desktop: sent to its sh on standard input, followed by a call of one of these. It needs
+# Linux, a POSIX shell and GNU's tools. `root` is the folder of the desktops' folders, relative to the user's home.
+#
+# The answer begins after a line `vncgate`: what a login prints by itself comes before it.
+
+export LC_ALL=C PATH="${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+umask 077
+cd / || exit
+case $root in /*) ;; *) root=${HOME%/}/$root ;; esac
+read -r boot </proc/sys/kernel/random/boot_id
+echo vncgate
+
+fail() {
+  printf 'failed %s\n' "$(printf %s "$*" | tr '\n' ' ')"
+  exit 0
+}
+
+home() {
+  printf '%s\n' "${HOME%/}"
+}
+
+# Make the folder of desktop $1 with its password file (printf's escapes, $2) and script $3, and run the commands $4 in a
+# session of their own. Ends when the folder says which process that is: its number, when it began, and in which boot.
+submit() {
+  [ ! -e "$root/$1" ] || fail "$root/$1 is there already"
+  said=$({
+    mkdir -p -- "$root" && mkdir -- "$root/$1" && cd -- "$root/$1" && : >log &&
+      printf "$2" | cat >passwd && printf %s "$3" | cat >desktop.sh # cat says why it cannot write, dash does not
+  } 2>&1) || { rm -rf -- "$root/$1" && fail "$said"; }
+  cd -- "$root/$1" || fail "$root/$1 was removed"
+  VNCGATE_DESKTOP=$1 setsid sh -c '
+    began() { set -- ${stat##*) }; echo "${20}"; }
+    read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id &&
+      echo "$$ $(began) $boot" | cat >process.new && mv process.new process || exit
+    '"$4" </dev/null >>log 2>&1 &
+  until [ -e process ]; do
+    kill -0 $! 2>/dev/null || [ -e process ] || { said=$(tail -n 1 log) && rm -rf -- "$root/$1" && fail "$said"; }
+    sleep 0.05
+  done
+  echo started
+}
+
+# Whether the desktop in this folder is alive; sets `pid`. Another process may have its number by now.
+alive() {
+  read -r pid began booted 2>/dev/null <process && [ "$booted" = "$boot" ] || return
+  read -r stat 2>/dev/null <"/proc/$pid/stat" || return
+  set -- ${stat##*) } # proc(5): from the third field on
+  [ "$1" != Z ] && [ "${20}" = "$began" ]
+}
+
+# The processes of desktop $1: those that have its mark, and all in the session of process $2, where one is named.
+processes() {
+  grep -lszxF "VNCGATE_DESKTOP=$1" /proc/[0-9]*/environ | tr -dc '0-9\n'
+  [ -n "$2" ] || return
+  leader=$2
+  for file in /proc/[0-9]*/stat; do
+    read -r stat 2>/dev/null <"$file" || continue
+    set -- ${stat##*) }
+    [ "$4" != "$leader" ] || [ "$1" = Z ] || echo "$file" | tr -dc '0-9\n'
+  done
+}
+
+# How each of the desktops is: a line each.
+look() {
+  for nonce; do
+    if ! cd -- "$root/$nonce" 2>/dev/null; then
+      # Its folder may be on a share that is not there now.
+      if [ -n "$(processes "$nonce" '')" ]; then echo "$nonce running"; else echo "$nonce gone"; fi
+    elif alive; then
+      line=
+      [ -f report ] && read -r line <report
+      printf '%s running %s\n' "$nonce" "$line"
+      # A talkative session does not fill the disk.
+      [ -z "$(find log -size +2048k)" ] || { end=$(tail -c 65536 log) && printf '%s\n' "$end" >log; }
+    elif [ ! -e process ] && [ -n "$(find . -prune -mmin -1)" ]; then
+      echo "$nonce running" # it is about to be
+    elif [ "${booted-$boot}" != "$boot" ]; then
+      echo "$nonce gone the host was started anew"
+    else
+      printf '%s gone %s\n' "$nonce" "$(tail -c 500 log | tail -n 1 | tr -d '\000-\037')"
+    fi
+  done
+}
+
+# End desktop $1 and remove what it left. Its script has $2 tenths of a second to end all by itself.
+cancel() {
+  pid=
+  cd -- "$root/$1" 2>/dev/null && { alive || pid=; }
+  if [ -n "$pid" ]; then kill "$pid"; else kill $(processes "$1" ''); fi 2>/dev/null
+  tenths=0
+  while :; do
+    if [ $tenths -lt "$2" ] && alive; then left=$pid; else left=$(processes "$1" "$pid"); fi
+    [ -n "$left" ] || break
+    [ $tenths -lt "$2" ] || kill -KILL $left 2>/dev/null
+    [ $tenths -lt $(($2 + 30)) ] || fail "these processes do not end: $left"
+    tenths=$((tenths + 1))
+    sleep 0.1
+  done
+  cd /
+  temporary=/tmp/vncgate-$1
+  if [ -O "$temporary" ]; then
+    read -r number 2>/dev/null <"$temporary/number" &&
+      ! grep -q "/tmp/.X11-unix/X$number\$" /proc/net/unix && rm -f "/tmp/.X11-unix/X$number" "/tmp/.X$number-lock"
+    for mount in "$temporary/gvfs" "$temporary/doc"; do
+      [ ! -e "$mount" ] || fusermount3 -uz "$mount" || fusermount -uz "$mount"
+    done 2>/dev/null
+    rm -rf --one-file-system -- "$temporary"
+  fi
+  said=$(rm -rf --one-file-system -- "$root/$1" 2>&1) || fail "$said"
+  echo ended
+}
+
+# The last $2 lines that the session of desktop $1 wrote.
+logs() {
+  [ ! -f "$root/$1/log" ] || tail -c 65536 "$root/$1/log" | tail -n "$2"
+}
+
+# From now on desktop $1 asks for the password of the password file $2 (printf's escapes).
+rekey() {
+  cd -- "$root/$1" 2>/dev/null || fail "there is no such desktop"
+  said=$({ printf "$2" | cat >passwd.new && mv -f passwd.new passwd; } 2>&1) || fail "$said"
+  echo done
+}

@@ -1,0 +1,105 @@
+"""Desktops on the gate's own host: as the user of the daemon, or, where that is root, as the accounts' own users."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import signal
+from pathlib import Path
+
+from vncgate.errors import LaunchError
+from vncgate.kinds import LocalPlace
+from vncgate.launchers.base import Handle, Spec
+from vncgate.launchers.host import HostPlace, UnsureError, Whom
+from vncgate.launchers.scripts import Listen, Scripts
+from vncgate.model import Desktop
+
+_KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "USER")
+
+
+class Local(HostPlace):
+    """Desktops of this host, on unix sockets in `folder`; that of a user is in a folder of the user's own in there."""
+
+    def __init__(self, name: str, settings: LocalPlace, folder: Path, scripts: Scripts) -> None:  # noqa: ARG002
+        super().__init__(name, scripts, Listen.SOCKET)
+        self._own = folder
+
+    async def submit(self, spec: Spec) -> Handle:
+        """Start a desktop; see base.Place."""
+        if spec.user:
+            await asyncio.to_thread(self._make_room, spec.user)
+        return await super().submit(spec)
+
+    def _make_room(self, user: str) -> None:
+        """A folder for the desktops of a user. It belongs to that user, so nothing in it is touched by us."""
+        person = _person(user)
+        try:
+            self._own.mkdir(parents=True, exist_ok=True)
+            self._own.chmod(0o711)
+            room = self._own / user
+            if not room.is_dir():
+                room.mkdir(mode=0o700, exist_ok=True)
+                os.chown(room, person.pw_uid, person.pw_gid)
+        except OSError as error:
+            raise LaunchError(f"{self._own}: no folder for the desktops of {user}: {error.strerror}") from None
+
+    def _folder(self, whom: Whom) -> str:
+        _, user = whom
+        return str(self._own / user)
+
+    async def _reach(self, handle: Handle, reported: Desktop) -> Desktop:  # noqa: ARG002 - it says that it serves
+        return Desktop(unix=f"{self._folder((handle.host, handle.user))}/{handle.nonce}/vnc.sock")
+
+    async def _let_go(self, handle: Handle) -> None:
+        pass
+
+    async def _execute(self, whom: Whom, program: bytes, timeout: float) -> tuple[bytes, bytes]:
+        _, user = whom
+        become = await asyncio.to_thread(_become, user) if user else []
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *become,
+                "sh",
+                "-s",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={name: os.environ[name] for name in _KEPT if name in os.environ},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LaunchError(f"this host starts no process: {error.strerror}") from None
+        try:
+            async with asyncio.timeout(timeout):
+                return await process.communicate(program)
+        except TimeoutError:
+            raise UnsureError(f"this host did not do within {timeout:g} s what it was asked") from None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+
+def _person(user: str) -> pwd.struct_passwd:
+    try:
+        person = pwd.getpwnam(user)
+    except (KeyError, ValueError):
+        raise LaunchError(f"there is no user {user!r} on this host") from None
+    if person.pw_uid == 0:
+        raise LaunchError("desktops do not run as root: see `user` of the place")
+    return person
+
+
+def _become(user: str) -> list[str]:
+    """The command that runs another as `user`. Raises LaunchError when there is no such user, or we may not."""
+    person = _person(user)
+    if os.geteuid() != 0:
+        if person.pw_uid == os.geteuid():
+            return []
+        raise LaunchError(f"only a daemon that runs as root can start desktops as another user ({user})")
+    ids = f"--reuid={person.pw_uid}", f"--regid={person.pw_gid}"
+    return ["setpriv", *ids, "--init-groups", "--reset-env"]
