@@ -29,6 +29,7 @@ FIELDS = {
     "dict[str, Any]": st.dictionaries(st.text(), VALUES, max_size=4),
     "dict[str, Any] | None": st.none() | st.dictionaries(st.text(), VALUES, max_size=4),
     "dict[str, int]": st.dictionaries(st.text(), st.integers(0, 2**53), max_size=4),
+    "dict[str, float]": st.dictionaries(st.text(), st.floats(0, 1e12), max_size=4),
     "list[dict[str, Any]]": st.lists(st.dictionaries(st.text(), VALUES, max_size=4), max_size=3),
     "dict[str, tuple[int, int | None, int | None]]": st.dictionaries(
         st.text(), st.lists(st.none() | st.integers(0, 2**53), min_size=3, max_size=3), max_size=4
@@ -102,7 +103,8 @@ full = Tally(
 @pytest.mark.parametrize(
     "message",
     [
-        Report(100_000, dict.fromkeys(names, (9999, 10**13, 10**13))),  # ten terabytes each way, each
+        # Ten terabytes each way, each; used after ten years.
+        Report(100_000, dict.fromkeys(names, (9999, 10**13, 10**13)), None, dict.fromkeys(names, 315360000.1234567)),
         Report(100_000, {}, full.to_json()),
         Elsewhere(dict.fromkeys(names, 9999)),
         Holds(
@@ -132,11 +134,22 @@ def test_the_longest_messages_are_received_whole(message):
         Route("ws01", Desktop("::1", 5901), "path-1", None),
         Route("ws01", Desktop(unix="/run/vnc/\udcff"), "path-1", 6101),
         Route("ws01", None, "path-1", 6101),
+        Route("ws01", Desktop("::1", 5901), "path-1", None, watch_input=True),
     ],
 )
 def test_routes_arrive_as_they_were(route):
     body = json.loads(json.dumps(messages.route_to_json(route)))
     assert messages.route_from_json(body) == route
+
+
+def test_what_earlier_versions_say_is_understood_and_they_understand_us():
+    told = b'{"is":"Report","connections":1,"traffic":{"ws01":[1,7,9]},"tally":null}'
+    assert decode(told) == Report(1, {"ws01": [1, 7, 9]}, None, {})
+    asked = {"name": "ws01", "desktop": None, "path": "path-1", "port": None}
+    assert messages.route_from_json(asked) == Route("ws01", None, "path-1", None, watch_input=False)
+    # They take three figures of each account, and what they know of a route.
+    assert json.loads(encode(Report(1, {"ws01": (1, 7, 9)}, None, {"ws01": 5.0})))["traffic"] == {"ws01": [1, 7, 9]}
+    assert asked.items() <= messages.route_to_json(Route("ws01", None, "path-1", None, watch_input=True)).items()
 
 
 def test_the_first_word_is_plain():

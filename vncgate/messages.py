@@ -24,14 +24,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from vncgate.model import Desktop, Route
 
 LONGEST = 131072
 """Bytes of a message at most: below what a socket pair takes at once (net.core.wmem_default, socket(7))."""
-MOST_ACCOUNTS = 1000
+MOST_ACCOUNTS = 600
 """Accounts that one Report or Elsewhere tells of; more come in further ones."""
 MOST_ROUTES = 100
 """The same for a Holds."""
@@ -118,11 +118,15 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All connections now; of accounts whose traffic changed: connections, bytes up, bytes down; a `tally.Tally`."""
+    """All connections now; of accounts whose traffic changed: connections, bytes up, bytes down; a `tally.Tally`.
+
+    `used` has those of them that were ever used, as far as that is watched (model.Traffic.used).
+    """
 
     connections: int
     traffic: dict[str, tuple[int, int | None, int | None]]
     tally: dict[str, Any] | None = None
+    used: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +208,12 @@ def route_to_json(route: Route) -> dict[str, Any]:
     """A route as it travels."""
     desktop = route.desktop
     place = {"host": desktop.host, "port": desktop.port, "unix": desktop.unix} if desktop else None
-    return {"name": route.name, "desktop": place, "path": route.path, "port": route.port}
+    body = {"name": route.name, "desktop": place, "path": route.path, "port": route.port}
+    return {**body, "watch_input": route.watch_input}
 
 
 def route_from_json(body: dict[str, Any]) -> Route:
     """The reverse of `route_to_json()`."""
     desktop = body["desktop"]
-    return Route(body["name"], Desktop(**desktop) if desktop else None, body["path"], body["port"])
+    watch_input = bool(body.get("watch_input", False))  # which masters of a version before did not send
+    return Route(body["name"], Desktop(**desktop) if desktop else None, body["path"], body["port"], watch_input)

@@ -70,13 +70,15 @@ def bracketed(host: str) -> str:
 class Route:
     """What a proxy needs of its account: when this changes, the proxy is replaced. It has no secret.
 
-    `path` is the websocket's on the shared port, `port` its own (None: it has none).
+    `path` is the websocket's on the shared port, `port` its own (None: it has none). With `watch_input`, what browsers
+    send is read so far that Traffic tells when somebody last used the desktop.
     """
 
     name: str
     desktop: Desktop | None
     path: str
     port: int | None
+    watch_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Account:
     @property
     def route(self) -> Route:
         """What its proxy depends on."""
-        return Route(self.name, self.desktop, self.path, self.port)
+        return Route(self.name, self.desktop, self.path, self.port, self.watch_input)
 
 
 @dataclass(frozen=True)
@@ -190,11 +192,16 @@ class Readiness(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What passed through a proxy since it was started. Bytes are payload; None where an engine cannot tell."""
+    """What passed through a proxy since it was started. Bytes are payload; None where an engine cannot tell.
+
+    `used` is when somebody last used the desktop by key, pointer or clipboard, in seconds of CLOCK_MONOTONIC, which all
+    processes of a machine share. 0: never, or not known, as with engine websockify and where the route does not ask.
+    """
 
     connections: int = 0
     bytes_up: int | None = 0
     bytes_down: int | None = 0
+    used: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

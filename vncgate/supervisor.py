@@ -317,10 +317,13 @@ class Runner:
 
     def _traffic(self) -> Traffic:
         if self._proxy is None:
-            return Traffic(0, self._before.bytes_up, self._before.bytes_down)
+            return Traffic(0, self._before.bytes_up, self._before.bytes_down, self._before.used)
         now = self._proxy.traffic()
         return Traffic(
-            now.connections, _sum(self._before.bytes_up, now.bytes_up), _sum(self._before.bytes_down, now.bytes_down)
+            now.connections,
+            _sum(self._before.bytes_up, now.bytes_up),
+            _sum(self._before.bytes_down, now.bytes_down),
+            max(self._before.used, now.used),
         )
 
     async def _end_prober(self) -> None:

@@ -263,15 +263,18 @@ class Worker:
     def _report(self, proxies: Iterable[RelayProxy], tally: Tally | None = None) -> None:
         self._reported_in_all = self._connections()
         changed: dict[str, tuple[int, int | None, int | None]] = {}
+        used: dict[str, float] = {}
         for proxy in proxies:
             now = proxy.traffic()
             if now != self._reported.get(proxy.name, _NOTHING):
                 self._reported[proxy.name] = now
                 changed[proxy.name] = (now.connections, now.bytes_up, now.bytes_down)
+                if now.used:
+                    used[proxy.name] = now.used
                 if len(changed) == MOST_ACCOUNTS:
-                    self._channel.send(Report(self._connections(), changed))
-                    changed = {}
-        self._channel.send(Report(self._connections(), changed, tally.to_json() if tally else None))
+                    self._channel.send(Report(self._connections(), changed, None, used))
+                    changed, used = {}, {}
+        self._channel.send(Report(self._connections(), changed, tally.to_json() if tally else None, used))
 
 
 def main(sock: socket.socket) -> None:

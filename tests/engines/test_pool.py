@@ -78,9 +78,10 @@ class Puppet:
             await asyncio.sleep(1.0)
             self.channel.send(Report(0, {}))
 
-    def report(self, **connections):
+    def report(self, used=None, **connections):
         """It has so many connections to these accounts."""
-        self.channel.send(Report(sum(connections.values()), {name: (n, 7, 9) for name, n in connections.items()}))
+        traffic = {name: (n, 7, 9) for name, n in connections.items()}
+        self.channel.send(Report(sum(connections.values()), traffic, None, used or {}))
 
     def told(self, kind):
         return [message for message in self.heard if isinstance(message, kind)]
@@ -290,6 +291,36 @@ async def test_bytes_are_counted_on_when_a_worker_dies_and_forgotten_when_an_acc
     assert (again.traffic().connections, again.traffic().bytes_up) == (0, 0)
 
 
+async def test_the_last_use_is_that_in_any_worker_also_one_that_is_gone(two, nursery):
+    proxy = await two.open(route(1), None, ignore)
+    one, other = nursery.puppets
+    await asyncio.sleep(50)
+    one.report(used={"ws1": 30.0}, ws1=1)
+    other.report(used={"ws1": 20.0}, ws1=1)
+    await moment()
+    assert proxy.traffic().used == 30.0
+    one.report(ws1=0)
+    await moment()
+    assert proxy.traffic().used == 30.0, "it went, and that was not unsaid"
+    one.die()
+    await moment()
+    assert proxy.traffic().used == 30.0
+    other.report(used={"ws1": 40.0}, ws1=1)
+    await moment()
+    assert proxy.traffic().used == 40.0
+    await proxy.close(SERVICE_RESTART, "test")
+    assert (await two.open(route(1), None, ignore)).traffic().used == 0.0
+
+
+@pytest.mark.parametrize("used", [1e12, float("inf"), float("nan")])
+async def test_no_worker_makes_a_desktop_used_for_ever(two, nursery, used):
+    proxy = await two.open(route(1), None, ignore)
+    await asyncio.sleep(50)
+    nursery.puppets[0].report(used={"ws1": used}, ws1=1)
+    await moment()
+    assert 50 <= proxy.traffic().used <= asyncio.get_running_loop().time()
+
+
 async def test_who_has_more_connections_leaves_the_shared_port_to_others(two, nursery):
     await two.open(route(1), None, ignore)
     one, other = nursery.puppets
@@ -349,6 +380,8 @@ def test_delays():
         Report(1, {"ws1": ["x", "y", "z"]}),
         Report(1, {"ws1": 7}),
         Report(1, {}, {"opened": "no number"}),
+        Report(1, {"ws1": (1, 7, 9)}, None, {"ws1": "now"}),
+        Report(1, {"ws1": (1, 7, 9)}, None, 7),
         Ready("no number", "1.2.3", 0.0),
     ],
     ids=repr,

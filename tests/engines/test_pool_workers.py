@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 
 import picows
@@ -366,6 +368,29 @@ async def test_drain_timeout_ends_the_last_desktops(nursery, shared, peer, brows
         assert heard["ws01"].closed == (1001, "the gate was renewed: connect again")
         await until(lambda: not draining(engine))
         await browsers.leave()
+
+
+async def test_use_is_told_by_workers_and_by_those_that_were_adopted(nursery, shared, peer, browsers):
+    watched = dataclasses.replace(route(peer), watch_input=True)
+    async with running(nursery(), shared) as old:
+        proxy = await old.open(watched, None, ignore)
+        heard = await browsers(shared)
+        heard.transport.send(picows.WSMsgType.BINARY, b"RFB 003.008\n\x01\x01")
+        await until(lambda: proxy.traffic().bytes_up == 14)
+        assert proxy.traffic().used == 0.0
+        before = time.monotonic()
+        heard.transport.send(picows.WSMsgType.BINARY, b"\x04\x01\0\0\0\0\0a")
+        await until(lambda: proxy.traffic().used)
+        used = proxy.traffic().used
+        assert before <= used <= time.monotonic()
+        async with succession(old, nursery(), shared, counted=old.lost) as engine:
+            proxy = await engine.open(watched, None, ignore)
+            await engine.settled(["ws01"])
+            await until(lambda: proxy.traffic().used == used)
+            assert heard.closed is None
+            await browsers.leave()
+            await until(lambda: not draining(engine))
+            assert proxy.traffic().used == used
 
 
 async def test_accounts_that_went_or_moved_meanwhile_are_ended(nursery, shared, peer, browsers):

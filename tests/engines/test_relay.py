@@ -277,6 +277,74 @@ async def test_what_is_counted_survives_sessions_and_accounts(world):
     assert (during.ended, after.ended) == ({}, {End.BROWSER_VANISHED: 1})
 
 
+# ---- who uses a desktop
+
+LOGIN = b"RFB 003.008\n" + b"\x01" + b"\x01"
+UPDATE_REQUEST = bytes([3, 1, 0, 0, 0, 0, 3, 32, 2, 88])
+KEY = bytes([4, 1, 0, 0, 0, 0, 0, 97])
+
+
+@pytest.fixture
+async def watched(world, peer):
+    proxy = await world.relay.open(
+        Route("ws02", Desktop("127.0.0.1", peer.port), "path-ws02", None, watch_input=True), None, print
+    )
+    yield proxy
+    await proxy.close(POLICY, "end of the test")
+
+
+async def said(heard, transport, *frames):
+    """The desktop had these frames."""
+    before = len(heard.data)
+    for frame in frames:
+        transport.send(BINARY, frame)
+    await heard.until(lambda: heard.data[before:].endswith(b"".join(frames)))
+
+
+async def test_keys_are_told_apart_from_watching_and_outlive_the_session(world, watched):
+    async with client(world.shared_port, "/ws/path-ws02") as (transport, heard):
+        await heard.until(lambda: heard.data == BANNER)
+        await said(heard, transport, LOGIN[:12], LOGIN[12:13], LOGIN[13:], *[UPDATE_REQUEST] * 5)
+        assert watched.traffic().used == 0.0
+        before = time.monotonic()
+        await said(heard, transport, KEY[:3], KEY[3:])
+        first = watched.traffic().used
+        assert before <= first <= time.monotonic()
+        await said(heard, transport, UPDATE_REQUEST)
+        assert watched.traffic().used == first
+        async with client(world.shared_port, "/ws/path-ws02") as (other, also):
+            await said(also, other, LOGIN)
+            assert watched.traffic().used == first, "somebody else came, and did nothing yet"
+            await said(also, other, KEY)
+        last = watched.traffic().used
+        assert last > first
+        await eventually(lambda: watched.traffic().connections == 1)
+        assert watched.traffic().used == last
+    await eventually(lambda: watched.traffic().connections == 0)
+    assert watched.traffic().used == last
+
+
+async def test_what_cannot_be_read_is_use_and_said_once(world, watched, caplog):
+    caplog.set_level(logging.DEBUG, "vncgate")
+    async with client(world.shared_port, "/ws/path-ws02") as (transport, heard):
+        await said(heard, transport, LOGIN[:12], b"\x13", b"\x16\x03\x01")
+        used = watched.traffic().used
+        assert used
+        await said(heard, transport, b"encrypted")
+        assert watched.traffic().used > used
+    words = "a login of security type 19: from here on whatever the browser sends counts as use"
+    assert [record.account for record in caplog.records if record.getMessage() == words] == ["ws02"]
+
+
+async def test_nobody_looks_where_nobody_asked(world):
+    async with client(world.port) as (transport, heard):
+        await said(heard, transport, LOGIN, KEY)
+        assert world.proxy.traffic().used == 0.0
+
+
+# ---- how busy the loop is
+
+
 async def test_the_loops_lateness_is_sampled(world):
     samples = sum(world.relay.tally().latency.counts)
     time.sleep(0.6)

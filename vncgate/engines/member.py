@@ -143,8 +143,9 @@ class Member:
         self.connections = int(report.connections)
         moved = []
         for name, (connections, up, down) in report.traffic.items():
-            now, before = Traffic(int(connections), int(up or 0), int(down or 0)), self.traffic.get(name, _NOTHING)
-            self.traffic[name] = now
+            before = self.traffic.get(name, _NOTHING)
+            used = min(self.heard, float(report.used.get(name, before.used)))  # never in the future, and so for good
+            now = self.traffic[name] = Traffic(int(connections), int(up or 0), int(down or 0), used)
             if now.connections != before.connections:
                 moved.append(name)
         if report.tally is not None:

@@ -187,6 +187,7 @@ class Pool:
             sum(traffic.connections for traffic in seen),
             sum(traffic.bytes_up or 0 for traffic in seen),
             sum(traffic.bytes_down or 0 for traffic in seen),
+            max((traffic.used for traffic in seen), default=0.0),
         )
 
     def let_go(self, proxy: PoolProxy, code: int, reason: str) -> list[asyncio.Future[object]]:
@@ -309,7 +310,7 @@ class Pool:
                 words = f"{traffic.connections} connection{'' if traffic.connections == 1 else 's'}"
                 log.warning("%s ended with worker %d", words, member.pid, extra={"account": name})
             if proxy := self._proxies.get(name):
-                proxy.keep(traffic.bytes_up, traffic.bytes_down)
+                proxy.keep(traffic.bytes_up, traffic.bytes_down, traffic.used)
         for proxy in self._proxies.values():
             if proxy.owner is member:
                 proxy.owner = None
@@ -403,7 +404,7 @@ class Pool:
 class PoolProxy:
     """One account in all workers: a Proxy to the supervisor."""
 
-    __slots__ = ("_pool", "before", "listener", "owner", "route", "suspect", "trouble")
+    __slots__ = ("_pool", "_used", "before", "listener", "owner", "route", "suspect", "trouble")
     died = None
 
     def __init__(
@@ -419,16 +420,19 @@ class PoolProxy:
         """Why a worker did not open it, told once."""
         self.before = [0, 0]
         """Bytes up and down that passed through workers that are gone."""
+        self._used = 0.0
 
-    def keep(self, bytes_up: int | None, bytes_down: int | None) -> None:
+    def keep(self, bytes_up: int | None, bytes_down: int | None, used: float = 0.0) -> None:
         """Remember what passed through a worker that is gone."""
         self.before = [self.before[0] + (bytes_up or 0), self.before[1] + (bytes_down or 0)]
+        self._used = max(self._used, used)
 
     def traffic(self) -> Traffic:
         """See Proxy.traffic: as of the workers' last reports."""
         now = self._pool.traffic(self.route.name)
         up, down = self.before
-        return Traffic(now.connections, up + (now.bytes_up or 0), down + (now.bytes_down or 0))
+        used = max(self._used, now.used)
+        return Traffic(now.connections, up + (now.bytes_up or 0), down + (now.bytes_down or 0), used)
 
     async def close(self, code: int, reason: str) -> None:
         """See Proxy.close."""

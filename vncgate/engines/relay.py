@@ -244,6 +244,7 @@ class RelayProxy:
         "_emptied",
         "_path",
         "_relay",
+        "_used",
         "counted",
         "desktop",
         "elsewhere",
@@ -253,12 +254,14 @@ class RelayProxy:
         "server",
         "sessions",
         "suspect",
+        "watch_input",
     )
     died = None  # it is no process, and has no task
 
     def __init__(self, route: Route, relay: Relay, suspect: Callable[[str], None]) -> None:
         self.name = route.name
         self.desktop = route.desktop
+        self.watch_input = route.watch_input
         self.limits = relay.limits
         self.counted = relay.counted
         self.suspect = suspect
@@ -270,6 +273,7 @@ class RelayProxy:
         self._relay = relay
         self._bytes_up = 0
         self._bytes_down = 0
+        self._used = 0.0
         self.sessions: set[Browser] = set()
         self._emptied: asyncio.Event | None = None
 
@@ -291,6 +295,7 @@ class RelayProxy:
         self.sessions.discard(session)
         self._bytes_up += session.bytes_up
         self._bytes_down += session.bytes_down
+        self._used = max(self._used, session.used)
         _add(self.counted, [session])
         self._relay.count(self, -1)
         if not self.sessions and self._emptied is not None:
@@ -300,7 +305,8 @@ class RelayProxy:
         """See Proxy.traffic."""
         up = self._bytes_up + sum(session.bytes_up for session in self.sessions)
         down = self._bytes_down + sum(session.bytes_down for session in self.sessions)
-        return Traffic(len(self.sessions), up, down)
+        used = max((session.used for session in self.sessions), default=0.0)
+        return Traffic(len(self.sessions), up, down, max(self._used, used))
 
     async def stop_accepting(self) -> None:
         """Leave the account's own port to others; what is connected stays."""

@@ -25,6 +25,7 @@ from vncgate.dial import connect
 from vncgate.engines.base import Limits
 from vncgate.errors import DesktopError
 from vncgate.model import Desktop
+from vncgate.rfb_input import InputReader
 from vncgate.tally import End, Tally
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Host(Protocol):
 
     name: str
     desktop: Desktop | None
+    watch_input: bool
     limits: Limits
     counted: Tally
 
@@ -108,6 +110,9 @@ class Browser(WSListener):
         self.frames_down = 0
         self.bytes_up = 0
         self.bytes_down = 0
+        self.used = 0.0
+        """See model.Traffic."""
+        self._input = InputReader(self._blind) if host.watch_input else None
         self._early = b""
         self._connecting: asyncio.Task[None] | None = None
         self._in_message = False
@@ -175,6 +180,8 @@ class Browser(WSListener):
             self._in_message = not frame.fin
             self.frames_up += 1
             self.bytes_up += frame.payload_size
+            if self._input is not None and self._input.feed(frame.get_payload_as_memoryview()):
+                self.used = time.monotonic()
             if self.desktop is not None:
                 _room.sent += frame.payload_size
                 self.desktop.write(frame.get_payload_as_memoryview())
@@ -189,6 +196,9 @@ class Browser(WSListener):
         elif kind == WSMsgType.PING and not transport.underlying_transport.get_write_buffer_size():
             # Who floods us with pings and reads no answer gets none (RFC 6455, section 5.5.3, asks for the last only).
             transport.send_pong(frame.get_payload_as_memoryview())
+
+    def _blind(self, reason: str) -> None:
+        log.debug("%s: from here on whatever the browser sends counts as use", reason, extra=self._fields)
 
     def _refuse(self, reason: str, code: WSCloseCode = WSCloseCode.PROTOCOL_ERROR) -> None:
         self.close(code, reason, End.PROTOCOL_ERROR)

@@ -8,6 +8,7 @@ each connection. What it cannot do, and `relay` can:
 - when it ends, its connections end with it at once, without a close code: browsers see 1006 (RFC 6455, section 7.1.5);
 - whoever connects has a process and counts as connected, from before the handshake on;
 - it does not count bytes, and waits for a desktop that does not answer as long as the kernel does;
+- it cannot tell when somebody used a desktop: `idle_timeout` needs the other engine;
 - the limits of connections, handshakes, headers, frames and buffers are not its own.
 """
 
