@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -193,6 +194,57 @@ async def spawn(
             await process.stop(0)
         raise
     return process
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command left: its exit status (a signal's number negated), and all it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+async def run(
+    argv: Sequence[str | Path], *, timeout: float, stdin: str = "", env: Mapping[str, str] | None = None
+) -> Result:
+    """Run a command that answers and ends; `stdin` is all that it can read.
+
+    `env` is its whole environment, ours where it is None. Raises OSError (no such command, or no process to be had), and TimeoutError when it has not ended after `timeout`
+    seconds: then, and when cancelled, it is killed with all it started before that is raised.
+    """
+    starting = tasks.spawn(
+        asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=env,
+            start_new_session=True,
+        ),
+        f"start {argv[0]}",
+        expected=OSError,
+    )
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # As in spawn(): the loop raises before the child is there to be ended.
+        with contextlib.suppress(OSError):
+            await _kill(await starting)
+        raise
+    try:
+        async with asyncio.timeout(timeout):
+            stdout, stderr = await process.communicate(stdin.encode())
+    except BaseException:
+        await _kill(process)
+        raise
+    return Result(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 def describe_exit(status: int) -> str:

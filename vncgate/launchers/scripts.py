@@ -16,12 +16,14 @@ from typing import Any
 import jinja2
 
 from vncgate.errors import LaunchError
-from vncgate.kinds import Wrap
+from vncgate.kinds import SlurmPlace, Wrap
 from vncgate.launchers.base import Spec
 
 LONGEST_SOCKET = 107
 """Bytes that the path of a unix socket may have (unix(7))."""
 
+_SPECIAL = re.compile(r"[^\w@%+=:,./-]")
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -45,6 +47,19 @@ def quote(text: object) -> str:
     return shlex.quote(str(text))
 
 
+def quote_job(text: object) -> str:
+    r"""`text` as one word of a job script: of bash, and of sbatch's #SBATCH lines; a list or tuple as its words.
+
+    A backslash makes the next character a plain one in both. Raises LaunchError for a NUL or an end of line, which no
+    #SBATCH line can have.
+    """
+    if isinstance(text, list | tuple):
+        return " ".join(map(quote_job, text))
+    if set(str(text)) & set("\0\n\r"):
+        raise LaunchError(f"{text!r} has a character that no line of a job script can have")
+    return _SPECIAL.sub(r"\\\g<0>", str(text)) or '""'
+
+
 class Templates:
     """Templates of one language: those of the site's `folder` before ours; `quote` writes a value in that language."""
 
@@ -59,7 +74,7 @@ class Templates:
             keep_trailing_newline=True,
         )
 
-    def render(self, name: str, **values: object) -> str:
+    def render(self, name: str, /, **values: object) -> str:
         """The template's text with `values`. Raises LaunchError that names file and line of a template that fails."""
         try:
             return self._environment.get_template(name).render(values)
@@ -88,6 +103,7 @@ class Scripts:
 
     def __init__(self, templates: Path | None) -> None:
         self._templates = Templates(templates, quote)
+        self._jobs = Templates(templates, quote_job)
 
     def desktop(self, spec: Spec, folder: str, listen: Listen) -> str:
         """The script that makes the desktop; it is written to FOLDER/desktop.sh.
@@ -121,6 +137,21 @@ class Scripts:
             setup=kind.setup,
             window_manager=kind.window_manager,
             command=kind.command,
+        )
+
+    def job(self, spec: Spec, folder: str, place: SlurmPlace) -> str:
+        """The script of the Slurm job that the desktop is, with what it asks for in #SBATCH lines."""
+        kind = spec.kind
+        return self._jobs.render(
+            "job.sh.j2",
+            nonce=spec.nonce,
+            job_name=f"vncgate-{_UNFIT.sub('_', spec.account)}",
+            account=spec.account,
+            folder=folder,
+            kind=kind,
+            place=place,
+            partition=kind.partition or place.partition,
+            commands=self.commands(spec, folder),
         )
 
     def commands(self, spec: Spec, folder: str) -> list[list[str]]:

@@ -1,0 +1,145 @@
+"""Files of desktops in a folder that others write to as well, on a file system that may hang.
+
+What is in a session's folder belongs to the session's user, who may have put anything there: a link to a file that
+only the gate may read, a pipe that nobody writes to. So nothing is followed, and only regular files of the folder's
+own owner are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vncgate.errors import LaunchError
+from vncgate.text import printable
+
+TIMEOUT = 20.0
+"""Seconds that the file system may take for one thing, before it counts as hanging."""
+THREADS = 4
+"""Things that are done at the same time, at most: so many threads does a file system hold that hangs."""
+LONGEST_TAIL = 256 * 1024
+"""Bytes of a log's end that are read."""
+
+Result = TypeVar("Result")
+
+
+class Share:
+    """Does work on `folder` in threads of its own, a few at a time.
+
+    Not in the loop's pool of threads: a file system that hangs would hold them all, and the end of the process too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._free = asyncio.Semaphore(THREADS)
+
+    async def do(self, work: Callable[..., Result], *args: Any) -> Result:
+        """What `work(*args)` returns. Raises LaunchError where it raises OSError, or does not end in time."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self._free.acquire()
+                return await self._start(work, *args)
+        except TimeoutError:
+            raise LaunchError(
+                f"{self._folder} does not answer within {TIMEOUT:g} s: does its file system hang?"
+            ) from None
+        except OSError as error:
+            raise LaunchError(self._words(error)) from None
+
+    def _start(self, work: Callable[..., Result], *args: Any) -> asyncio.Future[Result]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+
+        def settle(result: Result | None, error: Exception | None) -> None:
+            self._free.release()
+            if future.done():
+                return  # nobody waits any more
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # it is what `work` returned
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                result = work(*args)
+            except Exception as caught:  # noqa: BLE001  (it is raised where the result is awaited)
+                error = caught
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(settle, result, error)
+
+        threading.Thread(target=run, name=f"files in {self._folder}", daemon=True).start()
+        return future
+
+    def _words(self, error: OSError) -> str:
+        where = error.filename or self._folder
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{where} cannot be written: {error.strerror}. Make room on the file system of {self._folder}"
+        if error.errno == errno.EPERM:
+            return f"{where}: {error.strerror}. May the gate give files to others there (NFS: no_root_squash)?"
+        return f"{where}: {error.strerror or error}"
+
+
+def make_session(folder: Path, files: Mapping[str, bytes], owner: tuple[int, int] | None) -> None:
+    """Make a session's folder (0700) with `files` (0600), of the user and group `owner`, where one is given."""
+    folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
+    for name, data in files.items():
+        _write_new(folder / name, data, owner)
+    if owner is not None:
+        os.chown(folder, *owner)
+
+
+def replace_in_session(folder: Path, name: str, data: bytes) -> None:
+    """Put another file in the place of one, in one step; it is the folder's owner's."""
+    its = folder.stat()
+    new = folder / f"{name}.new"
+    new.unlink(missing_ok=True)
+    owner = (its.st_uid, its.st_gid)
+    _write_new(new, data, None if owner == (os.geteuid(), os.getegid()) else owner)
+    new.replace(folder / name)
+
+
+def _write_new(path: Path, data: bytes, owner: tuple[int, int] | None) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, no path)
+        file.write(data)
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+
+
+def read_end(path: Path, most: int = LONGEST_TAIL) -> bytes:
+    """The last `most` bytes of a file in a session's folder; empty where there is no such file, or it is another's."""
+    try:
+        owner = path.parent.stat().st_uid
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return b""
+        raise
+    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, no path)
+        its = os.fstat(descriptor)
+        if not stat.S_ISREG(its.st_mode) or its.st_uid != owner:
+            return b""
+        file.seek(max(0, its.st_size - most))
+        return file.read(most)
+
+
+def last_lines(data: bytes, lines: int) -> str:
+    """The last lines of a log, fit to be shown."""
+    kept = data.decode(errors="replace").splitlines()[-lines:]
+    return "".join(printable(line.expandtabs()) + "\n" for line in kept)
+
+
+def remove_session(folder: Path) -> None:
+    """Remove a session's folder, where there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)

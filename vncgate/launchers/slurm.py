@@ -1,0 +1,225 @@
+"""The place `slurm`: desktops as jobs of a Slurm cluster.
+
+A desktop is one batch job. Its files are in a folder that gate and nodes share: there the job finds its script and its
+password, and there it writes where its VNC server is. However many desktops there are, one question is asked for
+all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from vncgate import rfb, tasks
+from vncgate.errors import LaunchError
+from vncgate.kinds import SlurmPlace
+from vncgate.launchers import report, slurm_jobs
+from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
+from vncgate.launchers.scripts import Listen, Scripts
+from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
+from vncgate.launchers.slurm_commands import Commands
+from vncgate.launchers.slurm_jobs import Job, SilentError
+from vncgate.launchers.slurm_rest import Rest
+from vncgate.model import Secret
+
+CANCEL_TIMEOUT = 120.0
+"""Seconds for a job to end: Slurm's KillWait is 30 s by default, and its epilog comes after that."""
+DOUBT_TIMEOUT = 30.0
+"""Seconds to look for a job of which sbatch could not say whether it was taken."""
+LONGEST_REPORT = 4096
+"""Bytes of a report; one of ours has a hundred."""
+
+
+class Transport(Protocol):
+    """How a cluster is asked. Raises LaunchError, SilentError where the cluster does not answer."""
+
+    async def submit(self, script: str, owner: pwd.struct_passwd | None) -> str:
+        """Have a job made of `script`, as the user `owner` (None: who we are); returns its number."""
+
+    async def jobs(self) -> list[Job]:
+        """All jobs that may be ours, those that ended a short while ago among them."""
+
+    async def cancel(self, job: str) -> None:
+        """Have a job end; of one that has ended already nothing is said."""
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the cluster said of all jobs, asked at `asked` and answered at `answered`, by the loop's clock.
+
+    `trouble` is why it said nothing.
+    """
+
+    asked: float
+    answered: float
+    jobs: tuple[Job, ...] = ()
+    trouble: str = ""
+
+
+class Survey:
+    """Asks for all jobs: once for all who want to know, and no more often than every `interval` seconds."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Sequence[Job]]], interval: float, name: str) -> None:
+        self._ask = ask
+        self._interval = interval
+        self._name = name
+        self._answer: Answer | None = None
+        self._asking: asyncio.Task[Answer] | None = None
+
+    async def look(self, since: float = 0.0) -> Answer:
+        """An answer to a question that was asked at `since` or later; it may be `interval` seconds old."""
+        now = asyncio.get_running_loop().time()
+        answer = self._answer
+        is_fresh = answer is not None and now < answer.answered + self._interval
+        while answer is None or not is_fresh or answer.asked < since:
+            if self._asking is None or self._asking.done():
+                self._asking = tasks.spawn(self._question(), f"ask {self._name}")
+            answer = await asyncio.shield(self._asking)
+            is_fresh = True
+        return answer
+
+    async def _question(self) -> Answer:
+        loop = asyncio.get_running_loop()
+        if self._answer is not None:
+            await asyncio.sleep(self._answer.answered + self._interval - loop.time())
+        asked = loop.time()
+        try:
+            jobs = await self._ask()
+        except LaunchError as error:
+            self._answer = Answer(asked, loop.time(), trouble=str(error))
+        else:
+            self._answer = Answer(asked, loop.time(), tuple(jobs))
+        return self._answer
+
+    async def aclose(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            await tasks.end(self._asking)
+
+
+class Slurm:
+    """A Slurm cluster as a place."""
+
+    hosts: Sequence[str] = ()
+
+    def __init__(self, name: str, settings: SlurmPlace, scripts: Scripts) -> None:
+        self._name = name
+        self._settings = settings
+        self._scripts = scripts
+        self._share = Share(settings.folder)
+        self._transport: Transport = Rest(settings) if settings.transport == "rest" else Commands(settings)
+        self._survey = Survey(self._transport.jobs, settings.poll_interval, name)
+        self._submitted: dict[str, float] = {}  # by nonce: answers to older questions do not know it
+
+    async def submit(self, spec: Spec) -> Handle:
+        """See Place. When the cluster did not say whether it took the job, that is found out first; a job that turns
+        up later finds no folder, and ends at once.
+        """
+        folder = session_folder(self._settings.folder, spec.nonce)
+        files = {
+            "desktop.sh": self._scripts.desktop(spec, str(folder), Listen.NETWORK).encode(errors="surrogateescape"),
+            "passwd": rfb.password_file(spec.password),
+        }
+        script = self._scripts.job(spec, str(folder), self._settings)
+        handle = Handle(self._name, spec.account, spec.nonce, user=spec.user)
+        owner = await self._share.do(_owner, spec.user)
+        try:
+            await self._share.do(make_session, folder, files, owner and (owner.pw_uid, owner.pw_gid))
+            try:
+                number = await self._transport.submit(script, owner)
+            except SilentError as error:
+                number = await self._number_in_doubt(handle, error)
+        except LaunchError:
+            await self._share.do(remove_session, folder)
+            raise
+        self._submitted[spec.nonce] = asyncio.get_running_loop().time()
+        return replace(handle, job=number)
+
+    async def _number_in_doubt(self, handle: Handle, error: SilentError) -> str:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + DOUBT_TIMEOUT
+        answer = await self._survey.look(loop.time())
+        while answer.trouble and loop.time() < end:
+            answer = await self._survey.look(loop.time())
+        job = slurm_jobs.find(answer.jobs, handle)
+        if job is None:
+            raise error
+        return job.id
+
+    async def query(self, handle: Handle) -> Sighting:
+        """See Place."""
+        answer = await self._look(handle)
+        if answer.trouble:
+            return Sighting(Seen.UNKNOWN, reason=answer.trouble)
+        sighting = slurm_jobs.sighting(slurm_jobs.find(answer.jobs, handle))
+        if sighting.seen is not Seen.RUNNING:
+            return sighting
+        try:
+            text = await self._share.do(read_end, self._folder(handle) / "report", LONGEST_REPORT)
+        except LaunchError as error:
+            return Sighting(Seen.UNKNOWN, host=sighting.host, reason=str(error))
+        return replace(sighting, desktop=report.parse(text.decode(errors="replace"), handle.nonce))
+
+    async def cancel(self, handle: Handle) -> None:
+        """See Place. It waits until the job has left its node."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CANCEL_TIMEOUT):
+                answer = await self._look(handle)
+                while job := self._alive(answer, handle):
+                    await self._transport.cancel(job.id)
+                    answer = await self._survey.look(loop.time())
+        except TimeoutError:
+            raise LaunchError(f"its job does not end within {CANCEL_TIMEOUT:g} s: see `squeue` and its node") from None
+        await self._share.do(remove_session, self._folder(handle))
+        self._submitted.pop(handle.nonce, None)
+
+    async def logs(self, handle: Handle, lines: int = 200) -> str:
+        """See Place."""
+        return last_lines(await self._share.do(read_end, self._folder(handle) / "log"), lines)
+
+    async def rekey(self, handle: Handle, password: Secret) -> None:
+        """See Place. Xvnc reads the file at every login."""
+        await self._share.do(replace_in_session, self._folder(handle), "passwd", rfb.password_file(password))
+
+    async def aclose(self) -> None:
+        """See Place."""
+        await self._survey.aclose()
+        await self._transport.aclose()
+
+    def _folder(self, handle: Handle) -> Path:
+        return session_folder(self._settings.folder, handle.nonce)
+
+    async def _look(self, handle: Handle) -> Answer:
+        return await self._survey.look(self._submitted.get(handle.nonce, 0.0))
+
+    def _alive(self, answer: Answer, handle: Handle) -> Job | None:
+        if answer.trouble:
+            raise LaunchError(answer.trouble)
+        job = slurm_jobs.find(answer.jobs, handle)
+        return None if job is None or job.is_over else job
+
+
+def _owner(user: str) -> pwd.struct_passwd | None:
+    """Whom a desktop's files and job are given to; None where these are ours. It may ask a directory service."""
+    if not user:
+        return None
+    try:
+        its = pwd.getpwnam(user)
+    except KeyError:
+        raise LaunchError(f"there is no user {user!r} on the gate's host") from None
+    if its.pw_uid == os.geteuid():
+        return None
+    if os.geteuid() != 0:
+        raise LaunchError(
+            f"only root may start desktops as another user ({user}): run the gate as root, or set no `user`"
+        )
+    return its

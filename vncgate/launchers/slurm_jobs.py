@@ -1,0 +1,283 @@
+"""What Slurm says about jobs, in our words: its states, why a job waits, why it was refused. Pure.
+
+State and reason codes are those of squeue(1), "JOB STATE CODES" and "JOB REASON CODES".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vncgate.errors import LaunchError
+from vncgate.launchers.base import Handle, Seen, Sighting
+from vncgate.process import describe_exit
+from vncgate.text import printable
+
+MARK = "vncgate:"
+"""With the nonce behind it, the comment of a desktop's job."""
+
+
+class SilentError(LaunchError):
+    """The cluster cannot be asked now. What it was asked to do may have been done, or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as Slurm tells of it. `starts` and `ends` are expected or true, as its state has it: seconds since the epoch.
+
+    `exit_status` is that of its script, a signal's number negated; it means something only when the job is over.
+    """
+
+    id: str
+    state: str
+    reason: str = ""
+    host: str = ""
+    comment: str = ""
+    starts: float | None = None
+    ends: float | None = None
+    exit_status: int | None = None
+
+    @property
+    def nonce(self) -> str:
+        """The start that it belongs to; empty where its comment says nothing of that."""
+        return self.comment.removeprefix(MARK) if self.comment.startswith(MARK) else ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it runs any more, and it will not run again."""
+        return self.state in _OVER
+
+
+def find(jobs: Iterable[Job], handle: Handle) -> Job | None:
+    """The job of a desktop: the one with its number, or where that is not known, with its nonce.
+
+    A number may be another's: a controller that lost its state counts from the beginning. Then the comment tells.
+    """
+    for job in jobs:
+        if (job.id == handle.job and job.nonce in ("", handle.nonce)) or (not handle.job and job.nonce == handle.nonce):
+            return job
+    return None
+
+
+# --- squeue -----------------------------------------------------------------------------------------------------------
+
+_FIELDS = ("State:24", "StartTime:24", "EndTime:24", "BatchHost:80", "exit_code:12", "Reason:160", "Comment:40")
+
+
+def row_format(mark: str) -> str:
+    """A --Format for squeue, for `parse_rows()`. `mark` is a text of letters that no job's comment can foresee.
+
+    Every field has a width, so that none is cut at 20 characters. The mark ends the first one: a comment can have
+    newlines in it, and what stands behind them would be taken for a row.
+    """
+    return ",".join([f"JobID:20{mark}", *(f"{field}|" for field in _FIELDS)])
+
+
+def parse_rows(text: str, mark: str) -> list[Job]:
+    """The jobs that squeue listed with `row_format(mark)` and SLURM_TIME_FORMAT=%s. What is no such row is left out."""
+    jobs = []
+    for line in text.splitlines():
+        number, found, rest = line.partition(mark)
+        fields = [field.strip() for field in rest.split("|")]
+        if found and len(number) == 20 and number.strip().isdigit() and len(fields) >= len(_FIELDS):
+            state, starts, ends, host, code, reason, comment, *_ = fields
+            jobs.append(
+                Job(
+                    id=number.strip(),
+                    state=state,
+                    reason=reason,
+                    host="" if host == "n/a" else host,
+                    comment=comment,
+                    starts=_time(starts),
+                    ends=_time(ends),
+                    exit_status=exit_status(code),
+                )
+            )
+    return jobs
+
+
+def _time(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdigit() else None
+
+
+def exit_status(code: str) -> int | None:
+    """An exit status of a status as wait(2) gives it, or as `scontrol` writes it (STATUS:SIGNAL)."""
+    status, colon, number = code.partition(":")
+    if not (status.isascii() and status.isdigit()):
+        return None
+    if colon:
+        return -int(number) if number.isdigit() and int(number) else int(status)
+    return os.waitstatus_to_exitcode(int(status)) if int(status) & 0xFF != 0x7F else None
+
+
+# --- States -----------------------------------------------------------------------------------------------------------
+
+_OVER = {
+    "COMPLETED": "the session ended",
+    "FAILED": "the job failed",
+    "CANCELLED": "the job was cancelled",
+    "TIMEOUT": "the job reached its time limit",
+    "NODE_FAIL": "the node {host} failed",
+    "PREEMPTED": "a job of higher priority took its place (preemption)",
+    "OUT_OF_MEMORY": "it needed more memory than the job had asked for",
+    "BOOT_FAIL": "the node {host} did not boot",
+    "DEADLINE": "it could not end before its deadline",
+    "REVOKED": "another cluster of the federation took the job",
+}
+_WAITING = {
+    "PENDING": "",
+    "CONFIGURING": "its node is being made ready",
+    "REQUEUED": "it is put back in the queue",
+    "REQUEUE_FED": "it is put back in the queue",
+    "REQUEUE_HOLD": "it was put back in the queue and is held: see `scontrol release`",
+    "SPECIAL_EXIT": "it was put back in the queue and is held: see `scontrol release`",
+    "RESV_DEL_HOLD": "its reservation was deleted, so it is held: see `scontrol release`",
+}
+_RUNNING = {
+    "RUNNING": "",
+    "COMPLETING": "its job is ending",
+    "RESIZING": "",
+    "SIGNALING": "",
+    "STAGE_OUT": "its job is ending",
+    "STOPPED": "its job is stopped (SIGSTOP)",
+    "SUSPENDED": "its job is suspended",
+}
+
+
+def sighting(job: Job | None) -> Sighting:
+    """What a job says about its desktop (but for where that is). None: Slurm does not list it (any more)."""
+    if job is None:
+        return Sighting(Seen.GONE, reason="Slurm knows its job no more")
+    if job.state in _WAITING:
+        return Sighting(Seen.PENDING, reason=_WAITING[job.state] or waiting(job.reason), starts=job.starts)
+    if job.state in _RUNNING:
+        return Sighting(Seen.RUNNING, host=job.host, reason=_RUNNING[job.state], ends=job.ends)
+    if job.state in _OVER:
+        return _gone(job)
+    return Sighting(Seen.UNKNOWN, host=job.host, reason=f"its job is in the state {printable(job.state)}")
+
+
+def _gone(job: Job) -> Sighting:
+    words = _OVER[job.state].format(host=job.host)
+    has_status = job.state == "COMPLETED" or (job.state == "FAILED" and bool(job.exit_status))
+    if job.state == "FAILED":
+        if job.exit_status:
+            words = f"the job {describe_exit(job.exit_status)}"
+        elif job.reason not in ("", "None"):
+            words = f"{words}: {printable(job.reason)}"
+    return Sighting(Seen.GONE, host=job.host, reason=words, exit_status=job.exit_status if has_status else None)
+
+
+# --- Reasons ----------------------------------------------------------------------------------------------------------
+
+_REASONS = {
+    "None": "it waits for the scheduler",
+    "Priority": "other jobs are before it",
+    "Resources": "it waits for free nodes",
+    "Dependency": "it waits for another job",
+    "DependencyNeverSatisfied": "it waits for a job that will never do as it should",
+    "BeginTime": "its time to begin has not come",
+    "Licenses": "it waits for a licence",
+    "Reservation": "its reservation has not begun, or is full",
+    "ReservationDeleted": "its reservation was deleted",
+    "InactiveLimit": "its partition is switched off",
+    "PartitionDown": "its partition is down",
+    "PartitionInactive": "its partition is switched off",
+    "PartitionNodeLimit": "its partition has no node that is large enough, or they are down",
+    "PartitionTimeLimit": "it asks for more time than its partition allows, so it never starts: ask for less",
+    "NodeDown": "a node that it needs is down",
+    "JobHeldAdmin": "an administrator holds it",
+    "JobHeldUser": "its owner holds it: see `scontrol release`",
+    "BadConstraints": "no node has what it asks for",
+    "JobHoldMaxRequeue": "it was put back in the queue too often",
+    "JobArrayTaskLimit": "as many of its array run as may",
+    "Prolog": "its node is being made ready",
+    "Cleaning": "what it left at its last start is being cleaned up",
+    "InvalidAccount": "its Slurm account is not valid any more",
+    "InvalidQOS": "its QOS is not valid any more",
+    "AccountNotAllowed": "its Slurm account may not use this partition",
+    "QOSNotAllowed": "its QOS may not be used in this partition",
+    "QOSTimeLimit": "the time of its QOS is used up",
+    "QOSUsageThreshold": "its QOS is used up",
+}
+_KINDS_OF_REASONS = (
+    ("ReqNodeNotAvail", "nodes that it needs are not available"),
+    ("QOSGrp", "its QOS has as much as it may have"),
+    ("QOSMax", "its QOS allows no more at the same time"),
+    ("QOSMin", "it asks for less than its QOS demands, so it never starts"),
+    ("AssocGrp", "its Slurm account has as much as it may have"),
+    ("AssocMax", "its Slurm account allows no more at the same time"),
+    ("Nodes required for job are DOWN", "nodes that it needs are not available"),
+)
+
+
+def waiting(reason: str) -> str:
+    """Why a job waits, in words: of one that we do not know, as Slurm writes it."""
+    if reason in _REASONS:
+        return _REASONS[reason]
+    for prefix, words in _KINDS_OF_REASONS:
+        if reason.replace("_", " ").startswith(prefix):
+            return f"{words} ({printable(reason)})"
+    return printable(reason)
+
+
+# --- What Slurm answers to a request that it does not fulfil ----------------------------------------------------------
+
+_SILENT = (
+    "Unable to contact slurm controller",
+    "Socket timed out",
+    "Connection refused",
+    "Communication connection failure",
+    "Communication shutdown failure",
+    "Zero Bytes were transmitted or received",
+    "in standby mode",
+    "temporarily unable to accept job",
+    "Could not establish a configuration source",
+    "Protocol authentication error",
+    "Connection timed out",
+)
+"""Of slurm_strerror(3): with these a request may have been heard, or not."""
+
+_REFUSALS = (
+    ("Invalid partition name", "there is no such partition"),
+    ("Invalid account or account/partition", "there is no such Slurm account, or it may not use this partition"),
+    ("Invalid qos", "there is no such QOS, or it may not be used here"),
+    ("Job's QOS not permitted", "its QOS may not be used in this partition"),
+    ("Job's account not permitted", "its Slurm account may not use this partition"),
+    ("group not permitted", "this user may not use this partition"),
+    ("Requested time limit is invalid", "it asks for more time than the partition allows"),
+    ("Job has invalid qos", "its QOS may not be used here"),
+    (
+        "Requested node configuration is not available",
+        "no node has as many cores, as much memory or what else it asks for",
+    ),
+    ("Requested partition configuration not available", "the partition has no such nodes now"),
+    ("Invalid generic resource", "no node has such GPUs"),
+    ("Invalid feature specification", "no node has this feature"),
+    ("Requested reservation is invalid", "there is no such reservation"),
+    ("Requested reservation not usable now", "the reservation has not begun, or is over"),
+    ("Access denied to requested reservation", "this user or Slurm account may not use the reservation"),
+    ("accounting/QOS policy", "a limit of its Slurm account or QOS does not allow it"),
+    ("Access/permission denied", "this user may not submit jobs so"),
+    ("Invalid user id", "the cluster does not know this user"),
+    ("user disabled", "this user may not submit jobs now"),
+)
+
+
+OVER_ALREADY = ("Invalid job id", "already completing or completed")
+"""What is said of a job that has ended before it could be cancelled."""
+
+
+def problem(said: str) -> LaunchError:
+    """The error for what a command or slurmrestd said when it did not do as asked: SilentError where it may be worth
+    another try.
+    """
+    lines = [printable(line).partition("error: ")[2] or printable(line) for line in said.splitlines() if line.strip()]
+    own = "; ".join(line.removeprefix("Batch job submission failed: ") for line in lines)[:500] or "it did not say why"
+    if any(silence in said for silence in _SILENT):
+        return SilentError(f"Slurm cannot be reached now: {own}")
+    for text, words in _REFUSALS:
+        if text in said:
+            return LaunchError(f"Slurm refused the job: {words} ({own})")
+    return LaunchError(f"Slurm refused: {own}")
