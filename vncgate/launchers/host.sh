@@ -65,7 +65,7 @@ look() {
   for nonce; do
     if ! cd -- "$root/$nonce" 2>/dev/null; then
       # Its folder may be on a share that is not there now.
-      if [ -n "$(processes "$nonce" '')" ]; then echo "$nonce running"; else echo "$nonce gone"; fi
+      if [ -n "$(processes "$nonce" '')" ]; then echo "$nonce running"; else echo "$nonce gone -"; fi
     elif alive; then
       line=
       [ -f report ] && read -r line <report
@@ -75,9 +75,11 @@ look() {
     elif [ ! -e process ] && [ -n "$(find . -prune -mmin -1)" ]; then
       echo "$nonce running" # it is about to be
     elif [ "${booted-$boot}" != "$boot" ]; then
-      echo "$nonce gone the host was started anew"
+      echo "$nonce gone - the host was started anew"
     else
-      printf '%s gone %s\n' "$nonce" "$(tail -c 500 log | tail -n 1 | tr -d '\000-\037')"
+      status=-
+      [ -f status ] && read -r status <status
+      printf '%s gone %s %s\n' "$nonce" "$status" "$(tail -c 500 log | tail -n 1 | tr -d '\000-\037')"
     fi
   done
 }

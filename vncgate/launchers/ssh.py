@@ -1,0 +1,194 @@
+"""Desktops on hosts reached by ssh: one connection for each host and user, kept alive, and made anew when it was lost.
+
+A lost connection ends no desktop; what is asked meanwhile is answered as unknown. Where the settings say so, the gate
+reaches a desktop through that connection: a unix socket here for the unix socket there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+
+import asyncssh
+
+from vncgate import hostlist, tasks
+from vncgate.errors import LaunchError
+from vncgate.kinds import SshPlace
+from vncgate.launchers.base import Handle
+from vncgate.launchers.host import HostPlace, UnsureError, Whom
+from vncgate.launchers.scripts import LONGEST_SOCKET, Listen, Scripts
+from vncgate.model import Desktop
+from vncgate.text import printable
+
+LOGIN_TIMEOUT = 15.0
+"""Seconds that a host has to accept a connection, and as many for the login."""
+KEEPALIVE = 15
+"""Seconds of silence after which a host is asked whether it is there; with the third without an answer it is lost."""
+REST = 5.0
+"""Seconds after a failed login before the next one."""
+
+logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it tells of every channel
+
+
+class Ssh(HostPlace):
+    """Desktops on the hosts of the settings. What reaches them is in `gate_folder`, which nobody else may enter."""
+
+    def __init__(self, name: str, settings: SshPlace, gate_folder: Path, scripts: Scripts) -> None:
+        through = settings.reach == "ssh"
+        super().__init__(name, scripts, Listen.SOCKET if through else Listen.NETWORK)
+        self.hosts = tuple(hostlist.expand(settings.hosts))
+        self._settings = settings
+        self._gate_folder = gate_folder
+        self._lines: dict[Whom, _Line] = {}
+        self._forwards: dict[str, tuple[asyncssh.SSHClientConnection, asyncssh.SSHListener]] = {}
+        self._forwarding = asyncio.Lock()
+
+    async def aclose(self) -> None:
+        """Let go of connections and tasks; desktops stay."""
+        await super().aclose()
+        for nonce in list(self._forwards):
+            self._end_forward(nonce)
+        await asyncio.gather(*(line.aclose() for line in self._lines.values()))
+
+    def _folder(self, whom: Whom) -> str:  # noqa: ARG002 - every user has one
+        return self._settings.folder
+
+    async def _execute(self, whom: Whom, program: bytes, timeout: float) -> tuple[bytes, bytes]:
+        host, _ = whom
+        connection = await self._line(whom).connection()
+        try:
+            async with asyncio.timeout(timeout):
+                done = await connection.run("exec /bin/sh -s", input=program, encoding=None)
+        except asyncssh.ChannelOpenError as error:
+            raise LaunchError(f"{host} starts no session: {error.reason}") from None
+        except TimeoutError:
+            raise UnsureError(f"{host} did not do within {timeout:g} s what it was asked") from None
+        except (asyncssh.Error, OSError) as error:
+            raise UnsureError(f"the connection to {host} was lost: {error}") from None
+        if done.returncode is None:
+            raise UnsureError(f"the connection to {host} was lost")
+        return _bytes(done.stdout), _bytes(done.stderr)
+
+    async def _reach(self, handle: Handle, reported: Desktop) -> Desktop:
+        if self._settings.reach == "direct":
+            return Desktop(handle.host, reported.port)
+        whom = handle.host, handle.user
+        path = self._socket(handle.nonce)
+        there = f"{await self._root(whom)}/{handle.nonce}/vnc.sock"
+        async with self._forwarding:
+            connection = await self._line(whom).connection()
+            if self._forwards.get(handle.nonce, (None,))[0] is connection:
+                return Desktop(unix=str(path))
+            self._end_forward(handle.nonce)
+            try:
+                self._gate_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)  # of a daemon that was killed
+                listener = await connection.forward_local_path(str(path), there)
+            except (OSError, asyncssh.Error) as error:
+                raise LaunchError(f"{path}: no socket for a desktop on {handle.host}: {error}") from None
+            self._forwards[handle.nonce] = connection, listener
+        return Desktop(unix=str(path))
+
+    async def _let_go(self, handle: Handle) -> None:
+        self._end_forward(handle.nonce)
+
+    def _end_forward(self, nonce: str) -> None:
+        forward = self._forwards.pop(nonce, None)
+        if forward is not None:
+            forward[1].close()
+            self._socket(nonce).unlink(missing_ok=True)
+
+    def _socket(self, nonce: str) -> Path:
+        path = self._gate_folder / f"{nonce}.sock"
+        if len(bytes(path)) > LONGEST_SOCKET:
+            raise LaunchError(f"{path}: longer than the {LONGEST_SOCKET} bytes that the path of a unix socket may have")
+        return path
+
+    def _line(self, whom: Whom) -> _Line:
+        if whom not in self._lines:
+            self._lines[whom] = _Line(self._settings, whom)
+        return self._lines[whom]
+
+
+class _Line:
+    """The one connection to a host as a user: made when it is needed, and again when it was lost."""
+
+    def __init__(self, settings: SshPlace, whom: Whom) -> None:
+        self._settings = settings
+        self._host, self._user = whom
+        # Named in any case: "UserKnownHostsFile none" in a user's configuration would have every key accepted.
+        self._known = settings.known_hosts or Path("~/.ssh/known_hosts").expanduser()
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._connecting: asyncio.Task[asyncssh.SSHClientConnection] | None = None
+        self._failed = ""
+        self._again = 0.0
+
+    async def connection(self) -> asyncssh.SSHClientConnection:
+        """The connection, as it stands or made now. Raises LaunchError, at once when that was tried a moment ago."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        if self._connecting is None:
+            if asyncio.get_running_loop().time() < self._again:
+                raise LaunchError(self._failed)
+            self._connecting = tasks.spawn(self._connect(), f"ssh to {self._host}", expected=LaunchError)
+        return await asyncio.shield(self._connecting)
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        if self._connecting is not None:
+            await tasks.end(self._connecting)
+        if self._connection is not None:
+            self._connection.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await self._connection.wait_closed()
+
+    async def _connect(self) -> asyncssh.SSHClientConnection:
+        settings = self._settings
+        try:
+            self._connection = await asyncssh.connect(
+                self._host,
+                settings.port,
+                username=self._user or (),
+                client_keys=[str(settings.key)] if settings.key else (),
+                preferred_auth="publickey",
+                known_hosts=str(self._known) if self._known.is_file() else b"",
+                connect_timeout=LOGIN_TIMEOUT,
+                login_timeout=LOGIN_TIMEOUT,
+                keepalive_interval=KEEPALIVE,
+                keepalive_count_max=3,
+            )
+        except (asyncssh.Error, asyncssh.KeyImportError, OSError, ValueError) as error:
+            self._failed = self._why(error)
+            self._again = asyncio.get_running_loop().time() + REST
+            raise LaunchError(self._failed) from None
+        finally:
+            self._connecting = None
+        return self._connection
+
+    def _why(self, error: Exception) -> str:
+        """Why there is no connection, in words."""
+        host, known = self._host, self._known
+        if isinstance(error, asyncssh.HostKeyNotVerifiable):
+            port = self._settings.port
+            if known.is_file() and any(asyncssh.match_known_hosts(str(known), host, "", port)[:2]):
+                return (
+                    f"{host} has another key than the one in {known}: somebody may be in between. Where the host was "
+                    f"set up anew, remove the old key from that file, and add the new one"
+                )
+            return (
+                f"the key of {host} is not in {known}: add it, as `ssh-keyscan -p {port} {host}` tells it, "
+                f"after comparing it with the host's own"
+            )
+        if isinstance(error, asyncssh.PermissionDenied):
+            user = f" as {self._user}" if self._user else ""
+            return f"{host} refuses the login{user}: is the public key in its authorized_keys? ({error.reason})"
+        if isinstance(error, TimeoutError):
+            return f"{host} did not answer within {LOGIN_TIMEOUT:g} s"
+        return f"no ssh connection to {host}: {printable(str(error))}"
+
+
+def _bytes(output: str | bytes | None) -> bytes:
+    return output if isinstance(output, bytes) else (output or "").encode()
