@@ -9,13 +9,17 @@ middle asks `query()` whether there is such a desktop, instead of starting anoth
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from vncgate.errors import LaunchError
 from vncgate.kinds import Kind
 from vncgate.model import Desktop, DesktopStatus, Secret
+
+_BIND = re.compile(r"(?P<source>/[^:]*)(:(?P<target>/[^:]*))?(:(?P<option>ro|rw))?")
 
 
 class Seen(enum.StrEnum):
@@ -153,6 +157,28 @@ class Desktops(Protocol):
 def expand(pattern: str, account: str) -> str:
     """A pattern of the settings with the account's name in place of `{account}`."""
     return pattern.replace("{account}", account)
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A folder or file of the outside, and where the inside sees it."""
+
+    source: str
+    target: str
+    readonly: bool
+
+
+def binds(kind: Kind, account: str) -> list[Bind]:
+    """The `binds` of a kind: SOURCE, SOURCE:TARGET or SOURCE:TARGET:ro. Raises LaunchError for another form."""
+    found = []
+    for text in kind.binds:
+        parts = _BIND.fullmatch(text)
+        if parts is None:
+            raise LaunchError(f"binds: {text!r}: write it as /outside:/inside or /outside:/inside:ro")
+        source = expand(parts["source"], account)
+        target = expand(parts["target"], account) if parts["target"] else source
+        found.append(Bind(source, target, parts["option"] == "ro"))
+    return found
 
 
 def session_folder(root: Path, nonce: str) -> Path:

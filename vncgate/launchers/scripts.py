@@ -10,14 +10,17 @@ import enum
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from vncgate.errors import LaunchError
-from vncgate.kinds import SlurmPlace, Wrap
-from vncgate.launchers.base import Spec
+from vncgate.kinds import DockerPlace, SlurmPlace, Wrap
+from vncgate.launchers import container
+from vncgate.launchers.base import Spec, binds
+from vncgate.launchers.container import Container, Person
 
 LONGEST_SOCKET = 107
 """Bytes that the path of a unix socket may have (unix(7))."""
@@ -104,6 +107,7 @@ class Scripts:
     def __init__(self, templates: Path | None) -> None:
         self._templates = Templates(templates, quote)
         self._jobs = Templates(templates, quote_job)
+        self._containers = Templates(templates, container.quote)
 
     def desktop(self, spec: Spec, folder: str, listen: Listen) -> str:
         """The script that makes the desktop; it is written to FOLDER/desktop.sh.
@@ -153,6 +157,31 @@ class Scripts:
             partition=kind.partition or place.partition,
             commands=self.commands(spec, folder),
         )
+
+    def container(self, spec: Spec, folder: str, place: DockerPlace, person: Person) -> Container:
+        """The container that the desktop is, with `folder` and the account's things in it. Raises LaunchError."""
+        kind = spec.kind
+        text = self._containers.render(
+            "container.yml.j2",
+            image=kind.image,
+            # What the session writes goes where it outlives the container.
+            command=["bash", "-c", 'exec bash "$0/desktop.sh" >>"$0/log" 2>&1', folder],
+            folder=folder,
+            home=spec.home,
+            binds=[asdict(bind) for bind in binds(kind, spec.account)],
+            user=f"{person.uid}:{person.gid}",
+            groups=person.groups,
+            userns=person.userns,
+            network=place.network,
+            cores=kind.cores,
+            memory=kind.memory,
+            gpus=kind.gpus,
+            labels={"vncgate.account": spec.account, "vncgate.nonce": spec.nonce},
+            extra=kind.extra or (),
+            account=spec.account,
+            environment=kind.environment,
+        )
+        return container.parse(text)
 
     def commands(self, spec: Spec, folder: str) -> list[list[str]]:
         """What is to be run in this order; the last one is the session, which lasts as long as the desktop."""

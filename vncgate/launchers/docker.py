@@ -1,0 +1,272 @@
+"""The place `docker`: desktops as containers of Docker or Podman on the gate's host.
+
+A container needs no network: the gate reaches the desktop by a unix socket in the session's folder, which both see at
+the same path. It is named after the nonce, and found again by that name; the engine is asked for all of them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vncgate import process, rfb, tasks
+from vncgate.errors import LaunchError
+from vncgate.kinds import DockerPlace
+from vncgate.launchers import report
+from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
+from vncgate.launchers.container import Person
+from vncgate.launchers.scripts import Listen, Scripts
+from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
+from vncgate.model import Desktop, Secret
+from vncgate.text import printable
+
+MOMENT = 0.02
+"""Seconds within which all questions become one."""
+PATIENCE = 20.0
+"""Seconds that the engine has to answer a question."""
+WORK_TIMEOUT = 60.0
+"""Seconds that the engine has to start or to end a container."""
+GRACE = 8
+"""Seconds that a desktop's script has to end all by itself, before the engine kills it."""
+ABOUT_TO_BE = 60.0
+"""Seconds after which a container that a killed daemon had asked for will not come any more."""
+LONGEST_REPORT = 4096
+"""Bytes of a report; one of ours has a hundred."""
+PREFIX = "vncgate-"
+"""With the nonce behind it, a container's name."""
+
+_ENDED = ("exited", "dead", "stopped", "removing")
+_CANNOT_RUN = (125, 126, 127)  # docker-run(1), podman-run(1): EXIT STATUS
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a container ended, as the engine tells."""
+
+    status: int
+    is_out_of_memory: bool
+    error: str
+
+    def words(self, said: str) -> str:
+        """Why it ended; `said` is the last line that its session wrote."""
+        if self.is_out_of_memory:
+            return "it used more memory than its limit allows, and was ended by the kernel"
+        if self.error:
+            return self.error
+        if self.status == 137:
+            return "its container was killed from outside (SIGKILL)"
+        return said or f"its container {process.describe_exit(self.status)}"
+
+
+class Docker:
+    """Docker or Podman as a place. The folders of desktops are in `folder`."""
+
+    hosts: Sequence[str] = ()
+
+    def __init__(self, name: str, settings: DockerPlace, folder: Path, scripts: Scripts) -> None:
+        self._name = name
+        self._settings = settings
+        self._root = folder
+        self._scripts = scripts
+        self._share = Share(folder)
+        self._looking: asyncio.Task[dict[str, str]] | None = None
+        self._looks: set[asyncio.Task[dict[str, str]]] = set()
+        self._asking_engine = asyncio.Lock()
+        self._engine: Mapping[str, object] | None = None
+
+    async def submit(self, spec: Spec) -> Handle:
+        """See Place. The image must be there: nothing is fetched when somebody waits for a desktop."""
+        folder = session_folder(self._root, spec.nonce)
+        inside, owner = await self._persons(spec.user)
+        # The outside's home is not seen inside: without one of its own, the desktop has one that goes with it.
+        inner = replace(spec, home=spec.home or f"{folder}/home")
+        files = {
+            "desktop.sh": self._scripts.desktop(inner, str(folder), Listen.SOCKET).encode(errors="surrogateescape"),
+            "passwd": rfb.password_file(spec.password),
+        }
+        container = self._scripts.container(spec, str(folder), self._settings, inside)
+        if spec.home:
+            await self._share.do(_make_home, Path(spec.home), owner)
+        await self._share.do(make_session, folder, files, owner)
+        handle = Handle(self._name, spec.account, spec.nonce, user=spec.user)
+        try:
+            done = await self._run(container.argv(_named(spec.nonce)), WORK_TIMEOUT)
+            if done.status in _CANNOT_RUN:
+                raise LaunchError(await self._refusal(container.image, done.stderr))
+            if done.status:
+                raise LaunchError(f"{self._command} run {process.describe_exit(done.status)}: {_last(done.stderr)}")
+        except BaseException:
+            with suppress(LaunchError):
+                await self.cancel(handle)
+            raise
+        return replace(handle, job=_last(done.stdout))
+
+    async def query(self, handle: Handle) -> Sighting:
+        """See Place."""
+        folder = session_folder(self._root, handle.nonce)
+        try:
+            state = (await self._look()).get(_named(handle.nonce))
+            if state is None:
+                return await self._share.do(_absent, folder, handle)
+            if state in _ENDED:
+                return await self._ended(handle, folder)
+            text = await self._share.do(read_end, folder / "report", LONGEST_REPORT)
+        except LaunchError as error:
+            return Sighting(Seen.UNKNOWN, reason=str(error))
+        reported = report.parse(text.decode(errors="replace"), handle.nonce)
+        # That it serves is its own word; where is ours.
+        return Sighting(Seen.RUNNING, Desktop(unix=f"{folder}/vnc.sock") if reported else None)
+
+    async def cancel(self, handle: Handle) -> None:
+        """See Place."""
+        name = _named(handle.nonce)
+        if name in await self._containers():
+            await self._run(["stop", "-t", str(GRACE), name], WORK_TIMEOUT)
+            removed = await self._run(["rm", "--force", "--volumes", name], WORK_TIMEOUT)
+            if name in await self._containers():
+                raise LaunchError(f"{self._command} does not remove {name}: {_last(removed.stderr)}")
+        await self._share.do(remove_session, session_folder(self._root, handle.nonce))
+
+    async def logs(self, handle: Handle, lines: int = 200) -> str:
+        """See Place."""
+        return last_lines(await self._share.do(read_end, session_folder(self._root, handle.nonce) / "log"), lines)
+
+    async def rekey(self, handle: Handle, password: Secret) -> None:
+        """See Place. Xvnc reads the file at every login."""
+        folder = session_folder(self._root, handle.nonce)
+        await self._share.do(replace_in_session, folder, "passwd", rfb.password_file(password))
+
+    async def aclose(self) -> None:
+        """See Place."""
+        await tasks.end(*self._looks)
+
+    @property
+    def _command(self) -> str:
+        return self._settings.command[0]
+
+    async def _look(self) -> dict[str, str]:
+        """The state of each container of ours by its name: one question for whoever asks within a moment."""
+        if self._looking is None:
+            self._looking = tasks.spawn(self._question(), f"look at {self._name}", expected=LaunchError)
+            self._looks.add(self._looking)
+            self._looking.add_done_callback(self._looks.discard)
+        return await asyncio.shield(self._looking)
+
+    async def _question(self) -> dict[str, str]:
+        await asyncio.sleep(MOMENT)
+        self._looking = None
+        return await self._containers()
+
+    async def _containers(self) -> dict[str, str]:
+        argv = ["ps", "--all", f"--filter=name={PREFIX}", "--format={{.Names}} {{.State}}"]
+        said = await self._ask(argv)
+        return {name: state.lower() for name, _, state in (line.partition(" ") for line in said.splitlines())}
+
+    async def _ended(self, handle: Handle, folder: Path) -> Sighting:
+        form = "--format={{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Error}}"
+        said = await self._ask(["container", "inspect", form, _named(handle.nonce)])
+        status, is_out_of_memory, error = (*said.strip().split(" ", 2), "")[:3]
+        end = End(int(status), is_out_of_memory == "true", printable(error))
+        log = await self._share.do(read_end, folder / "log")
+        return Sighting(Seen.GONE, reason=end.words(last_lines(log, 1).strip()), exit_status=end.status)
+
+    async def _persons(self, user: str) -> tuple[Person, tuple[int, int] | None]:
+        """Whom the container runs as, and whose its files are (None: ours)."""
+        person = await self._share.do(_person, user) if user else Person(os.geteuid(), os.getegid())
+        if person.uid != os.geteuid():
+            return person, (person.uid, person.gid)
+        return person if person.uid == 0 else as_engine(person, await self._info()), None
+
+    async def _info(self) -> Mapping[str, object]:
+        async with self._asking_engine:
+            if self._engine is None:
+                self._engine = json.loads(await self._ask(["info", "--format={{json .}}"]))
+            return self._engine
+
+    async def _refusal(self, image: str, said: str) -> str:
+        """Why a container could not be made, in words."""
+        found = await self._run(["image", "inspect", "--format={{.Id}}", image], PATIENCE)
+        if found.status:
+            return (
+                f"the image {image} is not on this host: `{self._command} pull {image}` brings it, or "
+                f"`{self._command} load --input FILE`"
+            )
+        return f"{self._command}: {_last(said)}"
+
+    async def _ask(self, argv: Sequence[str]) -> str:
+        done = await self._run(argv, PATIENCE)
+        if done.status:
+            raise LaunchError(f"{self._command} {argv[0]} {process.describe_exit(done.status)}: {_last(done.stderr)}")
+        return done.stdout
+
+    async def _run(self, argv: Sequence[str], timeout: float) -> process.Result:
+        """Run the engine's command. Raises LaunchError when it is not there, or does not end in time."""
+        try:
+            return await process.run([*self._settings.command, *argv], timeout=timeout)
+        except TimeoutError:
+            raise LaunchError(f"{self._command} {argv[0]} does not answer within {timeout:g} s") from None
+        except OSError as error:
+            raise LaunchError(f"{self._command}: {error.strerror}; is Docker or Podman installed?") from None
+
+
+def as_engine(own: Person, info: Mapping[str, object]) -> Person:
+    """Ourselves, as an engine knows us that may be without root: as `info --format={{json .}}` says of it."""
+    host = info.get("host")
+    security = host.get("security") if isinstance(host, dict) else None
+    if isinstance(security, dict) and security.get("rootless"):
+        return replace(own, userns="keep-id")
+    options = info.get("SecurityOptions")
+    if isinstance(options, list) and "name=rootless" in options:
+        return Person(0, 0)
+    return own
+
+
+def _named(nonce: str) -> str:
+    return f"{PREFIX}{nonce}"
+
+
+def _last(said: str) -> str:
+    """The last line that a command wrote."""
+    return printable(said.strip().rpartition("\n")[2])
+
+
+def _absent(folder: Path, handle: Handle) -> Sighting:
+    """There is no container: it may be about to be, when the daemon that asked for it was killed."""
+    try:
+        age = time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return Sighting(Seen.GONE)
+    if not handle.job and age < ABOUT_TO_BE:
+        return Sighting(Seen.RUNNING)
+    return Sighting(Seen.GONE, reason="its container was removed from outside")
+
+
+def _make_home(home: Path, owner: tuple[int, int] | None) -> None:
+    """Make a home folder, where there is none; the folders above it are made as for anybody."""
+    if home.is_dir():
+        return
+    home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    home.mkdir(mode=0o700)
+    if owner is not None:
+        os.chown(home, *owner)
+
+
+def _person(user: str) -> Person:
+    """A user of this host, with all groups. It may ask a directory service. Raises LaunchError."""
+    try:
+        its = pwd.getpwnam(user)
+    except KeyError:
+        raise LaunchError(f"there is no user {user!r} on the gate's host") from None
+    if os.geteuid() not in (0, its.pw_uid):
+        raise LaunchError(
+            f"only root may start desktops as another user ({user}): run the gate as root, or set no `user`"
+        )
+    groups = os.getgrouplist(its.pw_name, its.pw_gid)
+    return Person(its.pw_uid, its.pw_gid, tuple(gid for gid in groups if gid != its.pw_gid))
