@@ -80,6 +80,15 @@ class Launcher:
                 self._step(name, first)
         return names
 
+    def visit(self, name):
+        self.calls.append(("visit", name))
+
+    def retry(self, name):
+        self.calls.append(("retry", name))
+
+    def stay(self, name):
+        self.calls.append(("stay", name))
+
     async def logs(self, name, lines=200):
         if name not in self.all:
             raise ControlError(f"no such account: {name}")

@@ -23,7 +23,7 @@ from vncgate.render.pages import Pages
 from vncgate.render.reach import Reach
 from vncgate.scrape import Handler
 from vncgate.settings import Settings
-from vncgate.web import assets
+from vncgate.web import api, assets
 from vncgate.web.desktops import Desktops, deeds
 from vncgate.web.events import Events
 
@@ -71,6 +71,7 @@ def build(
     app.router.add_get("/api/events", site.events, allow_head=False)
     if desktops is not None:
         app.router.add_post("/api/desktops/{path}/{deed:visit|start|stay}", deeds(desktops, settings, site.cards))
+    api.add(app, settings, roster, statuses, desktops)
     app.router.add_get("/static/{edition:[0-9a-f]{16}}/{name:.+}", site.static)
     app.router.add_get("/healthz", site.health)
     if metrics is not None:

@@ -10,23 +10,20 @@ they may not do is to have somebody else's browser do them, so a page of another
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from aiohttp import web
 
 from vncgate.engines.handshake import origin_allowed
-from vncgate.model import DesktopStatus
+from vncgate.launchers import base
 from vncgate.render.cards import Card
 from vncgate.scrape import Handler
 from vncgate.settings import Settings
 
 
-class Desktops(Protocol):
-    """The desktops that the gate starts itself, by their accounts' names. All of it answers at once."""
-
-    def statuses(self) -> Iterable[DesktopStatus]:
-        """How they are."""
+class Desktops(base.Desktops, Protocol):
+    """The desktops that the gate starts itself, by their accounts' names. What is here answers at once."""
 
     def visit(self, name: str) -> None:
         """The participant opened the page."""

@@ -1,0 +1,249 @@
+"""The REST API, below /api/v1: a portal starts, watches and ends desktops with it. docs/api.md is its manual.
+
+A *session* is the desktop of one account that the gate starts itself, whether it runs or not. Errors are problem
+details (RFC 9457); the API's own description is /api/v1/openapi.json. It has no CORS headers: it is for servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from importlib import resources
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from vncgate.errors import LaunchError, VncgateError
+from vncgate.forwarded import TrustedProxies
+from vncgate.grants import Grant, Scope
+from vncgate.launchers.base import Desktops
+from vncgate.model import AccountStatus, DesktopStatus, Roster
+from vncgate.render.status import launched
+from vncgate.scrape import Handler
+from vncgate.settings import Settings
+from vncgate.web.bearer import ACCOUNT, Bearers
+from vncgate.web.events import HEARTBEAT, INTERVAL, message
+
+LARGEST = 16384
+"""Bytes of a request's content."""
+MOST_LINES = 10000
+"""Lines of a log that can be asked for."""
+WRITE_TIMEOUT = 30.0
+"""Seconds after which a listener that takes nothing is let go."""
+NOT_THERE = "there is no such session"
+"""The same words where there is none and where the token is not good for it: it tells nothing of other accounts."""
+KEPT_HEADERS = ("Allow", "WWW-Authenticate")
+
+Session = dict[str, Any]
+
+
+def add(
+    app: web.Application,
+    settings: Settings,
+    roster: Callable[[], Roster],
+    statuses: Callable[[], Sequence[AccountStatus]],
+    desktops: Desktops | None,
+) -> None:
+    """Add the API to the pages, if the settings name its tokens."""
+    if settings.api.tokens is None or desktops is None:
+        return
+    api = Api(roster, statuses, desktops)
+    bearers = Bearers(settings.api.tokens, TrustedProxies(settings.trusted_proxies))
+    sub = web.Application(middlewares=[in_problems])
+    sub.on_shutdown.append(api.end_streams)
+    sub.router.add_get("/openapi.json", api.description)
+    sub.router.add_get("/sessions", bearers.only(Scope.READ, api.all, aloud=False))
+    sub.router.add_post("/sessions", bearers.only(Scope.WRITE, api.start))
+    sub.router.add_get("/sessions/{account}", bearers.only(Scope.READ, api.one, aloud=False))
+    sub.router.add_delete("/sessions/{account}", bearers.only(Scope.WRITE, api.stop))
+    sub.router.add_post("/sessions/{account}/restart", bearers.only(Scope.WRITE, api.restart))
+    sub.router.add_get("/sessions/{account}/logs", bearers.only(Scope.READ, api.logs))
+    sub.router.add_get("/events", bearers.only(Scope.READ, api.events(bearers)), allow_head=False)
+    app.add_subapp("/api/v1", sub)
+
+
+@web.middleware
+async def in_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors as problem details."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        words = "" if error.text == f"{error.status}: {error.reason}" else error.text or ""
+        headers = {name: error.headers[name] for name in KEPT_HEADERS if name in error.headers}
+        return problem(error.status, words, headers)
+    except LaunchError as error:
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+    except VncgateError as error:
+        return problem(HTTPStatus.CONFLICT, str(error))
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An error, in the form of RFC 9457."""
+    said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    return web.json_response(
+        said | ({"detail": detail} if detail else {}),
+        status=status,
+        headers=headers,
+        content_type="application/problem+json",
+    )
+
+
+class Api:
+    """The handlers. Each gets the grant of whoever asks."""
+
+    def __init__(
+        self, roster: Callable[[], Roster], statuses: Callable[[], Sequence[AccountStatus]], desktops: Desktops
+    ) -> None:
+        self._roster = roster
+        self._statuses = statuses
+        self._desktops = desktops
+        self._closing = asyncio.Event()
+        self._description = (resources.files(__package__) / "openapi.json").read_bytes()
+
+    async def description(self, _: web.Request) -> web.Response:
+        """What the API can do, for programs; it tells nothing of this gate, and needs no token."""
+        return web.Response(body=self._description, content_type="application/json")
+
+    async def all(self, _: web.Request, grant: Grant) -> web.Response:
+        """All sessions that the token is good for."""
+        return web.json_response({"sessions": list(self._sessions(grant).values())})
+
+    async def one(self, request: web.Request, grant: Grant) -> web.Response:
+        """One session."""
+        return web.json_response(self._session(request.match_info["account"], grant))
+
+    async def start(self, request: web.Request, grant: Grant) -> web.Response:
+        """Start the session of an account; of one that is there already, this changes nothing."""
+        name = await _account(request)
+        request[ACCOUNT] = name
+        self._session(name, grant)
+        await self._desktops.start_desktops([name])
+        response = self._accepted(name, grant)
+        response.headers["Location"] = str(request.rel_url / quote(name, safe=""))
+        return response
+
+    async def stop(self, request: web.Request, grant: Grant) -> web.Response:
+        """End a session."""
+        name = request.match_info["account"]
+        self._session(name, grant)
+        await self._desktops.stop_desktops([name])
+        return self._accepted(name, grant)
+
+    async def restart(self, request: web.Request, grant: Grant) -> web.Response:
+        """End a session and start it anew."""
+        name = request.match_info["account"]
+        self._session(name, grant)
+        await self._desktops.restart_desktops([name])
+        return self._accepted(name, grant)
+
+    async def logs(self, request: web.Request, grant: Grant) -> web.Response:
+        """The end of what a session wrote."""
+        name = request.match_info["account"]
+        self._session(name, grant)
+        lines = request.query.get("lines", "200")
+        if not re.fullmatch("[1-9][0-9]{0,4}", lines) or int(lines) > MOST_LINES:
+            raise web.HTTPBadRequest(text=f"lines: write a number from 1 to {MOST_LINES}")
+        return web.json_response({"account": name, "log": await self._desktops.logs(name, int(lines))})
+
+    def events(self, bearers: Bearers) -> Callable[[web.Request, Grant], Any]:
+        """The handler of the stream of changes. It ends when the token is revoked, too."""
+
+        async def stream(request: web.Request, grant: Grant) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+            try:
+                await response.prepare(request)
+                seen = self._sessions(grant)
+                await _send(response, message("sessions", list(seen.values())))
+                silent = 0.0
+                while not await self._is_closing(INTERVAL):
+                    grant = await bearers.grant(request)
+                    now = self._sessions(grant) if Scope.READ in grant.scopes else {}
+                    silent = silent + INTERVAL if now == seen else 0.0
+                    if now != seen:
+                        await _send(response, message("change", _difference(seen, now)))
+                        seen = now
+                    elif silent >= HEARTBEAT:
+                        silent = 0.0
+                        await _send(response, b": still here\n\n")
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+            except (ConnectionError, web.HTTPException):
+                pass  # the listener went, or must go
+            return response
+
+        return stream
+
+    async def end_streams(self, _: web.Application) -> None:
+        """End the streams, so that a shutdown waits for none of them."""
+        self._closing.set()
+
+    async def _is_closing(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._closing.wait()
+        except TimeoutError:
+            return False
+
+    def _sessions(self, grant: Grant) -> dict[str, Session]:
+        """The sessions that a token is good for, by account."""
+        roster = self._roster()
+        proxies = {status.name: status for status in self._statuses()}
+        return {
+            status.account: _public(status, roster, proxies)
+            for status in self._desktops.statuses()
+            if status.account in roster and grant.concerns(status.account)
+        }
+
+    def _session(self, name: str, grant: Grant) -> Session:
+        session = self._sessions(grant).get(name)
+        if session is None:
+            raise web.HTTPNotFound(text=NOT_THERE)
+        return session
+
+    def _accepted(self, name: str, grant: Grant) -> web.Response:
+        """The session as it is now, on its way to what was asked for (RFC 9110, section 15.3.3)."""
+        return web.json_response(self._session(name, grant), status=HTTPStatus.ACCEPTED)
+
+
+def _public(status: DesktopStatus, roster: Roster, proxies: Mapping[str, AccountStatus]) -> Session:
+    """A session, as the API tells it: nothing of where the VNC server listens, and no password."""
+    account, proxy = roster[status.account], proxies.get(status.account)
+    told = {name: value for name, value in launched(status).items() if name != "desktop"}
+    return told | {
+        "title": account.title,
+        "viewer": f"desk/{quote(account.path, safe='')}",
+        "connections": proxy.traffic.connections if proxy else 0,
+    }
+
+
+async def _account(request: web.Request) -> str:
+    """The account that the content of a request names."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="send application/json")
+    content = b""
+    async for chunk in request.content.iter_any():
+        content += chunk
+        if len(content) > LARGEST:
+            raise web.HTTPRequestEntityTooLarge(LARGEST, len(content), text=f"send at most {LARGEST} bytes")
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        raise web.HTTPBadRequest(text="the content is not JSON") from None
+    if not isinstance(body, dict) or set(body) != {"account"} or not isinstance(body["account"], str):
+        raise web.HTTPBadRequest(text='send {"account": "NAME"}, and nothing else')
+    return body["account"]
+
+
+def _difference(before: Mapping[str, Session], after: Mapping[str, Session]) -> dict[str, Any]:
+    changed = [session for name, session in after.items() if before.get(name) != session]
+    return {"changed": changed, "removed": [name for name in before if name not in after]}
+
+
+async def _send(response: web.StreamResponse, text: bytes) -> None:
+    async with asyncio.timeout(WRITE_TIMEOUT):
+        await response.write(text)

@@ -1,0 +1,135 @@
+"""Who asks: the bearer tokens of the REST API, and what the log says of their use.
+
+RFC 6750 (bearer tokens): in the Authorization header alone, never in an address, which ends in logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from vncgate.errors import SettingsError
+from vncgate.forwarded import TrustedProxies
+from vncgate.grants import Grant, Scope, find, parse
+from vncgate.model import Secret
+from vncgate.scrape import Handler
+from vncgate.text import printable
+
+log = logging.getLogger(__name__)
+
+READ_TIMEOUT = 5.0
+"""Seconds that the tokens' file may take to be read."""
+CHALLENGE = 'Bearer realm="vncgate"'
+ACCOUNT = web.RequestKey("account", str)
+"""Whom a request is about, for the log, where that does not stand in its address."""
+LARGEST = 1024 * 1024
+"""Bytes of a tokens' file; a token takes some 200."""
+
+Guarded = Callable[[web.Request, Grant], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was read last: of which file (None: of none), and what was wrong with it."""
+
+    seen: tuple[int, ...] | None = None
+    grants: tuple[Grant, ...] = ()
+    trouble: str = ""
+
+
+class Bearers:
+    """The tokens' file, as it is at each request."""
+
+    def __init__(self, file: Path, proxies: TrustedProxies) -> None:
+        self._file = file
+        self._proxies = proxies
+        self._known = Known()
+
+    def only(self, scope: Scope, handler: Guarded, *, aloud: bool = True) -> Handler:
+        """The handler for bearers of a token with `scope`, with a line in the log for every request.
+
+        Not `aloud`: on the level debug. Refusals are told in any case.
+        """
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            client = self._proxies.client(request.remote or "", request.headers.getall("X-Forwarded-For", []))
+            said = {"client": client, "account": request.match_info.get("account", "")}
+            what = f"{request.method} {printable(request.path)}"
+            try:
+                grant = await self.grant(request)
+            except web.HTTPUnauthorized:
+                log.warning("API: refused %s: no valid token", what, extra=said)
+                raise
+            if scope not in grant.scopes:
+                log.warning("API: refused %s: token %s has no scope %s", what, grant.name, scope, extra=said)
+                raise web.HTTPForbidden(
+                    text=f"this token has not the scope {scope}",
+                    headers={"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
+                )
+            status = 500
+            try:
+                response = await handler(request, grant)
+                status = response.status
+            except web.HTTPException as error:
+                status = error.status
+                raise
+            finally:
+                said["account"] = said["account"] or request.get(ACCOUNT, "")
+                level = logging.INFO if aloud else logging.DEBUG
+                log.log(level, "API: token %s: %s: %d", grant.name, what, status, extra=said)
+            return response
+
+        return guarded
+
+    async def grant(self, request: web.Request) -> Grant:
+        """What the request's token allows. Raises HTTPUnauthorized, or HTTPServiceUnavailable."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            # RFC 6750, section 3: no error code where there is no token.
+            raise web.HTTPUnauthorized(
+                text="this needs a token: Authorization: Bearer TOKEN", headers={"WWW-Authenticate": CHALLENGE}
+            )
+        grant = find(await self._now(), Secret(token.strip()))
+        if grant is None:
+            raise web.HTTPUnauthorized(
+                text="this token is not known, or was revoked",
+                headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'},
+            )
+        return grant
+
+    async def _now(self) -> tuple[Grant, ...]:
+        """The grants. A file that cannot be read lets nobody in: what was revoked in it must not work."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                known = await asyncio.to_thread(self._look, self._known)
+        except TimeoutError:
+            known = Known(trouble=f"cannot be read within {READ_TIMEOUT:g} s; does its share hang?")
+        if known.trouble and known.trouble != self._known.trouble:
+            log.error("%s: %s; the API answers nobody", self._file, known.trouble)
+        self._known = known
+        if known.trouble:
+            raise web.HTTPServiceUnavailable(text="the tokens cannot be read; the gate's log says why")
+        return known.grants
+
+    def _look(self, before: Known) -> Known:
+        """What the file says; `before`, where it is the one that was read last."""
+        seen: tuple[int, ...] | None = None
+        try:
+            status = self._file.stat()
+            seen = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+            if seen == before.seen:
+                return before
+            if status.st_size > LARGEST:
+                return Known(seen, trouble=f"is larger than {LARGEST >> 20} MiB")
+            return Known(seen, parse(self._file.read_bytes()))
+        except FileNotFoundError:
+            return Known()
+        except OSError as error:
+            return Known(trouble=f"cannot be read: {error.strerror}")
+        except SettingsError as error:
+            return Known(seen, trouble=str(error))
