@@ -25,9 +25,11 @@ from vncgate.desktop_life import (
     Event,
     IllegalEventError,
     Life,
+    death,
     delay_after,
     step,
 )
+from vncgate.kinds import Policy
 from vncgate.model import DesktopState, Want
 
 EXPECTED = {
@@ -183,6 +185,21 @@ def test_whoever_asks_need_not_wait_for_the_next_try():
 def test_a_session_that_was_left_is_not_started_again():
     life, action = run(Life(), Event.START, *STARTS, Event.FINISHED, Event.ENDED)
     assert (life.state, life.want, action) == (STOPPED, Want.DOWN, Action.NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("policy", "left", "died"),
+    [
+        (Policy.MANUAL, Event.FINISHED, Event.BROKE),
+        (Policy.ON_DEMAND, Event.FINISHED, Event.DIED),
+        (Policy.POOL, Event.FINISHED, Event.DIED),
+        (Policy.EAGER, Event.DIED, Event.DIED),
+    ],
+)
+def test_what_an_end_means_is_the_policys(policy, left, died):
+    assert death(policy, 0) is left
+    assert death(policy, 1) is death(policy, None) is died
+    assert death(policy, None, was_asked_for=False) is Event.DIED
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakeplace import FakePlace, MemoryStore
 from vncgate.desktop_life import START_TRIES
-from vncgate.errors import ControlError
+from vncgate.errors import ControlError, LaunchError
 from vncgate.kinds import DesktopsSettings
 from vncgate.launcher import Launcher
 from vncgate.launchers.base import Seen, Sighting
@@ -242,6 +242,36 @@ async def test_new_desktops_go_where_there_are_fewest(world):
     hosts = [desktop.handle.host for desktop in world.place.running.values()]
     assert {host: hosts.count(host) for host in hosts} == {"node1": 3, "node2": 3, "node3": 3}
     assert world.status("ws0").host in world.place.hosts
+
+
+async def test_a_host_that_is_down_does_not_attract_every_start(world):
+    world.place.hosts = ("down", "node1", "node2")
+    submit = world.place.submit
+
+    async def refusing(spec):
+        if spec.host == "down":
+            raise LaunchError("down: no route to host")
+        return await submit(spec)
+
+    world.place.submit = refusing
+    names = [f"ws{number}" for number in range(40)]
+    await world.start(settings(policy="eager"), roster(*names))
+    await world.running(*names)
+    assert not any(status.reason for status in world.launcher.statuses())
+
+
+async def test_a_stop_wins_over_a_turn_that_comes_at_the_same_time(world):
+    await world.start(settings({"local": {"type": "local", "starts_at_once": 1}}), roster("ws01", "ws02"))
+    for _ in range(3):
+        await world.launcher.start_desktops(["ws01", "ws02"])
+        await world.launcher.stop_desktops(["ws02"])
+        await world.running("ws01")
+        assert world.state("ws02") is STOPPED
+        await world.launcher.restart_desktops(["*"])
+        await world.launcher.stop_desktops(["*"])
+        await asyncio.sleep(1)
+        assert world.states() == {STOPPED}
+    assert world.place.started == ["ws01"] * 3
 
 
 async def test_a_failed_start_says_what_the_place_said_and_is_given_up(world, caplog):
@@ -696,6 +726,40 @@ async def test_a_daemon_that_is_killed_at_any_moment_of_a_start_starts_none_twic
         assert (world.place.running, world.store.files) == ({}, {}), moment
         await world.launcher.aclose()
     await world.start()
+
+
+async def test_who_waits_in_line_is_not_forgotten_by_the_next_daemon(world):
+    names = [f"ws{number:02}" for number in range(20)]
+    await world.start(settings({"local": {"type": "local", "starts_at_once": 1}}), roster(*names, "other"))
+    for name in reversed(names):
+        world.launcher.visit(name)
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(3)
+    await world.launcher.stop_desktops(["ws05"])
+    await asyncio.sleep(1)
+    for _ in range(3):
+        await world.restart()
+        await asyncio.sleep(2)
+    await world.running(*(set(names) - {"ws05"}))
+    assert world.place.started == [name for name in reversed(names) if name != "ws05"]
+    assert (world.state("ws05"), world.state("other")) == (STOPPED, STOPPED)
+    assert len(world.store.files) == 19
+
+
+async def test_who_waits_for_another_try_is_not_forgotten_by_the_next_daemon(world):
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    world.place.die("ws01")
+    await world.until(lambda: world.state() is REQUESTED)
+    await asyncio.sleep(0.1)
+    await world.restart()
+    await world.running()
+    await world.launcher.stop_desktops(["ws01"])
+    await asyncio.sleep(1)
+    await world.restart()
+    await asyncio.sleep(60)
+    assert (world.state(), world.store.files) == (STOPPED, {})
 
 
 async def test_a_daemon_that_is_killed_while_it_ends_a_desktop_ends_it(world):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
+from vncgate.kinds import Policy
 from vncgate.model import DesktopState, Want
 
 FIRST_DELAY = 1.0
@@ -179,6 +180,19 @@ def _next(life: Life) -> tuple[DesktopState, Action]:
     if life.hopeless:
         return FAILED, Action.GIVE_UP
     return REQUESTED, Action.WAIT if life.delay else Action.LINE_UP
+
+
+def death(policy: Policy, exit_status: int | None, *, was_asked_for: bool = True) -> Event:
+    """What the end of a desktop that ran means, by its kind's policy.
+
+    `exit_status` is that of its session (None: nobody knows); 0 is somebody who logged out. What was never
+    `was_asked_for` at its place did not end: it is still to come.
+    """
+    if not was_asked_for:
+        return Event.DIED
+    if exit_status == 0 and policy is not Policy.EAGER:
+        return Event.FINISHED
+    return Event.BROKE if policy is Policy.MANUAL else Event.DIED
 
 
 def delay_after(count: int, chance: float) -> float:

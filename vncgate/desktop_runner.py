@@ -9,25 +9,23 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vncgate import tasks
-from vncgate.desktop_life import Action, Event, Life, step
+from vncgate.desktop_choice import Choice, choose
+from vncgate.desktop_life import Action, Event, Life, death, step
+from vncgate.desktop_words import last_words, ordinal, span
 from vncgate.errors import DesktopError, LaunchError
 from vncgate.kinds import DesktopsSettings, Kind, Policy
-from vncgate.launchers.base import Handle, Seen, Sighting, Spec, expand
+from vncgate.launch import Launch
+from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Readiness, Secret, Want
 from vncgate.store import Entry, Store
-from vncgate.text import printable
 from vncgate.yard import Yard
 
 log = logging.getLogger(__name__)
 
-LOGINS_AT_ONCE = 16
-"""Desktops that are logged in to at the same time."""
-ENDS_AT_ONCE = 16
-"""Desktops that are ended at the same time."""
 LOOK_STARTING = 0.5
 """Seconds between two looks at a desktop that starts."""
 LOOK = 3.0
@@ -35,12 +33,6 @@ LOOK = 3.0
 CANCEL_RETRY = 2.0
 """Seconds until a desktop that could not be ended is ended again; doubles up to the longest."""
 LONGEST_CANCEL_RETRY = 60.0
-LOG_LINES = 200
-LONGEST_LOG = 65536
-"""Characters kept of the log of a desktop that is gone."""
-LONGEST_TAIL = 200
-"""Characters of a log that stand in a reason."""
-
 _STARTING = (DesktopState.REQUESTED, DesktopState.STARTING)
 
 
@@ -57,18 +49,6 @@ class Shared:
     wall_clock: Callable[[], float]
     nonce: Callable[[], str]
     password: Callable[[], Secret]
-    logins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOGINS_AT_ONCE))
-    ends: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ENDS_AT_ONCE))
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What is to be started: the kind's name, its size, the kind in that size, and where."""
-
-    name: str
-    size: str
-    kind: Kind
-    yard: Yard
 
 
 class Runner:
@@ -83,12 +63,8 @@ class Runner:
         self._life = Life()
         self._since = shared.wall_clock()
         self._choice: Choice | None = None
-        self._yard: Yard | None = None
-        self._entry: Entry | None = None
-        self._kept: Entry | None = None
-        self._writing = asyncio.Lock()
+        self._launch: Launch | None = None
         self._is_adopted = False
-        self._secret: Secret | None = None
         self._desktop: Desktop | None = None
         self._sighting = Sighting(Seen.UNKNOWN)
         self._doubt = ""
@@ -124,7 +100,7 @@ class Runner:
     @property
     def handle(self) -> Handle | None:
         """By what its place finds it; None while its place was not asked for it."""
-        return self._entry.handle if self._entry else None
+        return self._launch.handle if self._launch else None
 
     @property
     def desktop(self) -> Desktop | None:
@@ -134,17 +110,17 @@ class Runner:
     @property
     def password(self) -> Secret:
         """What its VNC server asks for: the account's password, or one of ours where the account has none."""
-        return self.account.password or self._secret or Secret("")
+        return self.account.password or (self._launch and self._launch.secret) or Secret("")
 
     def kind(self) -> Kind | None:
         """What runs or, where nothing does, is to run; None where the settings do not have it."""
-        settings = self._all.settings
-        return settings.kinds.get(self._entry.kind if self._entry else self.account.kind or settings.default_kind)
+        settings, launch = self._all.settings, self._launch
+        return settings.kinds.get(launch.entry.kind if launch else self.account.kind or settings.default_kind)
 
     def status(self) -> DesktopStatus:
         """How it is now."""
-        settings, entry, state = self._all.settings, self._entry, self.state
-        kind = self.kind()
+        settings, state, kind = self._all.settings, self.state, self.kind()
+        entry = self._launch.entry if self._launch else None
         seen = self._sighting
         return DesktopStatus(
             account=self.name,
@@ -175,16 +151,19 @@ class Runner:
 
     def adopt(self, entry: Entry) -> None:
         """Take up what a daemon before this one had started, or was about to start or end."""
-        self._entry = self._kept = entry
+        yard = self._all.yards.get(entry.handle.place)
+        self._launch = Launch(entry, yard, self._all.store, is_kept=True)
         self._life = replace(self._life, restarts=entry.restarts)
-        self._is_adopted = True
-        self._yard = self._all.yards.get(entry.handle.place)
-        if self._yard is None:
+        if not entry.asked:
+            self._handle(Event.START)
+        elif yard is None:
             self._doubt = f"its place {entry.handle.place} is not in the settings"
             self._log.warning("%s: the desktop is left alone", self._doubt)
+            self._handle(Event.ADOPTED)
         else:
-            self._yard.arrive(self)
-        self._handle(Event.ADOPTED)
+            self._is_adopted = True
+            yard.arrive(self)
+            self._handle(Event.ADOPTED)
         if entry.want is Want.DOWN:
             self.stop("it was being ended")
 
@@ -192,18 +171,19 @@ class Runner:
         """From now on this running desktop of a pool is that account's; it runs again when its password is the
         account's.
         """
-        assert self._entry is not None  # noqa: S101
+        assert self._launch is not None  # noqa: S101
         self.account, self.in_pool = account, False
         self._log = logging.LoggerAdapter(log, {"account": account.name})
-        self._entry = replace(self._entry, account=account.name)
-        self._log.info("takes desktop %s out of the pool", self._entry.handle.nonce)
+        entry = self._launch.entry = replace(self._launch.entry, account=account.name)
+        self._log.info("takes desktop %s out of the pool", entry.handle.nonce)
         self._handle(Event.MOVED)
         self._tend(asyncio.get_running_loop().time(), self._desktop)
 
     def update(self, account: Account) -> None:
         """Take over what changed in its line: a password at once, the rest with its next start."""
         self.account = account
-        self._look_soon()
+        if self._launch and self._launch.yard:
+            self._launch.yard.look_soon(self)
         self._tell()
 
     def used(self, at: float) -> None:
@@ -213,9 +193,9 @@ class Runner:
 
     async def logs(self, lines: int) -> str:
         """The end of its session's log, or of that of the last one. Raises LaunchError."""
-        if self._entry is None or self._yard is None:
+        if self.handle is None or self._launch is None:
             return "\n".join(self._last_log.splitlines()[-lines:])
-        return await self._yard.place.logs(self._entry.handle, lines)
+        return await self._launch.logs(lines)
 
     async def aclose(self) -> None:
         """End what is under way here; the desktop stays as it is."""
@@ -229,7 +209,8 @@ class Runner:
         self._handle(Event.TURN)
 
     def line_moved(self) -> None:
-        """See yard.Guest."""
+        """See yard.Guest. Who waits is to be remembered by the daemon after this one."""
+        self._keep_wish()
         self._tell()
 
     def next_look(self) -> float:
@@ -243,7 +224,7 @@ class Runner:
         if sighting.seen is Seen.UNKNOWN:
             # Nobody knows how far it came meanwhile.
             self._patience += since_last
-            self._doubt = sighting.reason or f"{self._place()} does not say how it is"
+            self._doubt = sighting.reason or f"{self._yard().name} does not say how it is"
         else:
             self._sighting, self._doubt = sighting, ""
         match sighting.seen:
@@ -259,38 +240,36 @@ class Runner:
         self._tell()
 
     def _wait_in_queue(self, now: float) -> None:
-        limit = self._yard.queue_timeout if self._yard else 0.0
+        limit = self._yard().queue_timeout
         if limit and now - self._life.since - self._patience > limit:
             why = f": {self._sighting.reason}" if self._sighting.reason else ""
-            self._fail(Event.BROKE, f"still in the queue of {self._place()} after {span(limit)}{why}")
+            self._fail(Event.BROKE, f"still in the queue of {self._yard().name} after {span(limit)}{why}")
 
     def _tend(self, now: float, desktop: Desktop | None) -> None:
         """Bring a desktop whose process is there to where it can be used, and keep it there."""
         if self.state is DesktopState.RUNNING and desktop is not None and desktop != self._desktop:
             self._handle(Event.MOVED)
         if self.state is DesktopState.STARTING:
-            limit = self._yard.settings.start_timeout if self._yard else 0.0
+            limit = self._yard().settings.start_timeout
             if now - self._life.since - self._patience > limit:
                 why = f" ({self._trouble})" if self._trouble else ""
                 self._fail(Event.START_FAILED, f"no VNC login within {span(limit)}{why}", log_tells=True)
             elif desktop is not None:
-                self._do_aside(functools.partial(self._log_in, desktop))
-        elif not self._is_keyed() or self._entry != self._kept:
-            self._do_aside(self._settle_in)
+                self._do_aside(functools.partial(self._log_in, desktop), "log in to")
+        elif not self._is_settled():
+            self._do_aside(self._settle_in, "settle in")
 
     def _gone(self, sighting: Sighting) -> None:
         status = sighting.exit_status
         words = sighting.reason or "the session ended" + (f" with exit status {status}" if status else "")
-        entry, kind = self._entry, self.kind()
-        policy = kind.policy if kind else Policy.MANUAL
-        if self.state is not DesktopState.RUNNING and not (self._is_adopted and self.state is DesktopState.REQUESTED):
-            self._fail(Event.START_FAILED, words, log_tells=not sighting.reason)
-        elif status == 0 and policy is not Policy.EAGER and not self.in_pool:
-            self._fail(Event.FINISHED, words)
-        elif policy is Policy.MANUAL and entry and entry.handle.job:  # without a job it may never have been started
-            self._fail(Event.BROKE, words, log_tells=not sighting.reason)
+        if self.state is DesktopState.RUNNING or (self._is_adopted and self.state is DesktopState.REQUESTED):
+            kind, job = self.kind(), self.handle and self.handle.job
+            policy = Policy.EAGER if self.in_pool else kind.policy if kind else Policy.MANUAL
+            event = death(policy, status, was_asked_for=bool(job))
         else:
-            self._fail(Event.DIED, words, log_tells=status != 0 and not sighting.reason)
+            event = Event.START_FAILED
+        is_told = sighting.reason or (status == 0 and event is not Event.START_FAILED)
+        self._fail(event, words, log_tells=not is_told)
 
     def _end_idle(self, now: float) -> None:
         end = self._idle_end()
@@ -310,31 +289,38 @@ class Runner:
         self._life, action = step(before, event, loop.time(), self._all.chance())
         state = self._life.state
         if state is not before.state:
-            self._since, self._patience, self._looked = self._all.wall_clock(), 0.0, loop.time()
             self._log.debug("%s -> %s", before.state, state)
-            if state is DesktopState.RUNNING:
-                self._used, self._is_adopted = loop.time(), False
-                self._log.info("desktop %s runs", self._desktop)
-            if state not in _STARTING and self._yard is not None:
-                self._yard.settle(self)
+            self._came_into(state, loop.time())
+        if event is Event.START_FAILED and self._launch and self._launch.yard:
+            self._launch.yard.blame(self._launch.entry.handle.host)
         match action:
             case Action.LINE_UP:
                 self._cancel_timer()
-                self._line_up()
+                if yard := self._wish():
+                    yard.line_up(self)
             case Action.SUBMIT:
                 self._do(self._submit, Event.START_FAILED, "start")
             case Action.WATCH:
                 self._watch()
             case Action.END:
-                if self._yard is not None:
-                    self._yard.unwatch(self)
+                self._leave_off()
                 self._do(functools.partial(self._end, self._deed), None, "end")
             case Action.WAIT:
                 self._log.warning("%s; trying again in %.0f s", self._reason, self._life.delay)
                 self._timer = loop.call_later(self._life.delay, self._handle, Event.DELAY_OVER)
+                if self._wish():
+                    self._keep_wish()
             case Action.GIVE_UP:
                 self._log.error("%s; given up: `vncgate desktop start %s` tries again", self._reason, self.name)
         self._tell()
+
+    def _came_into(self, state: DesktopState, now: float) -> None:
+        self._since, self._patience, self._looked = self._all.wall_clock(), 0.0, now
+        if state is DesktopState.RUNNING:
+            self._used, self._is_adopted = now, False
+            self._log.info("desktop %s runs", self._desktop)
+        if state not in _STARTING and self._launch and self._launch.yard:
+            self._launch.yard.settle(self)
 
     def _do(self, deed: Callable[[], Coroutine[Any, Any, Event | None]], otherwise: Event | None, word: str) -> None:
         """Run `deed` as this desktop's one deed; its outcome is the next event, `otherwise` if it breaks.
@@ -356,10 +342,10 @@ class Runner:
 
         self._deed = self._spawn(run(), f"{word} desktop {self.name}")
 
-    def _do_aside(self, deed: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _do_aside(self, deed: Callable[[], Coroutine[Any, Any, None]], word: str) -> None:
         """Run `deed` beside, unless something runs there already."""
         if self._aside is None or self._aside.done():
-            self._aside = self._spawn(deed(), f"log in to desktop {self.name}")
+            self._aside = self._spawn(deed(), f"{word} desktop {self.name}")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = tasks.spawn(work, name)
@@ -367,185 +353,134 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _line_up(self) -> None:
+    def _wish(self) -> Yard | None:
+        """Have its launch be what its account's line now asks for; None: it cannot be, and has FAILED."""
         try:
-            self._choice = self._choose()
+            choice = self._choice = choose(self._all.settings, self.account)
+            if (yard := self._all.yards.get(choice.kind.place)) is None:
+                raise LaunchError(f"kind {choice.name}: its place {choice.kind.place} is not there")
         except LaunchError as error:
             self._fail(Event.BROKE, str(error))
+            return None
+        before, shared = self._launch, self._all
+        entry = Entry(
+            handle=Handle(yard.name, self.name, before.entry.handle.nonce if before else shared.nonce()),
+            account="" if self.in_pool else self.name,
+            kind=choice.name,
+            size=choice.size,
+            want=Want.UP,
+            requested=before.entry.requested if before else shared.wall_clock(),
+            restarts=self._life.restarts,
+            asked=False,
+        )
+        if before:
+            before.entry, before.yard = entry, yard
         else:
-            self._yard = self._choice.yard
-            self._yard.line_up(self)
+            self._launch = Launch(entry, yard, shared.store, is_kept=False)
+        return yard
 
-    def _choose(self) -> Choice:
-        """What its account's line asks for. Raises LaunchError."""
-        settings, account = self._all.settings, self.account
-        name = account.kind or settings.default_kind
-        known = ", ".join(settings.kinds)
-        if not known:
-            raise LaunchError("the settings have no kind of desktop: a section [desktops.kinds.NAME] is missing")
-        if not name:
-            raise LaunchError(f"no kind of desktop is chosen: write desktop=KIND in the account's line ({known})")
-        if name not in settings.kinds:
-            raise LaunchError(f"the settings have no kind of desktop {name!r}, only {known}")
-        try:
-            kind = settings.kinds[name].sized(account.size)
-        except KeyError:
-            sizes = ", ".join(settings.kinds[name].sizes) or "none"
-            raise LaunchError(f"kind {name} has no size {account.size!r} (its sizes: {sizes})") from None
-        if kind.place not in self._all.yards:
-            raise LaunchError(f"kind {name}: its place {kind.place} is not there")
-        return Choice(name, account.size or kind.size, kind, self._all.yards[kind.place])
+    def _keep_wish(self) -> None:
+        """Have the daemon after this one know of the wish, unless a policy has it wish the same."""
+        kind, launch = self.kind(), self._launch
+        if launch and kind and kind.policy is not Policy.EAGER and not self.in_pool and not launch.is_settled:
+            self._do_aside(launch.keep, "remember")
 
     async def _submit(self) -> Event:
-        choice = self._choice
-        assert choice is not None  # noqa: S101
-        kind, yard = choice.kind, choice.yard
-        user, home = (expand(pattern, self.name) for pattern in (yard.settings.user, kind.home))
-        handle = Handle(yard.name, self.name, self._all.nonce(), yard.choose_host(), user)
-        self._secret = self.account.password or self._all.password()
-        spec = Spec(self.name, handle.nonce, handle.host, kind, self._secret, user, home)
-        account = "" if self.in_pool else self.name
-        now = self._all.wall_clock()
-        self._entry = Entry(handle, account, choice.name, choice.size, Want.UP, now, self._life.restarts)
+        launch, choice = self._launch, self._choice
+        assert launch is not None and choice is not None  # noqa: PT018, S101
+        yard, nonce = self._yard().name, launch.entry.handle.nonce
+        self._log.info("asking %s for a desktop (%s, %s)", yard, choice, nonce)
         try:
-            await self._keep()
-        except OSError as error:
-            self._entry = None
-            self._reason, self._log_tells = f"the gate cannot write {self._all.store.folder}: {error.strerror}", False
-            return Event.START_FAILED
-        self._log.info("asking %s for a desktop (%s, %s)", yard.name, choice.name, handle.nonce)
-        try:
-            handle = await yard.place.submit(spec)
+            await launch.submit(self.name, choice.kind, self.account.password or self._all.password())
         except LaunchError as error:
-            await self._forget()
             self._reason, self._log_tells = str(error), False
             return Event.START_FAILED
-        self._entry = replace(self._entry, handle=handle)
-        await self._keep_if_possible()
         return Event.SUBMITTED
 
     async def _end(self, before: asyncio.Task[None] | None) -> Event | None:
         """End all of it; None: nobody can."""
-        self._cancel_timer()
         if self._aside is not None:
             await tasks.end(self._aside)
         if before is not None:
             await asyncio.wait([before])  # what was asked of a place half-way might come to life later
-        yard, entry = self._yard, self._entry
-        if entry is not None:
-            if yard is None:
+        if (launch := self._launch) is not None:
+            if launch.yard is None:
                 return None
             if self.want is Want.DOWN:
-                self._entry = replace(entry, want=Want.DOWN)
-                await self._keep_if_possible()
-            await self._ask_log(yard, entry.handle)
-            await self._cancel(yard, entry.handle)
-            await self._forget()
-        if yard is not None:
-            yard.leave(self)
+                await launch.unwanted()
+            if launch.handle:
+                self._last_log = await launch.last_log()
+            if self._log_tells and (words := last_words(self._last_log)):
+                self._reason = f"{self._reason}: {words}"
+            await self._cancel(launch)
+            await launch.forget()
+            launch.yard.leave(self)
+        self._launch = self._desktop = None
         self._sighting, self._doubt, self._trouble = Sighting(Seen.GONE), "", ""
-        self._secret = self._desktop = None
         self._is_adopted = False
         return Event.ENDED
 
-    async def _ask_log(self, yard: Yard, handle: Handle) -> None:
-        try:
-            self._last_log = (await yard.place.logs(handle, LOG_LINES))[-LONGEST_LOG:]
-        except LaunchError as error:
-            self._log.debug("its log cannot be read: %s", error)
-            return
-        if self._log_tells and (words := last_words(self._last_log)):
-            self._reason = f"{self._reason}: {words}"
-
-    async def _cancel(self, yard: Yard, handle: Handle) -> None:
+    async def _cancel(self, launch: Launch) -> None:
         """End it at its place, however often that must be tried."""
         wait, reason = CANCEL_RETRY, self._reason
-        while True:
-            try:
-                async with self._all.ends:
-                    await yard.place.cancel(handle)
-            except LaunchError as error:
-                words = str(error)
-            except Exception as error:  # noqa: BLE001  (a defect: but while it may run, nothing else may be started)
-                words = "the gate's log says why"
-                self._log.error("a defect: the desktop could not be ended", exc_info=error)
-            else:
-                self._reason = reason
-                return
+        while words := await launch.cancel():
             self._reason = f"{reason}; it cannot be ended yet: {words}"
             self._log.warning("the desktop cannot be ended: %s; trying again in %.0f s", words, wait)
             self._tell()
             await asyncio.sleep(wait)
             wait = min(LONGEST_CANCEL_RETRY, 2 * wait)
+        self._reason = reason
 
     async def _log_in(self, desktop: Desktop) -> None:
-        handle = self.handle
+        launch = self._launch
+        assert launch is not None and launch.yard is not None  # noqa: PT018, S101
         try:
-            async with self._all.logins:
+            async with launch.yard.logins:
                 await self._settle_in()
-                if not self._is_keyed():
+                if launch.secret is None:
                     return
-                await self._all.login(replace(self.account, desktop=desktop, password=self.password))
+                await self._all.login(replace(self.account, desktop=desktop, password=launch.secret))
         except DesktopError as error:
             self._trouble = str(error)
             if error.readiness is Readiness.WRONG_PASSWORD:
-                self._secret = None  # it is given anew
+                launch.secret = None  # it is given anew
             return
-        if self.state is DesktopState.STARTING and self.handle is handle and self._is_keyed():
+        if self.state is DesktopState.STARTING and self._launch is launch and self._is_settled():
             self._desktop = desktop
             self._handle(Event.READY)
 
     async def _settle_in(self) -> None:
-        """Have it known as its account's, on disk and to its VNC server; what fails is tried again with the next
-        look.
-        """
-        await self._keep_if_possible()
-        if self._yard is None or self._entry is None or self._is_keyed():
-            return
-        secret = self.account.password or self._all.password()
+        """Have it known as its account's, on disk and to its VNC server; what fails is tried with the next look."""
+        launch = self._launch
+        assert launch is not None  # noqa: S101
+        await launch.keep()
         try:
-            await self._yard.place.rekey(self._entry.handle, secret)
+            await launch.rekey(self.account.password or launch.secret or self._all.password())
         except LaunchError as error:
             self._trouble = f"its password could not be set: {error}"
             self._log.warning("%s", self._trouble)
-        else:
-            self._secret = secret
 
-    def _is_keyed(self) -> bool:
-        """Whether its VNC server asks for the password that it should."""
-        return self._secret is not None and self._secret == (self.account.password or self._secret)
-
-    async def _keep(self) -> None:
-        """Keep on disk what it is. Raises OSError."""
-        async with self._writing:
-            entry = self._entry
-            if entry is not None and entry != self._kept:
-                await self._all.store.put(entry)
-                self._kept = entry
-
-    async def _keep_if_possible(self) -> None:
-        try:
-            await self._keep()
-        except OSError as error:
-            self._log.error("%s cannot be written: %s", self._all.store.folder, error.strerror)
-
-    async def _forget(self) -> None:
-        async with self._writing:
-            entry, self._entry, self._kept = self._entry, None, None
-            if entry is None:
-                return
-            try:
-                await self._all.store.remove(entry.handle)
-            except OSError as error:
-                self._log.error("%s: a file cannot be removed: %s", self._all.store.folder, error.strerror)
+    def _is_settled(self) -> bool:
+        """Whether disk and VNC server know it as its account's."""
+        launch = self._launch
+        if launch is None or launch.secret is None:
+            return False
+        return launch.is_settled and launch.secret == (self.account.password or launch.secret)
 
     def _watch(self) -> None:
-        if self._yard is not None:
-            self._yard.watch(self)
+        if self._launch and self._launch.yard:
+            self._launch.yard.watch(self)
 
-    def _look_soon(self) -> None:
-        if self._yard is not None:
-            self._yard.look_soon(self)
+    def _leave_off(self) -> None:
+        """Wait for nothing any more."""
+        self._cancel_timer()
+        if self._launch and self._launch.yard:
+            self._launch.yard.withdraw(self)
+
+    def _yard(self) -> Yard:
+        """Where it is, while it is there."""
+        assert self._launch is not None and self._launch.yard is not None  # noqa: PT018, S101
+        return self._launch.yard
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -559,9 +494,6 @@ class Runner:
         if status != self._shown:
             self._shown = status
             self._all.changed(self.name)
-
-    def _place(self) -> str:
-        return self._yard.name if self._yard else "its place"
 
     def _words(self) -> str:
         match self.state:
@@ -579,7 +511,7 @@ class Runner:
                 return self._reason
 
     def _words_in_line(self) -> str:
-        yard = self._yard
+        yard = self._launch.yard if self._launch else None
         if yard is None or not (position := yard.position(self)):
             return ""
         words = f"{ordinal(position)} in line"
@@ -589,15 +521,16 @@ class Runner:
 
     def _words_of_change(self) -> str:
         """What is other in the token file than what runs."""
-        entry, account = self._entry, self.account
-        if entry is None or self.in_pool:
+        launch, account = self._launch, self.account
+        if launch is None or self.in_pool:
             return ""
-        kind = account.kind or self._all.settings.default_kind
-        known = self._all.settings.kinds.get(kind)
-        size = account.size or (known.size if known else "")
-        if (kind, size) == (entry.kind, entry.size):
+        try:
+            choice = choose(self._all.settings, account)
+        except LaunchError as error:
+            return f"from its next start on: {error}"
+        if (choice.name, choice.size) == (launch.entry.kind, launch.entry.size):
             return ""
-        return f"{kind}{size and f' ({size})'} from its next start on"
+        return f"{choice} from its next start on"
 
     def _shown_end(self) -> float | None:
         """When it ends for want of time, where that is soon."""
@@ -623,23 +556,3 @@ class Runner:
         if left > min(self._all.settings.warn, kind.idle_timeout / 2):
             return None
         return float(round(self._all.wall_clock() + left))
-
-
-def span(seconds: float) -> str:
-    """A time in words: `90 s`, `5 min`, `2 h`."""
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
-
-
-def ordinal(number: int) -> str:
-    """`1st`, `2nd`, `3rd`, `11th`."""
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
-
-
-def last_words(text: str) -> str:
-    """The last two lines of a log, fit to be shown; empty where it has none."""
-    lines = [printable(line.strip()) for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-2:])[-LONGEST_TAIL:]

@@ -98,7 +98,7 @@ class Launcher:
         ours = {name: account for name, account in roster.items() if account.desktop is None}
         for name in self._runners.keys() - ours.keys():
             self._retire(self._runners.pop(name), _REMOVED)
-        new = [self._runner(account) for name, account in ours.items() if name not in self._runners]
+        new = [Runner(self._all, account) for name, account in ours.items() if name not in self._runners]
         for name, runner in self._runners.items():
             if runner.account != ours[name]:
                 self._update(runner, ours[name])
@@ -260,17 +260,18 @@ class Launcher:
     def _take_up(self) -> None:
         """What is on disk, each as its account's, as a pool's, or as nobody's any more."""
         found, self._found = self._found, []
-        for entry in reversed(found):  # the newest of an account is its own
-            runner = self._runners.get(entry.account)
+        newest = {entry.account: entry for entry in found}
+        for entry in found:
+            runner = self._runners.get(entry.account) if newest[entry.account] is entry else None
             if not entry.account and entry.kind in self._settings.kinds:
                 runner = self._pool_runner(entry.kind)
                 self._pools.setdefault(entry.kind, []).append(runner)
-            if runner is not None and runner.state is DesktopState.STOPPED:
+            if runner is None:
+                runner = Runner(self._all, Account(entry.account, None, "", None, Secret("")))
                 runner.adopt(entry)
+                self._retire(runner, _REMOVED)
             else:
-                left = self._runner(Account(entry.account, None, "", None, Secret("")))
-                left.adopt(entry)
-                self._retire(left, _REMOVED)
+                runner.adopt(entry)
 
     def _retire(self, runner: Runner, reason: str) -> None:
         """End it for good."""
@@ -295,9 +296,6 @@ class Launcher:
             runner.stop(OVER)
 
     # Bookkeeping
-
-    def _runner(self, account: Account) -> Runner:
-        return Runner(self._all, account)
 
     def _pool_runner(self, kind: str) -> Runner:
         account = Account(f"pool:{kind}:{next(self._numbers)}", None, "", None, Secret(""), kind=kind)

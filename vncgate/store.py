@@ -27,7 +27,10 @@ LARGEST = 65536
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One desktop. `account` is empty while it waits in a pool; `requested` is seconds since the epoch."""
+    """One desktop. `account` is empty while it waits in a pool; `requested` is seconds since the epoch.
+
+    Its place was, or is about to be, `asked` for it; else it waits for its turn.
+    """
 
     handle: Handle
     account: str
@@ -36,6 +39,7 @@ class Entry:
     want: Want
     requested: float
     restarts: int = 0
+    asked: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept on disk."""
@@ -47,6 +51,7 @@ class Entry:
             "want": self.want,
             "requested": self.requested,
             "restarts": self.restarts,
+            "asked": self.asked,
         }
 
     @classmethod
@@ -60,6 +65,7 @@ class Entry:
             want=Want(body["want"]),
             requested=float(body["requested"]),
             restarts=int(body["restarts"]),
+            asked=bool(body["asked"]),
         )
 
 

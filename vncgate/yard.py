@@ -19,6 +19,14 @@ from vncgate.launchers.base import Handle, Place, Seen, Sighting
 
 log = logging.getLogger(__name__)
 
+LOGINS_AT_ONCE = 16
+"""Desktops of a place that are logged in to at the same time."""
+ENDS_AT_ONCE = 16
+"""Desktops of a place that are ended at the same time."""
+HOST_REST = 60.0
+"""Seconds for which a host on which a start failed gets desktops only where all others failed too: one that is down has
+the fewest desktops, and would attract every start.
+"""
 GRID = 0.25
 """Desktops are looked at on multiples of this many seconds, so that many share a round."""
 
@@ -38,7 +46,7 @@ class Guest(Protocol):
         """It may be started now."""
 
     def line_moved(self) -> None:
-        """Its position in the line is another."""
+        """It waits, and its position in the line may be another."""
 
     def seen(self, sighting: Sighting) -> None:
         """It was looked at."""
@@ -54,11 +62,14 @@ class Yard:
         self.name = name
         self.settings = settings
         self.place = place
+        self.logins = asyncio.Semaphore(LOGINS_AT_ONCE)
+        self.ends = asyncio.Semaphore(ENDS_AT_ONCE)
         self._line: dict[Guest, None] = {}
         self._positions: dict[Guest, int] | None = None
         self._starting: set[Guest] = set()
         self._there: set[Guest] = set()
         self._watched: set[Guest] = set()
+        self._resting: dict[str, float] = {}
         self._due: dict[Guest, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._calling = False
@@ -94,10 +105,16 @@ class Yard:
             self._starting.discard(guest)
             self._call()
 
+    def withdraw(self, guest: Guest) -> None:
+        """It is to be ended: it waits for no turn, and is not looked at."""
+        self._watched.discard(guest)
+        self._due.pop(guest, None)
+        if guest in self._line:
+            del self._line[guest]
+            self._call()
+
     def leave(self, guest: Guest) -> None:
-        """Nothing of it is left there, or it does not want to be there any more."""
-        self.unwatch(guest)
-        self._line.pop(guest, None)
+        """Nothing of it is left there."""
         self._there.discard(guest)
         self._starting.discard(guest)
         self._call()
@@ -108,17 +125,17 @@ class Yard:
         if not hosts:
             return ""
         used = Counter(guest.handle.host for guest in self._there if guest.handle)
-        return min(hosts, key=lambda host: used[host])
+        now = asyncio.get_running_loop().time()
+        return min(hosts, key=lambda host: (self._resting.get(host, 0.0) > now, used[host]))
+
+    def blame(self, host: str) -> None:
+        """A start on this host failed."""
+        self._resting[host] = asyncio.get_running_loop().time() + HOST_REST
 
     def watch(self, guest: Guest) -> None:
         """Look at it from now on, at once for the first time."""
         self._watched.add(guest)
         self.look_soon(guest)
-
-    def unwatch(self, guest: Guest) -> None:
-        """Look at it no more."""
-        self._watched.discard(guest)
-        self._due.pop(guest, None)
 
     def look_soon(self, guest: Guest) -> None:
         """Look at a watched desktop now, unless it is being looked at."""
@@ -143,18 +160,15 @@ class Yard:
 
     def _call_now(self) -> None:
         self._calling = False
-        called = False
         while self._line and len(self._starting) < self.settings.starts_at_once and not self.is_full():
             guest = next(iter(self._line))
             del self._line[guest]
             self._starting.add(guest)
             self._there.add(guest)
-            called = True
             guest.turn()
-        if called:
-            self._positions = None
-            for guest in self._line:
-                guest.line_moved()
+        self._positions = None
+        for guest in self._line:
+            guest.line_moved()
 
     def _plan(self, guest: Guest, when: float) -> None:
         loop = asyncio.get_running_loop()
