@@ -19,6 +19,8 @@ from vncgate.model import (
     Account,
     AccountStatus,
     Desktop,
+    DesktopState,
+    DesktopStatus,
     Outcomes,
     Problem,
     Readiness,
@@ -79,6 +81,11 @@ FACTS = Facts(
     problems=(Problem(2, 1, Severity.ERROR, "an error"), Problem(3, 1, Severity.WARNING, "a warning")),
     published={"pages": Outcomes(3, 1, False), "apache snippet": Outcomes(4, 0)},
     per_account=True,
+    desktops=(
+        DesktopStatus("ws04", "xfce", "small", "hpc", "node03", Want.UP, DesktopState.RUNNING, "", 0.0),
+        DesktopStatus("ws05", "xfce", "", "hpc", "", Want.UP, DesktopState.PENDING, "Priority", 0.0),
+        DesktopStatus("ws06", "gedit", "", "local", "", Want.UP, DesktopState.FAILED, "home full", 0.0),
+    ),
 )
 
 
@@ -135,6 +142,13 @@ def test_what_an_engine_does_not_count_is_left_out_and_not_zero():
     assert not found & {"vncgate_payload_bytes_total", "vncgate_frames_total", "vncgate_connect_seconds_count"}
     assert "vncgate_connections" in found
     assert not [key for key in values(FACTS) if key == ("vncgate_account_payload_bytes_total", "ws02", "down")]
+
+
+def test_desktops_of_the_gates_own_are_counted_by_kind_and_state():
+    found = values(FACTS)
+    assert found["vncgate_launched_desktops", "xfce", "PENDING"] == 1
+    assert found["vncgate_launched_desktops", "gedit", "PENDING"] == 0
+    assert sum(count for key, count in found.items() if key[0] == "vncgate_launched_desktops") == 3
 
 
 def test_reasons_and_states_that_did_not_come_up_are_zero():

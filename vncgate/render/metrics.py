@@ -13,7 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from vncgate.model import AccountStatus, Outcomes, Problem, Readiness, Severity, State, WorkerState, WorkerStatus
+from vncgate.model import (
+    AccountStatus,
+    DesktopState,
+    DesktopStatus,
+    Outcomes,
+    Problem,
+    Readiness,
+    Severity,
+    State,
+    WorkerState,
+    WorkerStatus,
+)
 from vncgate.tally import End, Histogram, Refusal, Tally
 
 if TYPE_CHECKING:
@@ -43,6 +54,8 @@ class Facts:
     """By what is published; what the settings do not ask for is not in it."""
     per_account: bool
     """Whether accounts have figures of their own."""
+    desktops: Sequence[DesktopStatus] = ()
+    """Those that the gate starts itself."""
 
 
 def exposition(families: Iterable[Metric], accept: str) -> tuple[str, bytes]:
@@ -67,6 +80,7 @@ def families(facts: Facts) -> Iterator[Metric]:
         [({"version": facts.version, "engine": facts.engine}, 1)],
     )
     yield from _accounts(facts)
+    yield _launched(facts.desktops)
     if facts.tally is not None:
         yield from _counts(facts.tally)
     yield from _workers(facts)
@@ -104,6 +118,16 @@ def _accounts(facts: Facts) -> Iterator[Metric]:
         "vncgate_proxy_restarts",
         "Times that a proxy was started again because it had died or failed to start.",
         [({}, facts.restarts)],
+    )
+
+
+def _launched(desktops: Sequence[DesktopStatus]) -> Metric:
+    found = Counter((desktop.kind, desktop.state) for desktop in desktops)
+    kinds = dict.fromkeys(desktop.kind for desktop in desktops)
+    return _gauge(
+        "vncgate_launched_desktops",
+        "Desktops that the gate starts itself, by kind and state; FAILED ones wait for somebody to start them again.",
+        [({"kind": kind, "state": state}, found[kind, state]) for kind in kinds for state in DesktopState],
     )
 
 
