@@ -22,6 +22,7 @@ _NOT_PLAIN = re.compile(r"[^ -~]")
 class Person:
     """Whom a container runs as, in the engine's numbers; `userns` is how these become the host's, if they are not."""
 
+    name: str
     uid: int
     gid: int
     groups: tuple[int, ...] = ()

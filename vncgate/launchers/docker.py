@@ -91,12 +91,15 @@ class Docker:
             "desktop.sh": self._scripts.desktop(inner, str(folder), Listen.SOCKET).encode(errors="surrogateescape"),
             "passwd": rfb.password_file(spec.password),
         }
-        container = self._scripts.container(spec, str(folder), self._settings, inside)
+        users = f"{folder}/users" if inside.uid else ""
+        container = self._scripts.container(spec, str(folder), self._settings, inside, users)
         if spec.home:
             await self._share.do(_make_home, Path(spec.home), owner)
         await self._share.do(make_session, folder, files, owner)
         handle = Handle(self._name, spec.account, spec.nonce, user=spec.user)
         try:
+            if users:
+                await self._share.do(_write_users, users, inside, inner.home)
             done = await self._run(container.argv(_named(spec.nonce)), WORK_TIMEOUT)
             if done.status in _CANNOT_RUN:
                 raise LaunchError(await self._refusal(container.image, done.stderr))
@@ -167,7 +170,8 @@ class Docker:
     async def _containers(self) -> dict[str, str]:
         argv = ["ps", "--all", f"--filter=name={PREFIX}", "--format={{.Names}} {{.State}}"]
         said = await self._ask(argv)
-        return {name: state.lower() for name, _, state in (line.partition(" ") for line in said.splitlines())}
+        # Docker says `exited`, Podman `Exited (0) 3 seconds ago`.
+        return {words[0]: words[1].lower() for line in said.splitlines() if len(words := line.split()) > 1}
 
     async def _ended(self, handle: Handle, folder: Path) -> Sighting:
         form = "--format={{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Error}}"
@@ -179,7 +183,7 @@ class Docker:
 
     async def _persons(self, user: str) -> tuple[Person, tuple[int, int] | None]:
         """Whom the container runs as, and whose its files are (None: ours)."""
-        person = await self._share.do(_person, user) if user else Person(os.geteuid(), os.getegid())
+        person = await self._share.do(_person, user)
         if person.uid != os.geteuid():
             return person, (person.uid, person.gid)
         return person if person.uid == 0 else as_engine(person, await self._info()), None
@@ -192,6 +196,7 @@ class Docker:
 
     async def _refusal(self, image: str, said: str) -> str:
         """Why a container could not be made, in words."""
+        await self._containers()  # an engine that cannot be reached says so itself
         found = await self._run(["image", "inspect", "--format={{.Id}}", image], PATIENCE)
         if found.status:
             return (
@@ -221,10 +226,10 @@ def as_engine(own: Person, info: Mapping[str, object]) -> Person:
     host = info.get("host")
     security = host.get("security") if isinstance(host, dict) else None
     if isinstance(security, dict) and security.get("rootless"):
-        return replace(own, userns="keep-id")
+        return replace(own, groups=(), userns="keep-id")
     options = info.get("SecurityOptions")
     if isinstance(options, list) and "name=rootless" in options:
-        return Person(0, 0)
+        return Person("root", 0, 0)
     return own
 
 
@@ -258,15 +263,30 @@ def _make_home(home: Path, owner: tuple[int, int] | None) -> None:
         os.chown(home, *owner)
 
 
+def _write_users(path: str, person: Person, home: str) -> None:
+    """The users that the inside knows (passwd(5)): images do not know ours, and D-Bus ends without a name of its user.
+
+    It is ours, and only to be read by its user.
+    """
+    lines = "root:x:0:0:root:/root:/bin/bash", f"{person.name}:x:{person.uid}:{person.gid}::{home}:/bin/bash"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    with open(descriptor, "w") as file:  # noqa: PTH123 (a descriptor, no path)
+        os.fchmod(descriptor, 0o644)
+        file.write("\n".join(lines) + "\n")
+
+
 def _person(user: str) -> Person:
-    """A user of this host, with all groups. It may ask a directory service. Raises LaunchError."""
+    """A user of this host, with all groups; ourselves where `user` is empty. It may ask a directory service.
+
+    Raises LaunchError.
+    """
     try:
-        its = pwd.getpwnam(user)
+        its = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
     except KeyError:
-        raise LaunchError(f"there is no user {user!r} on the gate's host") from None
+        raise LaunchError(f"there is no user {user or os.geteuid()} on the gate's host") from None
     if os.geteuid() not in (0, its.pw_uid):
         raise LaunchError(
             f"only root may start desktops as another user ({user}): run the gate as root, or set no `user`"
         )
     groups = os.getgrouplist(its.pw_name, its.pw_gid)
-    return Person(its.pw_uid, its.pw_gid, tuple(gid for gid in groups if gid != its.pw_gid))
+    return Person(its.pw_name, its.pw_uid, its.pw_gid, tuple(gid for gid in groups if gid != its.pw_gid))

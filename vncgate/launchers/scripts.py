@@ -158,8 +158,11 @@ class Scripts:
             commands=self.commands(spec, folder),
         )
 
-    def container(self, spec: Spec, folder: str, place: DockerPlace, person: Person) -> Container:
-        """The container that the desktop is, with `folder` and the account's things in it. Raises LaunchError."""
+    def container(self, spec: Spec, folder: str, place: DockerPlace, person: Person, users: str) -> Container:
+        """The container that the desktop is, with `folder` and the account's things in it. Raises LaunchError.
+
+        `users` is the file that is /etc/passwd inside; empty: the image's own.
+        """
         kind = spec.kind
         text = self._containers.render(
             "container.yml.j2",
@@ -167,6 +170,7 @@ class Scripts:
             # What the session writes goes where it outlives the container.
             command=["bash", "-c", 'exec bash "$0/desktop.sh" >>"$0/log" 2>&1', folder],
             folder=folder,
+            users=users,
             home=spec.home,
             binds=[asdict(bind) for bind in binds(kind, spec.account)],
             user=f"{person.uid}:{person.gid}",
