@@ -72,6 +72,7 @@ class Yard:
         self._resting: dict[str, float] = {}
         self._due: dict[Guest, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
         self._calling = False
         self._rounds: set[asyncio.Task[None]] = set()
 
@@ -171,23 +172,25 @@ class Yard:
             guest.line_moved()
 
     def _plan(self, guest: Guest, when: float) -> None:
-        loop = asyncio.get_running_loop()
         self._due[guest] = when
-        if self._timer is None or when < self._timer.when():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = loop.call_at(when, self._round)
+        if when < self._timer_at:
+            self._set_timer(when)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # (uvloop's timers do not tell when they are due.)
+        self._timer, self._timer_at = asyncio.get_running_loop().call_at(when, self._round), when
 
     def _round(self) -> None:
         """Look at all that are due, in a task of its own, and plan the next round."""
-        self._timer = None
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        self._timer, self._timer_at = None, math.inf
+        now = asyncio.get_running_loop().time()
         due = [guest for guest, when in self._due.items() if when <= now]
         for guest in due:
             del self._due[guest]
         if self._due:
-            self._timer = loop.call_at(min(self._due.values()), self._round)
+            self._set_timer(min(self._due.values()))
         if due:
             task = tasks.spawn(self._look(due), f"look at {self.name}")
             self._rounds.add(task)
