@@ -210,8 +210,9 @@ async def run(
 ) -> Result:
     """Run a command that answers and ends; `stdin` is all that it can read.
 
-    `env` is its whole environment, ours where it is None. Raises OSError (no such command, or no process to be had), and TimeoutError when it has not ended after `timeout`
-    seconds: then, and when cancelled, it is killed with all it started before that is raised.
+    `env` is its whole environment, ours where it is None. Raises OSError (no such command, or no process to be had),
+    and TimeoutError when it has not ended after `timeout` seconds: then, and when cancelled, it is killed with all it
+    started before that is raised.
     """
     starting = tasks.spawn(
         asyncio.create_subprocess_exec(

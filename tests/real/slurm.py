@@ -4,6 +4,7 @@ with Cluster(folder, nodes=3, cpus=5) as cluster:
     cluster.place()               # settings for launchers.slurm.Slurm, with counted commands
     cluster.controller.stop()     # and .start(): the same cluster again
     cluster.nodes["n2"].kill()
+    cluster.start_rest()          # and place(transport="rest", ...): the same by slurmrestd
 
 The daemons run in the foreground as children of the test process, on ports that the kernel gave. The nodes are one
 host, so desktops find each other's ports taken, as on a cluster they would not.
@@ -17,6 +18,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -38,6 +40,8 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={root}/munge/socket
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key={root}/jwt.key
 CredType=cred/munge
 SlurmctldPort={port}
 SlurmdPort={port}
@@ -57,7 +61,7 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=1,bf_interval=2,sched_min
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 ReturnToService=2
-KillWait=3
+KillWait=10
 MinJobAge={min_job_age}
 SlurmctldTimeout=30
 SlurmdTimeout=30
@@ -115,7 +119,7 @@ class Cluster:
     """
 
     def __init__(self, nodes: int = 2, cpus: int = 8, *, min_job_age: int = 300) -> None:
-        need("slurmctld", "slurmd", "sbatch", "squeue", "munged")
+        need("slurmctld", "slurmd", "sbatch", "squeue", "munged", "slurmrestd")
         self.root = Path(tempfile.mkdtemp(prefix="vg-slurm-"))  # short: a socket's path has 107 bytes at most
         self.root.chmod(0o755)
         self.conf = self.root / "slurm.conf"
@@ -149,11 +153,35 @@ class Cluster:
             for name in self._names
         }
 
+        self.rest: Daemon | None = None
+        self._rest_settings: dict[str, object] = {}
+
+    def start_rest(self) -> None:
+        """Start slurmrestd: on a TCP port, with a token of ours. It refuses to run as root, or as Slurm's own user."""
+        (port,) = free_ports(1)
+        token = self.root / "token"
+        token.write_text(self.run("scontrol", "token", f"username={getpass.getuser()}", "lifespan=86400"))
+        token.chmod(0o600)
+        nobody = [] if os.getuid() else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        argv = [*nobody, find("slurmrestd"), "-a", "rest_auth/jwt", "-s", "openapi/v0.0.38", f"127.0.0.1:{port}"]
+        self.rest = Daemon(self.root / "slurmrestd.log", argv, self.environ | {"SLURM_JWT": "daemon"})
+        self.rest.start()
+        self._rest_settings = {"transport": "rest", "rest": f"http://127.0.0.1:{port}", "rest_token": token}
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return True
+            return False
+
+        self.until(answers, "slurmrestd")
+
     def _configure(self, cpus: int, min_job_age: int) -> None:
         for folder in ("munge", "state", "bin", "shared"):
             (self.root / folder).mkdir(mode=0o755)
         (self.root / "munge/key").write_bytes(secrets.token_bytes(1024))
         (self.root / "munge/key").chmod(0o400)
+        (self.root / "jwt.key").write_bytes(secrets.token_bytes(32))
+        (self.root / "jwt.key").chmod(0o600)
         port, *ports = free_ports(1 + len(self._names))
         lines = [CONF.format(root=self.root, port=port, user=getpass.getuser(), min_job_age=min_job_age)]
         for name, its in zip(self._names, ports, strict=True):
@@ -172,11 +200,10 @@ class Cluster:
             )
             wrapper.chmod(0o755)
 
-    def place(self, **settings) -> SlurmPlace:
-        """Settings of a place that is this cluster, by its commands."""
-        return SlurmPlace(
-            **{"type": "slurm", "folder": self.shared, "commands": self.commands, "conf": self.conf} | settings
-        )
+    def place(self, transport: str = "commands", **settings) -> SlurmPlace:
+        """Settings of a place that is this cluster, by its commands or by slurmrestd."""
+        how = {"commands": self.commands, "conf": self.conf} if transport == "commands" else self._rest_settings
+        return SlurmPlace(**{"type": "slurm", "folder": self.shared, "poll_interval": 0.5} | how | settings)
 
     def calls(self, command: str) -> int:
         """How often `command` was run through `place()`."""
@@ -228,9 +255,9 @@ class Cluster:
 
     def stop(self) -> None:
         """End every job and every daemon, and what is left of them."""
-        for node in self.nodes.values():
-            node.stop()
-        self.controller.stop()
+        for daemon in (self.rest, *self.nodes.values(), self.controller):
+            if daemon is not None:
+                daemon.stop()
         for pid in self._left():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

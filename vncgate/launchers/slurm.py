@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,7 @@ from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
 from vncgate.launchers.slurm_commands import Commands
-from vncgate.launchers.slurm_jobs import Job, SilentError
+from vncgate.launchers.slurm_jobs import DoubtError, Job
 from vncgate.launchers.slurm_rest import Rest
 from vncgate.model import Secret
 
@@ -36,13 +36,15 @@ LONGEST_REPORT = 4096
 
 
 class Transport(Protocol):
-    """How a cluster is asked. Raises LaunchError, SilentError where the cluster does not answer."""
+    """How a cluster is asked. Raises LaunchError: SilentError where it cannot be asked now, and where it could and
+    nobody knows what came of that, DoubtError.
+    """
 
     async def submit(self, script: str, owner: pwd.struct_passwd | None) -> str:
         """Have a job made of `script`, as the user `owner` (None: who we are); returns its number."""
 
-    async def jobs(self) -> list[Job]:
-        """All jobs that may be ours, those that ended a short while ago among them."""
+    async def jobs(self, users: Collection[str]) -> list[Job]:
+        """The jobs of `users` (empty: who we are) and maybe more, those that ended a short while ago among them."""
 
     async def cancel(self, job: str) -> None:
         """Have a job end; of one that has ended already nothing is said."""
@@ -116,8 +118,10 @@ class Slurm:
         self._scripts = scripts
         self._share = Share(settings.folder)
         self._transport: Transport = Rest(settings) if settings.transport == "rest" else Commands(settings)
-        self._survey = Survey(self._transport.jobs, settings.poll_interval, name)
-        self._submitted: dict[str, float] = {}  # by nonce: answers to older questions do not know it
+        self._survey = Survey(lambda: self._transport.jobs(self._met), settings.poll_interval, name)
+        # Answers to questions of before these times know nothing of a job, or of a user's jobs.
+        self._submitted: dict[str, float] = {}
+        self._met: dict[str, float] = {}
 
     async def submit(self, spec: Spec) -> Handle:
         """See Place. When the cluster did not say whether it took the job, that is found out first; a job that turns
@@ -135,7 +139,7 @@ class Slurm:
             await self._share.do(make_session, folder, files, owner and (owner.pw_uid, owner.pw_gid))
             try:
                 number = await self._transport.submit(script, owner)
-            except SilentError as error:
+            except DoubtError as error:
                 number = await self._number_in_doubt(handle, error)
         except LaunchError:
             await self._share.do(remove_session, folder)
@@ -143,12 +147,12 @@ class Slurm:
         self._submitted[spec.nonce] = asyncio.get_running_loop().time()
         return replace(handle, job=number)
 
-    async def _number_in_doubt(self, handle: Handle, error: SilentError) -> str:
+    async def _number_in_doubt(self, handle: Handle, error: DoubtError) -> str:
         loop = asyncio.get_running_loop()
         end = loop.time() + DOUBT_TIMEOUT
-        answer = await self._survey.look(loop.time())
+        answer = await self._look(handle, loop.time())
         while answer.trouble and loop.time() < end:
-            answer = await self._survey.look(loop.time())
+            answer = await self._look(handle, loop.time())
         job = slurm_jobs.find(answer.jobs, handle)
         if job is None:
             raise error
@@ -176,7 +180,7 @@ class Slurm:
                 answer = await self._look(handle)
                 while job := self._alive(answer, handle):
                     await self._transport.cancel(job.id)
-                    answer = await self._survey.look(loop.time())
+                    answer = await self._look(handle, loop.time())
         except TimeoutError:
             raise LaunchError(f"its job does not end within {CANCEL_TIMEOUT:g} s: see `squeue` and its node") from None
         await self._share.do(remove_session, self._folder(handle))
@@ -198,8 +202,9 @@ class Slurm:
     def _folder(self, handle: Handle) -> Path:
         return session_folder(self._settings.folder, handle.nonce)
 
-    async def _look(self, handle: Handle) -> Answer:
-        return await self._survey.look(self._submitted.get(handle.nonce, 0.0))
+    async def _look(self, handle: Handle, since: float = 0.0) -> Answer:
+        met = self._met.setdefault(handle.user, asyncio.get_running_loop().time())
+        return await self._survey.look(max(since, met, self._submitted.get(handle.nonce, 0.0)))
 
     def _alive(self, answer: Answer, handle: Handle) -> Job | None:
         if answer.trouble:

@@ -7,13 +7,13 @@ import pwd
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from vncgate.errors import LaunchError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_jobs
-from vncgate.launchers.slurm_jobs import Job, SilentError
+from vncgate.launchers.slurm_jobs import DoubtError, Job, SilentError
 from vncgate.process import Result, run
 
 SUBMIT_TIMEOUT = 60.0
@@ -35,12 +35,9 @@ class Commands:
         if settings.conf is not None:
             self._environ["SLURM_CONF"] = str(settings.conf)
         self._cluster = [f"--clusters={settings.cluster}"] if settings.cluster else []
-        # The controller picks one user's jobs by itself. All jobs are asked for only where desktops are of many users.
-        user = settings.user or str(os.getuid())
-        self._user = [] if "{" in user else [f"--user={user}"]
 
     async def submit(self, script: str, owner: pwd.struct_passwd | None) -> str:
-        """Have a job made of `script`, as the user `owner` (None: who we are); returns its number."""
+        """See Transport."""
         as_whom = [f"--uid={owner.pw_uid}", f"--gid={owner.pw_gid}"] if owner is not None else []
         result = await self._run("sbatch", "--parsable", *self._cluster, *as_whom, stdin=script, timeout=SUBMIT_TIMEOUT)
         found = re.search(r"^([0-9]+)(;.*)?$", result.stdout, re.MULTILINE)
@@ -48,10 +45,11 @@ class Commands:
             raise slurm_jobs.problem(result.stderr)
         return found[1]
 
-    async def jobs(self) -> list[Job]:
-        """All jobs that may be ours, those that ended a while ago (MinJobAge) among them."""
+    async def jobs(self, users: Collection[str]) -> list[Job]:
+        """See Transport. The controller itself picks the jobs of one user; of several all jobs are asked for."""
         mark = "".join(secrets.choice("ghijklmnopqrstuvwxyz") for _ in range(16))
-        arguments = ["--states=all", "--noheader", f"--Format={slurm_jobs.row_format(mark)}", *self._user]
+        arguments = ["--states=all", "--noheader", f"--Format={slurm_jobs.row_format(mark)}"]
+        arguments += [f"--user={user or os.geteuid()}" for user in users if len(users) == 1]
         times = {"SLURM_TIME_FORMAT": "%s"}  # seconds since the epoch
         result = await self._run("squeue", *arguments, *self._cluster, more=times)
         # It exits with 0 for a user that it does not know, and lists nobody's jobs.
@@ -60,7 +58,7 @@ class Commands:
         return slurm_jobs.parse_rows(result.stdout, mark)
 
     async def cancel(self, job: str) -> None:
-        """Have a job end; of one that has ended already, or was never there, nothing is said."""
+        """See Transport."""
         result = await self._run("scancel", *self._cluster, job)
         is_over = any(words in result.stderr for words in slurm_jobs.OVER_ALREADY)
         if (result.status or "error:" in result.stderr) and not is_over:
@@ -86,6 +84,6 @@ class Commands:
         try:
             return await run([path, *arguments], timeout=timeout, stdin=stdin, env=self._environ | dict(more or {}))
         except TimeoutError:
-            raise SilentError(f"Slurm cannot be reached now: {command} did not end within {timeout:g} s") from None
+            raise DoubtError(f"Slurm cannot be reached now: {command} did not end within {timeout:g} s") from None
         except OSError as error:
             raise LaunchError(f"{path} cannot be run: {error.strerror}") from None

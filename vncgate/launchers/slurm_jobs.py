@@ -19,12 +19,16 @@ MARK = "vncgate:"
 
 
 class SilentError(LaunchError):
-    """The cluster cannot be asked now. What it was asked to do may have been done, or not."""
+    """The cluster cannot be asked now."""
+
+
+class DoubtError(SilentError):
+    """It heard what it was asked, or not; it may have done it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as Slurm tells of it. `starts` and `ends` are expected or true, as its state has it: seconds since the epoch.
+    """A job as Slurm tells of it. `starts` and `ends` are expected or true, as its state has it (since the epoch).
 
     `exit_status` is that of its script, a signal's number negated; it means something only when the job is over.
     """
@@ -226,18 +230,20 @@ def waiting(reason: str) -> str:
 
 _SILENT = (
     "Unable to contact slurm controller",
-    "Socket timed out",
     "Connection refused",
     "Communication connection failure",
-    "Communication shutdown failure",
-    "Zero Bytes were transmitted or received",
     "in standby mode",
-    "temporarily unable to accept job",
     "Could not establish a configuration source",
     "Protocol authentication error",
+)
+_IN_DOUBT = (
+    "Socket timed out",
+    "Communication shutdown failure",
+    "Zero Bytes were transmitted or received",
+    "temporarily unable to accept job",
     "Connection timed out",
 )
-"""Of slurm_strerror(3): with these a request may have been heard, or not."""
+"""As slurm_strerror(3) has them: with these a request may have been heard."""
 
 _REFUSALS = (
     ("Invalid partition name", "there is no such partition"),
@@ -270,14 +276,13 @@ OVER_ALREADY = ("Invalid job id", "already completing or completed")
 
 
 def problem(said: str) -> LaunchError:
-    """The error for what a command or slurmrestd said when it did not do as asked: SilentError where it may be worth
-    another try.
-    """
+    """The error for what a command or slurmrestd said when it did not do as asked."""
     lines = [printable(line).partition("error: ")[2] or printable(line) for line in said.splitlines() if line.strip()]
     own = "; ".join(line.removeprefix("Batch job submission failed: ") for line in lines)[:500] or "it did not say why"
-    if any(silence in said for silence in _SILENT):
-        return SilentError(f"Slurm cannot be reached now: {own}")
+    for words_of, error in ((_IN_DOUBT, DoubtError), (_SILENT, SilentError)):
+        if any(words in said for words in words_of):
+            return error(f"Slurm cannot be reached now: {own}")
     for text, words in _REFUSALS:
         if text in said:
             return LaunchError(f"Slurm refused the job: {words} ({own})")
-    return LaunchError(f"Slurm refused: {own}")
+    return LaunchError(f"Slurm says: {own}")

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pwd
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +25,7 @@ import aiohttp
 from vncgate.errors import LaunchError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_jobs
-from vncgate.launchers.slurm_jobs import Job, SilentError
+from vncgate.launchers.slurm_jobs import DoubtError, Job, SilentError
 from vncgate.text import printable
 
 API = "/slurm/v0.0.38"
@@ -48,12 +49,11 @@ class Rest:
         if owner is not None and self._token is None:
             raise LaunchError(f"slurmrestd takes a job of {owner.pw_name} with a token only: set `rest_token`")
         body = {"script": script, "job": properties(script) | {"environment": ENVIRONMENT}}
-        user = {"X-SLURM-USER-NAME": owner.pw_name} if owner is not None else {}
-        answer = await self._request("POST", "/job/submit", headers=user, json=body)
+        answer = await self._request("POST", "/job/submit", owner, json=body)
         return str(answer["job_id"])
 
-    async def jobs(self) -> list[Job]:
-        """See Transport. The API can choose none: these are the jobs of all users."""
+    async def jobs(self, users: Collection[str]) -> list[Job]:  # noqa: ARG002
+        """See Transport. The API lists the jobs of all users or none."""
         try:
             answer = await self._request("GET", "/jobs")
             return [_job(body) for body in answer["jobs"]]
@@ -77,35 +77,38 @@ class Rest:
             self._session = None
 
     async def _request(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
+        self, method: str, path: str, user: pwd.struct_passwd | None = None, **more: Any
     ) -> dict[str, Any]:
         if self._session is None:
             connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT))
-        headers = dict(headers or {})
-        if self._token is not None:
-            headers["X-SLURM-USER-TOKEN"] = await asyncio.to_thread(_read_token, self._token)
+        headers = await asyncio.to_thread(_headers, self._token, user) if self._token is not None else {}
         try:
             async with self._session.request(method, self._base + path, headers=headers, **more) as response:
                 text = await response.text(errors="replace")
+        except aiohttp.ClientConnectorError as error:
+            raise SilentError(f"slurmrestd cannot be reached now: {error}") from None
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-            raise SilentError(f"slurmrestd cannot be reached now: {error or 'no answer in time'}") from None
+            raise DoubtError(f"slurmrestd cannot be reached now: {error or 'no answer in time'}") from None
         try:
             answer = json.loads(text)
-            errors = "\n".join(f"{its.get('description') or ''} {its.get('error') or ''}" for its in answer["errors"])
+            errors = "\n".join(
+                " ".join(filter(None, (its.get("description"), its.get("error")))) for its in answer["errors"]
+            )
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise SilentError(f"slurmrestd answers {response.status}: {printable(text[:200])}") from None
+            raise DoubtError(f"slurmrestd answers {response.status}: {printable(text[:200])}") from None
         if errors:
             raise slurm_jobs.problem(errors)
         return dict(answer)
 
 
-def _read_token(path: Path) -> str:
-    """The token; the file may have it as `scontrol token` writes it. Read anew each time: tokens run out."""
+def _headers(token: Path, user: pwd.struct_passwd | None) -> dict[str, str]:
+    """Who asks, and the proof, which may stand as `scontrol token` writes it. Read anew each time: tokens run out."""
     try:
-        return path.read_text().strip().removeprefix("SLURM_JWT=")
+        proof = token.read_text().strip().removeprefix("SLURM_JWT=")
     except (OSError, ValueError) as error:
-        raise LaunchError(f"{path}: the token cannot be read: {error}") from None
+        raise LaunchError(f"{token}: the token cannot be read: {error}") from None
+    return {"X-SLURM-USER-NAME": (user or pwd.getpwuid(os.geteuid())).pw_name, "X-SLURM-USER-TOKEN": proof}
 
 
 def _job(body: Mapping[str, Any]) -> Job:
@@ -155,7 +158,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "licenses": ("licenses", str),
     "mem": ("memory_per_node", _mebibytes),
     "nice": ("nice", int),
-    "nodes": ("nodes", lambda text: [int(text)]),
+    "nodes": ("nodes", lambda text: [int(text), int(text)]),
     "ntasks": ("tasks", int),
     "open-mode": ("open_mode", str),
     "output": ("standard_output", str),
