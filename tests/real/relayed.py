@@ -22,7 +22,7 @@ class Gate:
     def __init__(self, desktops: Started | None = None, **servers: Xvnc) -> None:
         self.desktops = desktops
         self.accounts = {
-            name: Account(name, server.desktop, name, None, server.password, name.upper())
+            name: Account(name, server.desktop, name, None, server.password, name.upper(), watch_input=True)
             for name, server in servers.items()
         }
         self.readiness = dict.fromkeys(servers, (Readiness.READY, ""))

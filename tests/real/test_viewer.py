@@ -196,6 +196,40 @@ async def test_computer_without_a_network(browse, gate):
     await connected(page)
 
 
+async def test_who_only_watches_does_not_use_the_desktop_and_who_types_or_points_does(browse, gate, server):
+    proxy = gate.proxies["ws01"]
+    page = await browse(gate.url("ws01"))
+    await log_in(page)
+    await connected(page)
+    await page.mouse.move(300, 300)
+    await used_after(proxy, 0.0)
+    window = server.spawn("xterm", "-geometry", "80x10-0-0", "-e", "while sleep 0.05; do date +%N; done")
+    before = proxy.traffic()
+    async with asyncio.timeout(PATIENCE):
+        while proxy.traffic().bytes_up < before.bytes_up + 300:  # it asks for updates, and gets them
+            await asyncio.sleep(0.1)
+    assert proxy.traffic().bytes_down > before.bytes_down
+    assert proxy.traffic().used == before.used
+    window.terminate()
+    window.wait(PATIENCE)
+    for use in (
+        lambda: page.keyboard.press("Shift"),
+        lambda: page.mouse.move(310, 300),
+        lambda: page.mouse.wheel(0, 100),
+        lambda: page.mouse.click(310, 300),
+    ):
+        last = proxy.traffic().used
+        await use()
+        await used_after(proxy, last)
+
+
+async def used_after(proxy, moment):
+    """Wait for a use of the desktop later than that."""
+    async with asyncio.timeout(PATIENCE):
+        while proxy.traffic().used <= moment:
+            await asyncio.sleep(0.02)
+
+
 async def test_clipboard_both_ways(browse, gate, server):
     page = await browse(gate.url("ws01"), permissions=["clipboard-read", "clipboard-write"])
     await page.evaluate("navigator.clipboard.writeText('echo pasted > pasted.txt\\n')")
