@@ -19,6 +19,8 @@ PACKAGES = {
     "npm": "npm",
     "openbox": "openbox",
     "openssl": "openssl",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
     "systemd-analyze": "systemd",
     "systemd-run": "systemd",
     "unshare": "util-linux",

@@ -18,6 +18,9 @@ from vncgate.model import Desktop
 
 _KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "USER")
 
+# uvloop lets a child inherit its own ends of the pipes: a desktop that held them would keep us waiting for their end.
+_SHELL = "for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd < 3)) || exec {fd}>&-; done; exec sh -s"
+
 
 class Local(HostPlace):
     """Desktops of this host, on unix sockets in `folder`; that of a user is in a folder of the user's own in there."""
@@ -61,8 +64,9 @@ class Local(HostPlace):
         try:
             process = await asyncio.create_subprocess_exec(
                 *become,
-                "sh",
-                "-s",
+                "bash",
+                "-c",
+                _SHELL,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -1,0 +1,198 @@
+"""Every place as its contract's suite (test_contract.py) needs it. A new one is a fixture here, and a line in PLACES.
+
+A fixture gives a Site: a place for real, in a folder of the test's own, and what the suite must know about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.real.conftest import need
+from tests.real.slurm import Cluster
+from tests.real.sshd import Sshd
+from vncgate import probe
+from vncgate.kinds import Kind, LocalPlace
+from vncgate.launchers.base import Handle, Place, Seen, Sighting, Spec
+from vncgate.launchers.local import Local
+from vncgate.launchers.scripts import Scripts
+from vncgate.launchers.slurm import Slurm
+from vncgate.launchers.ssh import Ssh
+from vncgate.model import Secret
+
+PLACES = {
+    "local_site": None,
+    "ssh_site": "sshd",
+    "ssh_direct_site": "sshd",
+    "slurm_site": "slurm_cluster",
+    "slurm_rest_site": "slurm_cluster",
+}
+"""The fixture of each Site, and the one of a wider scope that it takes what it runs on from."""
+
+PASSWORD = Secret("secret01")
+PATIENCE = 30.0
+"""Seconds until what does not happen fails a test."""
+
+
+@dataclass
+class Site:
+    """A place under test.
+
+    `make` gives another object for the same place, as a restarted daemon makes it. `root` is where its sessions'
+    folders are, `homes` where homes can be made; `extra` is what a kind of this place needs beside its command.
+    """
+
+    make: Callable[[], Place]
+    root: Path
+    homes: Path
+    host: str = ""
+    extra: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.place = self.make()
+        self.handles: list[Handle] = []
+        self._number = 0
+
+    def spec(self, *command: str, account: str = "ws01", home: str | None = None, **more) -> Spec:
+        """A desktop with `command` as its session, or one that only stays."""
+        self._number += 1
+        nonce = f"{os.urandom(6).hex()}{self._number:04d}"
+        kind = Kind(**{"command": command or ("sleep", "1000"), **self.extra, **more})
+        home = str(self.homes / f"home{self._number}") if home is None else home
+        return Spec(account, nonce, self.host, kind, PASSWORD, home=home)
+
+    async def submit(self, spec: Spec) -> Handle:
+        handle = await self.place.submit(spec)
+        self.handles.append(handle)
+        return handle
+
+    async def until(self, handle: Handle, condition: Callable[[Sighting], object]) -> Sighting:
+        """Ask until what is seen is as it should be."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            seen = await self.place.query(handle)
+            if condition(seen):
+                return seen
+            assert time.monotonic() < deadline, f"waited in vain: {seen}\n{await self.place.logs(handle)}"
+            await asyncio.sleep(0.05)
+
+    async def serving(self, handle: Handle) -> Sighting:
+        """Wait until it serves."""
+        seen = await self.until(handle, lambda seen: seen.desktop or seen.seen is Seen.GONE)
+        assert seen.seen is Seen.RUNNING, f"{seen}\n{await self.place.logs(handle)}"
+        return seen
+
+    async def gone(self, handle: Handle) -> Sighting:
+        """Wait until it is gone."""
+        return await self.until(handle, lambda seen: seen.seen is Seen.GONE)
+
+    async def start(self, *command: str, **more) -> tuple[Spec, Handle, Sighting]:
+        """A desktop that serves."""
+        spec = self.spec(*command, **more)
+        handle = await self.submit(spec)
+        return spec, handle, await self.serving(handle)
+
+    def left(self, nonce: str) -> list[str]:
+        """What is there of a desktop: processes with its mark, and files."""
+        found = [f"{pid}: {words}" for pid, words in processes(f"VNCGATE_DESKTOP={nonce}")]
+        found += [str(path) for path in (self.root / nonce, Path("/tmp", f"vncgate-{nonce}")) if path.exists()]
+        return found
+
+    async def aclose(self) -> None:
+        for handle in self.handles:
+            await self.place.cancel(handle)
+        await self.place.aclose()
+
+
+def processes(mark: str) -> list[tuple[int, str]]:
+    """Processes that have `mark` in their environment, with their command."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((int(folder.name), (folder / "cmdline").read_text().replace("\0", " ")))
+    return found
+
+
+async def log_in(seen: Sighting, password: Secret = PASSWORD):
+    return await probe.login(seen.desktop, password, connect_timeout=10, timeout=10)
+
+
+@pytest.fixture
+def short_folder():
+    """A folder with a short path: those of unix sockets must not be long."""
+    path = Path(tempfile.mkdtemp(prefix="vg-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest_asyncio.fixture
+async def local_site(short_folder):
+    need("Xvnc")
+    root = short_folder / "local"
+    site = Site(lambda: Local("local", LocalPlace(), root, Scripts(None)), root, short_folder)
+    yield site
+    await site.aclose()
+
+
+@pytest.fixture(scope="module")
+def sshd():
+    folder = Path(tempfile.mkdtemp(prefix="vg-"))
+    with Sshd(folder) as server:
+        yield server
+    shutil.rmtree(folder)
+
+
+@pytest_asyncio.fixture
+async def ssh_site(sshd, short_folder):
+    need("Xvnc")
+    place = sshd.place()
+    root = sshd.home / place.folder
+    site = Site(lambda: Ssh("ssh", place, short_folder / "gate", Scripts(None)), root, short_folder, "127.0.0.1")
+    yield site
+    await site.aclose()
+
+
+@pytest_asyncio.fixture
+async def ssh_direct_site(sshd, short_folder):
+    need("Xvnc")
+    root = short_folder / "sessions"
+    place = sshd.place(reach="direct", folder=str(root))
+    site = Site(lambda: Ssh("ssh", place, short_folder / "gate", Scripts(None)), root, short_folder, "127.0.0.1")
+    yield site
+    await site.aclose()
+
+
+@pytest.fixture(scope="module")
+def slurm_cluster():
+    with Cluster() as cluster:
+        cluster.start_rest()
+        yield cluster
+
+
+@pytest_asyncio.fixture
+async def slurm_site(slurm_cluster, short_folder):
+    need("Xvnc")
+    place = slurm_cluster.place()
+    site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder)
+    yield site
+    await site.aclose()
+
+
+@pytest_asyncio.fixture
+async def slurm_rest_site(slurm_cluster, short_folder):
+    need("Xvnc")
+    place = slurm_cluster.place("rest")
+    site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder)
+    yield site
+    await site.aclose()

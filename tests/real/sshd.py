@@ -1,0 +1,112 @@
+"""A real sshd for tests, on a port of 127.0.0.1, with keys and a home folder of its own.
+
+with Sshd(folder) as server:
+    server.place()          # settings for launchers.ssh.Ssh
+    server.cut()            # every connection to it is lost
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from tests.ports import free_ports
+from tests.real.conftest import find, need
+from vncgate.kinds import SshPlace
+
+PATIENCE = 20.0
+
+CONF = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {root}/host
+PidFile none
+AuthorizedKeysFile {root}/user.pub
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+SetEnv HOME={home}
+"""
+
+
+class Sshd:
+    """One sshd. `known_hosts` has its key, `key` is one that it accepts."""
+
+    def __init__(self, folder: Path) -> None:
+        need("sshd", "ssh-keygen")
+        self._root = folder
+        self.home = folder / "home"
+        self.key = folder / "user"
+        self.known_hosts = folder / "known_hosts"
+        (self.port,) = free_ports(1)
+        self._process: subprocess.Popen | None = None
+
+    def place(self, **more) -> SshPlace:
+        """A place on it."""
+        return SshPlace(
+            **{
+                "type": "ssh",
+                "hosts": "127.0.0.1",
+                "port": self.port,
+                "key": self.key,
+                "known_hosts": self.known_hosts,
+                **more,
+            }
+        )
+
+    @property
+    def log(self) -> str:
+        return (self._root / "sshd.log").read_text(errors="replace")
+
+    def new_host_key(self) -> None:
+        """The host was set up anew: it has another key."""
+        (self._root / "host").unlink(missing_ok=True)
+        self._generate(self._root / "host")
+
+    def start(self) -> Sshd:
+        """Start it, and wait until it serves."""
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)  # its privilege separation
+        with (self._root / "sshd.log").open("ab") as log:
+            argv = [find("sshd"), "-D", "-e", "-f", str(self._root / "sshd_config")]
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + PATIENCE
+        while "Server listening" not in self.log:
+            assert self._process.poll() is None, f"sshd did not start:\n{self.log}"
+            assert time.monotonic() < deadline, f"sshd does not serve:\n{self.log}"
+            time.sleep(0.02)
+        return self
+
+    def stop(self) -> None:
+        """End it, and its connections."""
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        (self._root / "sshd.log").unlink()
+
+    def cut(self) -> int:
+        """Kill the processes that serve connections; returns how many there were."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for pid in children:
+            os.kill(int(pid), signal.SIGKILL)
+        return len(children)
+
+    def _generate(self, path: Path) -> None:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+
+    def __enter__(self) -> Sshd:
+        self.home.mkdir(parents=True)
+        self._generate(self.key)
+        self._generate(self._root / "host")
+        public = (self._root / "host.pub").read_text()
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}")
+        (self._root / "sshd_config").write_text(CONF.format(port=self.port, root=self._root, home=self.home))
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self.stop()
