@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from benchmarks import machine, record, report, workloads
+from benchmarks import launcher, machine, record, report, workloads
 from benchmarks.__main__ import _run
 from benchmarks.machine import Bench, Skipped
 from benchmarks.peers import PEERS
@@ -261,6 +261,13 @@ def test_a_workload_runs_and_gives_figures_that_the_document_shows(bench, name, 
     assert len(set(found) & set(report.UNITS)) > 1
     verdicts(figures([run(name, peer, **found)]))  # a figure that a target is about has its name
     assert f"| {peer}" in report.tables({"runs": [run(name, peer, **found)]})
+
+
+async def test_the_launchers_costs_are_measured():
+    rows = await launcher.measure(4, 2, 0.1, boot=0.1)
+    assert [row["phase"] for row in rows] == ["asked", "running", "found again", "ended"]
+    assert [row["submits"] for row in rows] == [4, 0, 0, 0]
+    assert launcher.table(rows).count("\n") == 5
 
 
 @pytest.mark.real
