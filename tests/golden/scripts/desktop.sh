@@ -1,0 +1,193 @@
+#!/bin/bash
+# A desktop: a VNC server, and a session on it. Ends when the session ends, or on SIGTERM; nothing of it is left then.
+# A template of vncgate's; what double braces put in is quoted for bash, so that it needs no quotes around it.
+#
+# It runs as three stages: the first makes a clean environment, the second (`serve`) starts the VNC server and ends all,
+# the third (`session`) is what the session's D-Bus is started around.
+stage=${1-}
+nonce=0123456789abcdef
+folder=/var/lib/vncgate/local/0123456789abcdef
+home='/scratch/o'"'"'neil'
+
+# --- A clean environment: nothing of whoever started this -------------------------------------------------------------
+
+if [ "$stage" != serve ] && [ "$stage" != session ]; then
+  IFS=: read -r _ _ _ _ _ own_home own_shell < <(getent passwd "$(id -u)")
+  user=$(id -un 2>/dev/null) || user='o'"'"'neil'
+  new=(PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin LANG="${LANG:-C.UTF-8}")
+  for name in $(compgen -e); do
+    case $name in
+      LANGUAGE | LC_* | TZ) new+=("$name=${!name}") ;;
+      # What a batch system gave to this job.
+      SLURM_* | CUDA_VISIBLE_DEVICES | GPU_DEVICE_ORDINAL | ROCR_VISIBLE_DEVICES) new+=("$name=${!name}") ;;
+    esac
+  done
+  new+=(USER="$user" LOGNAME="$user" SHELL="${own_shell:-/bin/bash}" HOME="${home:-${own_home:-${HOME-}}}")
+  exec env -i "${new[@]}" VNCGATE_DESKTOP="$nonce" "$BASH" --noprofile --norc "$0" serve </dev/null
+fi
+
+reason() {
+  printf '%s\n' "$*" >"$XDG_RUNTIME_DIR/reason"
+}
+
+# --- The session, inside its own D-Bus --------------------------------------------------------------------------------
+
+if [ "$stage" = session ]; then
+  umask 022
+  export LANG=de_DE.UTF-8
+  export MODE='o'"'"'neil "the" $(touch pwned) `touch pwned` \ 
+; touch pwned # ‮* ~ !x'
+  # As in a login shell, for `module`.
+  [ -r /etc/profile ] && . /etc/profile
+  eval 'module load matlab
+export A='"'"'b c'"'"''
+  openbox &
+  command=(startxfce4 --with 'two words')
+  if ! type -P -- "${command[0]}" >/dev/null; then
+    reason "${command[0]}: command not found on $(uname -n)"
+    exit 127
+  fi
+  exec "${command[@]}"
+fi
+
+# --- Ending: the session, then the server, then its files -------------------------------------------------------------
+
+umask 077
+unset server session display XDG_RUNTIME_DIR
+
+# Processes of this desktop other than this one and the server; those that left its process group, too.
+others() {
+  local file pid
+  while read -r file; do
+    pid=${file//[!0-9]/}
+    case $pid in $$ | $BASHPID | "${server-}") ;; *) echo "$pid" ;; esac
+  done < <(exec env -u VNCGATE_DESKTOP grep -lszxF "VNCGATE_DESKTOP=$nonce" /proc/[0-9]*/environ)
+}
+
+# Signal the others until there are none, for at most so many tenths of a second.
+end_others() {
+  local pids tenths
+  for ((tenths = 0; tenths < $2; tenths++)); do
+    pids=$(others)
+    [ -n "$pids" ] || return 0
+    kill "-$1" $pids 2>/dev/null
+    sleep 0.1
+  done
+}
+
+end_server() {
+  local tenths
+  [ -n "${server-}" ] || return 0
+  kill "$server" 2>/dev/null
+  for ((tenths = 0; tenths < 20; tenths++)); do
+    kill -0 "$server" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -KILL "$server" 2>/dev/null
+  wait "$server" 2>/dev/null
+  # One that was killed could not remove them. Another server may have this display by now.
+  if [ -n "${display-}" ] && ! grep -q "/tmp/.X11-unix/X$display\$" /proc/net/unix; then
+    rm -f "/tmp/.X11-unix/X$display" "/tmp/.X$display-lock"
+  fi
+}
+
+finish() {
+  local status=$? why
+  trap '' TERM HUP INT
+  end_others TERM 20
+  end_server
+  end_others KILL 20
+  [ -n "${XDG_RUNTIME_DIR-}" ] || return
+  why=$(cat "$XDG_RUNTIME_DIR/reason" 2>/dev/null)
+  # What is mounted there (gvfs, document portal) shows files that are not ours to remove.
+  for mount in "$XDG_RUNTIME_DIR"/gvfs "$XDG_RUNTIME_DIR"/doc; do
+    [ -e "$mount" ] && { fusermount3 -uz "$mount" || fusermount -uz "$mount"; } 2>/dev/null
+  done
+  rm -rf --one-file-system -- "$XDG_RUNTIME_DIR"
+  rm -f -- "$folder/report" "$folder/vnc.sock"
+  echo "$status" >"$folder/status"
+  [ -z "$why" ] || printf '%s\n' "$why" >&2
+}
+
+trap finish EXIT
+trap 'exit 143' TERM HUP INT
+
+fail() {
+  reason "$@"
+  exit 1
+}
+
+# --- Folders ----------------------------------------------------------------------------------------------------------
+
+# Its name follows from the nonce, so that whoever kills this script can remove it.
+mkdir "/tmp/vncgate-$nonce" || exit 1 # and mkdir said why
+XDG_RUNTIME_DIR=/tmp/vncgate-$nonce
+mkdir "$XDG_RUNTIME_DIR/tmp"
+
+said=$(LC_ALL=C mkdir -p -- "$HOME" 2>&1) || fail "The home folder $HOME cannot be made: ${said##*: }"
+[ -d "$HOME" ] || fail "The home folder $HOME is missing on $(uname -n)."
+cd -- "$HOME" || fail "The home folder $HOME may not be entered."
+# 64 KiB: more than what a file system has in reserve beside its blocks.
+if ! said=$(LC_ALL=C; { head -c 65536 /dev/zero >".vncgate-$nonce" && sync ".vncgate-$nonce"; } 2>&1); then
+  rm -f ".vncgate-$nonce"
+  case $said in
+    *"No space left"*) fail "The home folder $HOME is full: remove files from it." ;;
+    *uota*) fail "The home folder $HOME is over its quota: remove files from it." ;;
+    *) fail "The home folder $HOME cannot be written: ${said##*: }" ;;
+  esac
+fi
+rm -f ".vncgate-$nonce"
+
+# --- The server -------------------------------------------------------------------------------------------------------
+
+export XDG_RUNTIME_DIR TMPDIR="$XDG_RUNTIME_DIR/tmp" XAUTHORITY="$XDG_RUNTIME_DIR/Xauthority"
+
+program=$(type -P Xtigervnc || type -P Xvnc) || fail "There is no Xvnc on $(uname -n): install TigerVNC's server" \
+  "(Debian, Ubuntu: tigervnc-standalone-server; Fedora, RHEL: tigervnc-server-minimal)."
+
+# A cookie that is good for any display of any host (Xau(3)), as the display is not known yet.
+{
+  printf '\xff\xff\0\0\0\0\0\x12MIT-MAGIC-COOKIE-1\0\x10'
+  head -c 16 /dev/urandom
+} >"$XAUTHORITY"
+
+options=(-SecurityTypes VncAuth -PasswordFile "$folder/passwd" -UseBlacklist=0 -AlwaysShared -Log '*:stderr:0')
+options+=(-geometry 1024x768 -depth 16 -desktop 'o'"'"'neil' -auth "$XAUTHORITY" -nolisten tcp)
+options+=(-rfbunixpath "$folder/vnc.sock" -rfbunixmode 0600 -rfbport -1)
+
+# The server takes the first free display by itself, in one step with looking for it, and with it port 5900 + display.
+# Where another program has that port it ends: then a display at random is tried.
+mkfifo "$XDG_RUNTIME_DIR/display"
+for wish in "" 1 2 3 4 5 6 7; do
+  "$program" ${wish:+":$((100 + RANDOM % 20000))"} -displayfd 3 "${options[@]}" 3>"$XDG_RUNTIME_DIR/display" \
+    >"$XDG_RUNTIME_DIR/server.log" 2>&1 &
+  server=$!
+  read -r -t 30 display <"$XDG_RUNTIME_DIR/display" && [ -n "$display" ] && break
+  end_server
+  unset server display
+done
+if [ -z "${server-}" ]; then
+  cat "$XDG_RUNTIME_DIR/server.log" >&2
+  fail "Xvnc did not start: $(grep -v '^(EE) *$' "$XDG_RUNTIME_DIR/server.log" | tail -n 1)"
+fi
+export DISPLAY=":$display"
+echo "$display" >"$XDG_RUNTIME_DIR/number"
+
+# --- The report, in one step; then the session -------------------------------------------------------------------------
+
+where="unix $folder/vnc.sock"
+said=$({ printf '%s %s\n' "$nonce" "$where" >"$folder/report.new" && mv "$folder/report.new" "$folder/report"; } 2>&1) ||
+  fail "The desktop's folder $folder cannot be written: ${said##*: }"
+
+bus=$(type -P dbus-run-session)
+${bus:+"$bus" --} "$BASH" --noprofile --norc "$0" session &
+session=$!
+wait -n
+status=$?
+if ! kill -0 "$server" 2>/dev/null; then
+  cat "$XDG_RUNTIME_DIR/server.log" >&2
+  reason "Xvnc ended by itself, with exit status $status."
+elif [ ! -e "$XDG_RUNTIME_DIR/reason" ]; then
+  reason "The session ended with exit status $status."
+fi
+exit "$status"
