@@ -8,7 +8,9 @@ middle asks `query()` whether there is such a desktop, instead of starting anoth
 
 from __future__ import annotations
 
+import csv
 import enum
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -166,6 +168,13 @@ class Bind:
     source: str
     target: str
     readonly: bool
+
+    def as_mount(self, source: str, target: str, readonly: str) -> str:
+        """As --mount of container engines takes it: one record of comma-separated values, named as the engine does."""
+        fields = ["type=bind", f"{source}={self.source}", f"{target}={self.target}"]
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow([*fields, readonly] if self.readonly else fields)
+        return line.getvalue()
 
 
 def binds(kind: Kind, account: str) -> list[Bind]:

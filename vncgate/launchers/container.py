@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from vncgate.errors import LaunchError
 from vncgate.kinds import Section
+from vncgate.launchers.base import Bind
 
 _NOT_PLAIN = re.compile(r"[^ -~]")
 
@@ -35,6 +34,11 @@ class Mount(Section):
     source: str
     target: str
     readonly: bool = False
+
+    @property
+    def argument(self) -> str:
+        """As --mount takes it."""
+        return Bind(self.source, self.target, self.readonly).as_mount("source", "target", "readonly")
 
 
 class Limits(Section):
@@ -89,7 +93,7 @@ class Container(Section):
                 words.append(f"--{flag}={value}")
         for flag, values in (
             ("group-add", self.groups),
-            ("mount", map(_mount, self.mounts or ())),
+            ("mount", [mount.argument for mount in self.mounts or ()]),
             ("device", self.devices),
             ("security-opt", self.security),
             ("env", _pairs(self.environment)),
@@ -126,14 +130,6 @@ def quote(value: Any) -> str:
         raise LaunchError(f"{value!r} has a NUL character, which no command can be given")
     # YAML takes no control characters as they are, and its \u takes no pairs as JSON's does.
     return _NOT_PLAIN.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
-
-
-def _mount(mount: Mount) -> str:
-    """A mount as --mount takes it: one record of comma-separated values."""
-    fields = ["type=bind", f"source={mount.source}", f"target={mount.target}"]
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([*fields, "readonly"] if mount.readonly else fields)
-    return line.getvalue()
 
 
 def _pairs(values: dict[str, str] | None) -> list[str]:

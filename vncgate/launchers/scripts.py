@@ -18,7 +18,7 @@ import jinja2
 
 from vncgate.errors import LaunchError
 from vncgate.kinds import DockerPlace, SlurmPlace, Wrap
-from vncgate.launchers import container
+from vncgate.launchers import apptainer, container
 from vncgate.launchers.base import Spec, binds
 from vncgate.launchers.container import Container, Person
 
@@ -83,7 +83,9 @@ class Templates:
             return self._environment.get_template(name).render(values)
         except jinja2.TemplateSyntaxError as error:
             raise LaunchError(f"{error.filename or error.name}:{error.lineno}: {error.message}") from None
-        except (jinja2.TemplateNotFound, OSError, UnicodeDecodeError) as error:
+        except jinja2.TemplateNotFound as error:
+            raise LaunchError(f"there is no template {error.name}") from None
+        except (OSError, UnicodeDecodeError) as error:
             raise LaunchError(f"template {name} cannot be read: {error}") from None
         except LaunchError:
             raise
@@ -191,5 +193,5 @@ class Scripts:
         """What is to be run in this order; the last one is the session, which lasts as long as the desktop."""
         session = ["bash", f"{folder}/desktop.sh"]
         if spec.kind.wrap is Wrap.APPTAINER:
-            raise LaunchError("wrap apptainer is not there yet")
+            return apptainer.commands(session, spec.kind, folder, spec.home, spec.account)
         return [session]
