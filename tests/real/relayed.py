@@ -38,8 +38,8 @@ class Gate:
         await self.serve()
         for name in self.accounts:
             await self.open(name)
-        settings = settings.model_copy(update={"desktops": DESKTOPS})
-        app = build(settings=settings, roster=self._roster, statuses=self._statuses, desktops=self.desktops)
+        self.settings = settings.model_copy(update={"desktops": DESKTOPS})
+        app = build(settings=self.settings, roster=self.roster, statuses=self._statuses, desktops=self.desktops)
         app.on_response_prepare.append(self._note)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -74,7 +74,7 @@ class Gate:
     async def _note(self, request, response):
         self.served.append(f"{response.status} {request.path}")
 
-    def _roster(self):
+    def roster(self):
         accounts = self.accounts.values()
         return Roster(tuple(replace(each, desktop=None) if self.desktops else each for each in accounts))
 

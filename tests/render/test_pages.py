@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.web.values import PASSWORD, account, accounts
+from tests.web.values import PASSWORD, account, accounts, launched_account
 from vncgate.errors import SettingsError
 from vncgate.render import pages
 from vncgate.render.cards import Card, Shown
@@ -114,6 +114,15 @@ def test_the_viewer_page_says_where_its_websocket_is():
     html = site.desk(Card(account()), reach, root="../")
     assert 'data-websocket="../ws/ws01"' in html
     assert "../api/accounts/ws01" in html
+
+
+def test_the_viewer_page_says_where_a_desktop_is_asked_for_that_the_gate_starts():
+    for static in (False, True):
+        site, reach = make(static=static)
+        html = site.desk(Card(launched_account()), reach, root="../../")
+        assert 'data-desktop="../../api/desktops/ws01/"' in html
+        assert 'data-events="../../api/events?path=ws01"' in html
+        assert "data-desktop" not in site.desk(Card(account()), reach, root="../")
 
 
 def test_the_viewer_page_names_its_modules_so_that_they_come_at_once():

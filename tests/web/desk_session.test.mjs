@@ -17,6 +17,7 @@ const LEAVE = { type: "leave" };
 const closed = (code = 1006, reason = "", online = true) => ({ type: "closed", code, reason, online });
 const refused = (reason) => ({ type: "refused", reason });
 const looked = (status) => ({ type: "looked", status });
+const started = (state, more) => looked({ state: "x", reason: "", desktop: { state, offer: "", ...more } });
 const WRONG = refused("Authentication failed");
 const LOCKED = refused("Too many security failures");
 const EVENTS = [
@@ -36,6 +37,7 @@ function play(...events) {
 const ON = [SUBMIT, OPENED, ASKED, CONNECTED];
 const PHASES = {
   asking: [],
+  room: [started("PENDING"), SUBMIT],
   connecting: [SUBMIT],
   connected: ON,
   waiting: [...ON, closed()],
@@ -53,6 +55,7 @@ test("the way in", () => {
 test("an event that cannot happen throws and changes nothing", () => {
   const legal = {
     asking: ["submit", "wake", "looked"],
+    room: ["looked", "wake", "leave"],
     connecting: ["opened", "asked", "connected", "refused", "closed", "due", "leave", "wake", "looked"],
     connected: ["closed", "leave", "wake", "looked"],
     waiting: ["due", "retry", "wake", "leave", "looked"],
@@ -76,11 +79,11 @@ test("every phase that can be reached has words, and a timer only where somethin
     const key = JSON.stringify({ ...session, since: 0, due: session.due !== null });
     if (seen.has(key) || depth === 0) return;
     seen.set(key, session);
-    const { tab, headline } = words(session);
+    const { tab, headline } = words(session, 0);
     assert.ok(tab && typeof headline === "string", key);
     assert.equal(session.due !== null, ["connecting", "waiting"].includes(session.phase), key);
     const more = [closed(1008), closed(1012), closed(1014, "no"), closed(1006, "", false), LOCKED,
-      looked("unlisted"), looked({ state: "ready" }), looked({ state: "offline", reason: "off" })];
+      looked("unlisted"), looked({ state: "ready" }), started("FAILED", { offer: "try again" }), started("RUNNING"), looked({ state: "offline", reason: "off" })];
     for (const event of [...EVENTS, ...more]) {
       let next;
       try {
@@ -224,4 +227,65 @@ test("who leaves is asked for the password again", () => {
 
 test("a page that has no address to connect to says so", () => {
   assert.match(words(begin(0, false)).headline, /cannot be reached/);
+});
+
+test("a desktop that is not there is waited for, and opened as soon as it is there", () => {
+  const { session, effects } = play(started("PENDING"), SUBMIT);
+  assert.deepEqual([session.phase, session.due, effects], ["room", null, ["look"]]);
+  for (const state of ["STARTING", "FAILED", "STOPPED", "STOPPING", "REQUESTED"]) {
+    assert.deepEqual(step(session, started(state), 1, 0).effects, []);
+  }
+  assert.equal(step(session, looked(null), 1, 0).session.phase, "room", "a silent gate ends nothing");
+  assert.deepEqual(step(session, WAKE, 1, 0).effects, ["look"]);
+  const there = step(session, started("RUNNING"), 1, 0);
+  assert.deepEqual([there.session.phase, there.session.due, there.effects], ["connecting", 1 + CONNECT_LIMIT, ["connect"]]);
+  assert.deepEqual(step(session, looked({ state: "ready" }), 1, 0).effects, ["connect"], "its server is another's now");
+});
+
+test("who connects to a desktop that may be started has it started", () => {
+  assert.deepEqual(play(started("STOPPED", { offer: "start" }), SUBMIT).effects, ["start"]);
+  assert.deepEqual(play(started("STOPPED"), SUBMIT).effects, ["look"]);
+});
+
+test("who waits may leave, and an account that is gone is waited for no more", () => {
+  const room = [started("PENDING"), SUBMIT];
+  const left = play(...room, LEAVE);
+  assert.deepEqual([left.session.phase, left.effects], ["asking", ["forget"]]);
+  assert.equal(play(...room, looked("unlisted")).session.why.kind, "removed");
+});
+
+test("a desktop that died is waited for, however that is learnt, and the password is sent again", () => {
+  const lives = [started("RUNNING"), ...ON];
+  for (const [how, ...events] of [
+    ["it was known", started("STOPPING"), closed()],
+    ["the account was taken from the gate", started("STOPPED"), closed(1008, "the account was removed")],
+    ["the connection was lost first", closed(), started("FAILED")],
+    ["the account was taken from the gate first", closed(1008, "the account was removed"), started("STOPPING")],
+    ["it died while a connection was made", closed(), DUE, OPENED, started("FAILED"), closed(1014)],
+    ["nothing was heard of it", closed(), DUE, started("FAILED"), CONNECT_LIMIT, DUE],
+  ]) {
+    const { session } = play(...lives, ...events);
+    assert.deepEqual([session.phase, session.due], ["room", null], how);
+    const back = step(session, started("RUNNING"), 50, 0);
+    assert.deepEqual(back.effects, ["connect"], how);
+    const again = [OPENED, ASKED, closed()].reduce((last, event) => step(last.session, event, 51, 0), back);
+    assert.equal(again.session.phase, "waiting", `${how}: it was accepted before`);
+  }
+});
+
+test("a connection that is lost makes the page ask how the desktop is, where the gate starts it", () => {
+  assert.deepEqual(play(started("RUNNING"), ...ON, closed()).effects, ["look"]);
+  assert.deepEqual(play(...ON, closed()).effects, []);
+});
+
+test("a password of which nobody knows whether it was right waits for a person, also in the waiting room", () => {
+  const { session, effects } = play(started("RUNNING"), SUBMIT, OPENED, ASKED, started("FAILED"), closed());
+  assert.equal(session.phase, "asking");
+  assert.deepEqual(effects, []);
+  assert.deepEqual(step(session, started("RUNNING"), 9, 0).effects, []);
+});
+
+test("an account that the organizers ended stays ended while its desktop runs", () => {
+  const { session } = play(started("RUNNING"), ...ON, closed(1008, "stopped by an operator"), started("RUNNING"));
+  assert.deepEqual([session.phase, session.why.kind], ["ended", "stopped"]);
 });

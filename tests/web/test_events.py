@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from tests.web.values import Gate, accounts
-from vncgate.model import Readiness
+from vncgate.model import Readiness, Roster
 from vncgate.render.cards import cards
 from vncgate.web import events
 from vncgate.web.events import Events, difference
@@ -91,6 +91,32 @@ async def test_a_slow_listener_gets_one_difference_to_what_is_now(live, gate):
         assert [(entry["path"], entry["reason"]) for entry in value["changed"]] == [("ws01", ""), ("ws02", "4")]
         gate.set("ws03", Readiness.UNKNOWN)
         assert await anext(slow) == await anext(quick)
+
+
+async def test_a_listener_to_one_account_is_told_of_that_alone(live, gate, monkeypatch):
+    monkeypatch.setattr(events, "HEARTBEAT", 0.02)
+    async with contextlib.aclosing(live.listen("ws02")) as stream:
+        event, value = parse(await anext(stream))
+        assert (event, [entry["path"] for entry in value]) == ("accounts", ["ws02"])
+        for number in range(3):  # the others' changes are no news, and do not put off the sign of life
+            gate.set("ws01", Readiness.OFFLINE, reason=str(number))
+            assert await anext(stream) == b": still here\n\n"
+        gate.set("ws02", Readiness.OFFLINE, reason="away")
+        while (text := await anext(stream)).startswith(b":"):
+            pass
+        assert [entry["reason"] for entry in parse(text)[1]["changed"]] == ["away"]
+        gate.now = Roster(gate.now.accounts[:1])
+        while (text := await anext(stream)).startswith(b":"):
+            pass
+        assert parse(text) == ("change", {"changed": [], "removed": ["ws02"]})
+
+
+async def test_a_listener_to_an_account_that_is_not_there_hears_of_it_when_it_comes(live, gate):
+    async with contextlib.aclosing(live.listen("ws04")) as stream:
+        assert parse(await anext(stream)) == ("accounts", [])
+        gate.now = accounts(4)
+        _, value = parse(await anext(stream))
+        assert [entry["path"] for entry in value["changed"]] == ["ws04"]
 
 
 async def test_nobody_looks_while_nobody_listens(live, looks):

@@ -30,6 +30,11 @@ def account(name="ws01", title="", path=None, port=6000):
     return Account(name, Desktop("node01", 5901), path or name, port, Secret(PASSWORD), display_name=title)
 
 
+def launched_account(name="ws01", title="", path=None):
+    """One whose desktop the gate starts itself."""
+    return Account(name, None, path or name, None, Secret(PASSWORD), display_name=title)
+
+
 def accounts(count):
     return Roster(tuple(account(f"ws{n:02}", f"Person {n}", port=6000 + n) for n in range(1, count + 1)))
 
@@ -60,6 +65,7 @@ class Started:
 
     def __init__(self, *names):
         self.asked = []
+        self.answer = lambda deed, name: None
         self.states = {}
         for name in names:
             self.set(name)
@@ -72,10 +78,14 @@ class Started:
         return list(self.states.values())
 
     def visit(self, name):
-        self.asked.append(("visit", name))
+        self._do("visit", name)
 
     def retry(self, name):
-        self.asked.append(("retry", name))
+        self._do("retry", name)
 
     def stay(self, name):
-        self.asked.append(("stay", name))
+        self._do("stay", name)
+
+    def _do(self, deed, name):
+        self.asked.append((deed, name))
+        self.answer(deed, name)

@@ -90,26 +90,29 @@ def cards(
     statuses: Iterable[AccountStatus],
     desktops: Iterable[DesktopStatus] = (),
     kinds: Mapping[str, Kind] | None = None,
+    *,
+    is_over: bool = False,
 ) -> Mapping[str, Card]:
     """A card for every account of the roster, by path, in the file's order.
 
-    `desktops` are those that the gate starts itself, of these `kinds`.
+    `desktops` are those that the gate starts itself, of these `kinds`; `is_over` says that it starts no more.
     """
     proxies = {status.name: status for status in statuses}
     started = {status.account: status for status in desktops}
+    policies = {} if is_over else {name: kind.policy for name, kind in (kinds or {}).items()}
     return {
-        account.path: _card(account, proxies.get(account.name), started.get(account.name), kinds or {})
+        account.path: _card(account, proxies.get(account.name), started.get(account.name), policies)
         for account in roster.values()
     }
 
 
 def _card(
-    account: Account, proxy: AccountStatus | None, desktop: DesktopStatus | None, kinds: Mapping[str, Kind]
+    account: Account, proxy: AccountStatus | None, desktop: DesktopStatus | None, policies: Mapping[str, Policy]
 ) -> Card:
     state, reason = shown(proxy) if proxy else (Shown.CHECKING, "")
     if desktop is None:
         return Card(account, state, reason)
-    policy = kinds[desktop.kind].policy if desktop.kind in kinds else Policy.MANUAL
+    policy = policies.get(desktop.kind)
     is_served = proxy is not None and (proxy.state is State.RUNNING or state is Shown.OFFLINE)
     told = launched(desktop, policy, is_served=is_served)
     if told.state is not DesktopState.RUNNING:
@@ -120,19 +123,22 @@ def _card(
     return Card(account, state, reason, told)
 
 
-def launched(status: DesktopStatus, policy: Policy, *, is_served: bool) -> Launched:
-    """What a participant is told of a desktop. `is_served`: browsers are let through to it, if it is there."""
+def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool) -> Launched:
+    """What a participant is told of a desktop.
+
+    `policy` is None where it is started no more. `is_served`: browsers are let through to it, if it is there.
+    """
     reason = textwrap.shorten(status.reason, LONGEST_REASON, placeholder=" …")
     match status.state:
         case DesktopState.RUNNING if is_served:
             return Launched(status.state, ends=status.ends, idle_end=status.idle_end)
         case DesktopState.RUNNING:
             return Launched(DesktopState.STARTING)
-        case DesktopState.STOPPED | DesktopState.FAILED if policy is Policy.MANUAL:
+        case DesktopState.STOPPED if policy is Policy.MANUAL:
             return Launched(status.state, _joined(reason, "the organizers start it"))
-        case DesktopState.STOPPED:
+        case DesktopState.STOPPED if policy:
             return Launched(status.state, reason, offer=Offer.START)
-        case DesktopState.FAILED:
+        case DesktopState.FAILED if policy:
             return Launched(status.state, reason, offer=Offer.AGAIN)
         case _:
             return Launched(status.state, reason, starts=status.starts)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from aiohttp import web
@@ -116,7 +117,9 @@ class Site:
     def cards(self) -> Mapping[str, Card]:
         """What participants are told of every account now, by path."""
         desktops = self._desktops.statuses() if self._desktops else ()
-        return cards(self._roster(), self._statuses(), desktops, self._settings.desktops.kinds)
+        kinds, end = self._settings.desktops.kinds, self._settings.desktops.end
+        is_over = end is not None and end.timestamp() <= time.time()
+        return cards(self._roster(), self._statuses(), desktops, kinds, is_over=is_over)
 
     async def landing(self, request: web.Request) -> web.Response:
         """The landing page."""

@@ -60,8 +60,9 @@ def from_our_pages(request: web.Request, settings: Settings) -> bool:
     A browser says so itself in Sec-Fetch-Site (W3C Fetch Metadata, section 2.4), over TLS and on this host; else
     Origin tells, by the same rules as for websockets.
     """
-    if request.headers.get("Sec-Fetch-Site") == "same-origin":
-        return True
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site == "same-origin" or (site and origin is None):
+        return site == "same-origin"
     hosts = [request.host, *",".join(request.headers.getall("X-Forwarded-Host", [])).split(",")]
     port = settings.web.port if settings.web else 0
-    return origin_allowed(request.headers.get("Origin"), hosts, settings.origins, port)
+    return origin_allowed(origin, hosts, settings.origins, port)
