@@ -77,3 +77,35 @@ def test_the_pages_as_files(tokens, tmp_path):
     assert main(["render", "landing", str(tokens), "-o", str(tmp_path / "pages")]) == 0
     assert "Ada L." in (tmp_path / "pages" / "index.html").read_text()
     assert (tmp_path / "pages" / "desk" / "ws02" / "index.html").exists()
+
+
+KINDS = """
+[desktops.places.hpc]
+type = "slurm"
+folder = "/scratch/vncgate"
+[desktops.kinds.xfce]
+place = "hpc"
+command = "startxfce4"
+wrap = "apptainer"
+image = "/images/xfce.sif"
+"""
+
+
+def test_an_app_for_open_ondemand(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("VNCGATE_CONFIG", raising=False)
+    (tmp_path / "vncgate.toml").write_text(KINDS)
+    folder = tmp_path / "new" / "app"
+    assert main(["render", "ood", "--config", str(tmp_path / "vncgate.toml"), "-o", str(folder)]) == 0
+    assert capsys.readouterr() == ("", "")
+    modes = {str(p.relative_to(folder)): stat.S_IMODE(p.stat().st_mode) for p in folder.rglob("*") if p.is_file()}
+    assert modes == {"manifest.yml": 0o644, "form.yml": 0o644, "submit.yml.erb": 0o644, "template/script.sh.erb": 0o755}
+    assert "apptainer exec" in (folder / "template/script.sh.erb").read_text()
+
+
+def test_an_app_that_cannot_be_written_or_has_no_kinds(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("VNCGATE_CONFIG", raising=False)
+    assert main(["render", "ood", "-o", str(tmp_path / "app")]) == 1
+    assert "none has a place of type slurm" in capsys.readouterr().err
+    (tmp_path / "vncgate.toml").write_text(KINDS)
+    assert main(["render", "ood", "--config", str(tmp_path / "vncgate.toml"), "-o", "/dev/null"]) == 1
+    assert "/dev/null: cannot be written: " in capsys.readouterr().err

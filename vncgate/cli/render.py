@@ -1,4 +1,4 @@
-"""`vncgate render apache` and `vncgate render landing`: what the daemon publishes, written once and without it."""
+"""`vncgate render`: what the daemon publishes, written once and without it, and an app for Open OnDemand."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vncgate.cli.config import add_config
 from vncgate.errors import PublishError, TokensError
 from vncgate.files import replace_file
 from vncgate.model import Roster, Severity
-from vncgate.render import apache
+from vncgate.render import apache, ood
 from vncgate.roster import load_tokens
 from vncgate.settings import Form, Settings
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `render`."""
-    kinds = commands.add_parser("render", help="write Apache's lines or the pages as files").add_subparsers(
-        metavar="WHAT", required=True
-    )
+    kinds = commands.add_parser(
+        "render", help="write Apache's lines, the pages, or an app for Open OnDemand as files"
+    ).add_subparsers(metavar="WHAT", required=True)
     words = "the websockets' ProxyPass lines, which a virtual host includes"
     lines = kinds.add_parser("apache", help=words, description=f"Write {words}.")
     lines.add_argument(
@@ -32,8 +32,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     words = "the landing page and the viewer as static files"
     pages = kinds.add_parser("landing", help=words, description=f"Write {words}, for Apache to serve.")
     pages.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="the folder")
-    for parser, run in ((lines, _apache), (pages, _landing)):
-        parser.add_argument("tokens", type=Path, metavar="TOKENS", help="the token file")
+    words = "an app for Open OnDemand with the kinds and sizes whose place is a Slurm cluster"
+    portal = kinds.add_parser("ood", help=words, description=f"Write {words}.")
+    portal.add_argument("-o", dest="output", type=Path, metavar="DIR", required=True, help="the app's folder")
+    for parser, run in ((lines, _apache), (pages, _landing), (portal, _ood)):
+        if parser is not portal:
+            parser.add_argument("tokens", type=Path, metavar="TOKENS", help="the token file")
         add_config(parser)
         parser.set_defaults(run=run)
 
@@ -62,6 +66,20 @@ def _landing(args: argparse.Namespace) -> int:
     if roster is not None:
         export(args.output, chosen, roster)
     return status
+
+
+def _ood(args: argparse.Namespace) -> int:
+    from vncgate.launchers import apptainer  # here, so that the other commands start without it
+
+    app = ood.files(settings.load(args.config, os.environ).desktops, apptainer.commands)
+    try:
+        for name, text in app.items():
+            path = args.output / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text.encode(), mode=0o755 if name == ood.SCRIPT else 0o644)
+    except OSError as error:
+        raise PublishError(f"{args.output}: cannot be written: {error.strerror or error}") from None
+    return 0
 
 
 def _load(tokens: Path, chosen: Settings) -> tuple[Roster | None, int]:
