@@ -227,7 +227,9 @@ class _Reader:
         if self._sound:
             secret = Secret(password[1])
             shown, kind, size = (extras.get(key, "") for key in KEYS)
-            self.accounts.append(Account(name, desktop, path, websocketport, secret, shown, kind, size, self._line))
+            self.accounts.append(
+                Account(name, desktop, path, websocketport, secret, shown, kind, size, line=self._line)
+            )
 
     def _named(self, column: int, what: str, text: str) -> None:
         if fault := name_fault(text):
