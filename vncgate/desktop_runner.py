@@ -14,8 +14,9 @@ from typing import Any
 
 from vncgate import tasks
 from vncgate.desktop_choice import Choice, choose
-from vncgate.desktop_life import Action, Event, Life, death, step
-from vncgate.desktop_words import last_words, ordinal, span
+from vncgate.desktop_life import Action, Event, death, step
+from vncgate.desktop_view import NOT_SEEN, View
+from vncgate.desktop_words import last_words, span
 from vncgate.errors import DesktopError, LaunchError
 from vncgate.kinds import DesktopsSettings, Kind, Policy
 from vncgate.launch import Launch
@@ -57,23 +58,14 @@ class Runner:
     """
 
     def __init__(self, shared: Shared, account: Account, *, in_pool: bool = False) -> None:
-        self.account = account
-        self.in_pool = in_pool
         self._all = shared
-        self._life = Life()
-        self._since = shared.wall_clock()
+        self._view = View(shared.settings, account, in_pool, shared.wall_clock())
         self._choice: Choice | None = None
-        self._launch: Launch | None = None
         self._is_adopted = False
-        self._desktop: Desktop | None = None
-        self._sighting = Sighting(Seen.UNKNOWN)
-        self._doubt = ""
         self._looked = 0.0
         self._patience = 0.0
-        self._used = 0.0
-        self._reason = ""
-        self._log_tells = False
         self._trouble = ""
+        self._log_tells = False
         self._last_log = ""
         self._shown: DesktopStatus | None = None
         self._deed: asyncio.Task[None] | None = None
@@ -83,61 +75,53 @@ class Runner:
         self._log = logging.LoggerAdapter(log, {"account": account.name})
 
     @property
+    def account(self) -> Account:
+        """Whose it is."""
+        return self._view.account
+
+    @property
     def name(self) -> str:
         """Its account's name."""
-        return self.account.name
+        return self._view.account.name
+
+    @property
+    def in_pool(self) -> bool:
+        """Whether it waits in a pool, and nobody waits for it."""
+        return self._view.in_pool
 
     @property
     def state(self) -> DesktopState:
         """What it is."""
-        return self._life.state
+        return self._view.life.state
 
     @property
     def want(self) -> Want:
         """What was asked for."""
-        return self._life.want
+        return self._view.life.want
 
     @property
     def handle(self) -> Handle | None:
-        """By what its place finds it; None while its place was not asked for it."""
-        return self._launch.handle if self._launch else None
+        """By what its place finds it; None while its place has nothing of it."""
+        return self._view.launch.handle if self._view.launch else None
 
     @property
     def desktop(self) -> Desktop | None:
         """Where it is, while it runs."""
-        return self._desktop if self.state is DesktopState.RUNNING else None
+        return self._view.desktop if self.state is DesktopState.RUNNING else None
 
     @property
     def password(self) -> Secret:
         """What its VNC server asks for: the account's password, or one of ours where the account has none."""
-        return self.account.password or (self._launch and self._launch.secret) or Secret("")
+        return self.account.password or (self._view.launch and self._view.launch.secret) or Secret("")
 
+    @property
     def kind(self) -> Kind | None:
         """What runs or, where nothing does, is to run; None where the settings do not have it."""
-        settings, launch = self._all.settings, self._launch
-        return settings.kinds.get(launch.entry.kind if launch else self.account.kind or settings.default_kind)
+        return self._view.kind
 
     def status(self) -> DesktopStatus:
         """How it is now."""
-        settings, state, kind = self._all.settings, self.state, self.kind()
-        entry = self._launch.entry if self._launch else None
-        seen = self._sighting
-        return DesktopStatus(
-            account=self.name,
-            kind=entry.kind if entry else self.account.kind or settings.default_kind,
-            size=(entry.size if entry else self.account.size) or (kind.size if kind else ""),
-            place=entry.handle.place if entry else kind.place if kind else "",
-            host=seen.host or (entry.handle.host if entry else ""),
-            want=self.want,
-            state=state,
-            reason=self._words(),
-            since=self._since,
-            desktop=self.desktop,
-            starts=seen.starts if state is DesktopState.PENDING else None,
-            ends=self._shown_end(),
-            idle_end=self._shown_idle_end(),
-            restarts=self._life.restarts,
-        )
+        return self._view.status(self._all.wall_clock(), asyncio.get_running_loop().time())
 
     def start(self) -> None:
         """Want it."""
@@ -146,24 +130,22 @@ class Runner:
     def stop(self, reason: str) -> None:
         """Want it gone; `reason` is what people are told."""
         if self.state is not DesktopState.STOPPED:
-            self._reason, self._log_tells = reason, False
+            self._because(reason)
         self._handle(Event.STOP)
 
     def adopt(self, entry: Entry) -> None:
         """Take up what a daemon before this one had started, or was about to start or end."""
-        yard = self._all.yards.get(entry.handle.place)
-        self._launch = Launch(entry, yard, self._all.store, is_kept=True)
-        self._life = replace(self._life, restarts=entry.restarts)
-        if not entry.asked:
-            self._handle(Event.START)
-        elif yard is None:
-            self._doubt = f"its place {entry.handle.place} is not in the settings"
-            self._log.warning("%s: the desktop is left alone", self._doubt)
-            self._handle(Event.ADOPTED)
-        else:
+        view, place = self._view, entry.handle.place
+        yard = self._all.yards.get(place)
+        view.launch = Launch(entry, yard, self._all.store, is_kept=True)
+        view.life = replace(view.life, restarts=entry.restarts)
+        if yard is None:
+            view.doubt = f"its place {place} is not in the settings"
+            self._log.warning("%s: the desktop is left alone", view.doubt)
+        elif entry.asked:
             self._is_adopted = True
             yard.arrive(self)
-            self._handle(Event.ADOPTED)
+        self._handle(Event.ADOPTED if entry.asked else Event.START)
         if entry.want is Want.DOWN:
             self.stop("it was being ended")
 
@@ -171,31 +153,33 @@ class Runner:
         """From now on this running desktop of a pool is that account's; it runs again when its password is the
         account's.
         """
-        assert self._launch is not None  # noqa: S101
-        self.account, self.in_pool = account, False
+        view = self._view
+        assert view.launch is not None  # noqa: S101
+        view.account, view.in_pool = account, False
         self._log = logging.LoggerAdapter(log, {"account": account.name})
-        entry = self._launch.entry = replace(self._launch.entry, account=account.name)
-        self._log.info("takes desktop %s out of the pool", entry.handle.nonce)
+        now = self._all.wall_clock()
+        view.launch.entry = replace(view.launch.entry, account=account.name, requested=now)
+        self._log.info("takes desktop %s out of the pool", view.launch.entry.handle.nonce)
         self._handle(Event.MOVED)
-        self._tend(asyncio.get_running_loop().time(), self._desktop)
+        self._tend(asyncio.get_running_loop().time(), view.desktop)
 
     def update(self, account: Account) -> None:
         """Take over what changed in its line: a password at once, the rest with its next start."""
-        self.account = account
-        if self._launch and self._launch.yard:
-            self._launch.yard.look_soon(self)
+        self._view.account = account
+        if yard := self._yard:
+            yard.look_soon(self)
         self._tell()
 
     def used(self, at: float) -> None:
         """Somebody used it at `at`, on the loop's clock."""
-        self._used = max(self._used, at)
+        self._view.used = max(self._view.used, at)
         self._tell()
 
     async def logs(self, lines: int) -> str:
         """The end of its session's log, or of that of the last one. Raises LaunchError."""
-        if self.handle is None or self._launch is None:
+        if (launch := self._view.launch) is None or launch.handle is None:
             return "\n".join(self._last_log.splitlines()[-lines:])
-        return await self._launch.logs(lines)
+        return await launch.logs(lines)
 
     async def aclose(self) -> None:
         """End what is under way here; the desktop stays as it is."""
@@ -219,14 +203,14 @@ class Runner:
 
     def seen(self, sighting: Sighting) -> None:
         """See yard.Guest."""
-        now = asyncio.get_running_loop().time()
+        view, now = self._view, asyncio.get_running_loop().time()
         since_last, self._looked = now - self._looked, now
         if sighting.seen is Seen.UNKNOWN:
             # Nobody knows how far it came meanwhile.
             self._patience += since_last
-            self._doubt = sighting.reason or f"{self._yard().name} does not say how it is"
+            view.doubt = sighting.reason or "its place does not say how it is"
         else:
-            self._sighting, self._doubt = sighting, ""
+            view.sighting, view.doubt = sighting, ""
         match sighting.seen:
             case Seen.PENDING:
                 self._handle(Event.QUEUED)
@@ -236,68 +220,69 @@ class Runner:
                 self._tend(now, sighting.desktop)
             case Seen.GONE:
                 self._gone(sighting)
-        self._end_idle(now)
+        if (timeout := view.idle_timeout) and now >= view.used + timeout:
+            self.stop(f"nobody used it for {span(timeout)}")
         self._tell()
 
     def _wait_in_queue(self, now: float) -> None:
-        limit = self._yard().queue_timeout
-        if limit and now - self._life.since - self._patience > limit:
-            why = f": {self._sighting.reason}" if self._sighting.reason else ""
-            self._fail(Event.BROKE, f"still in the queue of {self._yard().name} after {span(limit)}{why}")
+        yard, view = self._yard, self._view
+        if yard and yard.queue_timeout and now - view.life.since - self._patience > yard.queue_timeout:
+            why = f": {view.sighting.reason}" if view.sighting.reason else ""
+            words = f"still in the queue of {yard.name} after {span(yard.queue_timeout)}{why}"
+            self._fail(Event.BROKE, words)
 
     def _tend(self, now: float, desktop: Desktop | None) -> None:
         """Bring a desktop whose process is there to where it can be used, and keep it there."""
-        if self.state is DesktopState.RUNNING and desktop is not None and desktop != self._desktop:
+        launch, yard, view = self._view.launch, self._yard, self._view
+        if launch is None or yard is None:
+            return
+        if self.state is DesktopState.RUNNING and desktop is not None and desktop != view.desktop:
             self._handle(Event.MOVED)
         if self.state is DesktopState.STARTING:
-            limit = self._yard().settings.start_timeout
-            if now - self._life.since - self._patience > limit:
+            limit = yard.settings.start_timeout
+            if now - view.life.since - self._patience > limit:
                 why = f" ({self._trouble})" if self._trouble else ""
                 self._fail(Event.START_FAILED, f"no VNC login within {span(limit)}{why}", log_tells=True)
             elif desktop is not None:
-                self._do_aside(functools.partial(self._log_in, desktop), "log in to")
-        elif not self._is_settled():
-            self._do_aside(self._settle_in, "settle in")
+                self._do_aside(lambda: self._log_in(launch, yard, desktop), "log in to")
+        elif not (launch.is_kept and self._has_its_password(launch)):
+            self._do_aside(lambda: self._settle_in(launch), "settle in")
 
     def _gone(self, sighting: Sighting) -> None:
         status = sighting.exit_status
         words = sighting.reason or "the session ended" + (f" with exit status {status}" if status else "")
         if self.state is DesktopState.RUNNING or (self._is_adopted and self.state is DesktopState.REQUESTED):
-            kind, job = self.kind(), self.handle and self.handle.job
-            policy = Policy.EAGER if self.in_pool else kind.policy if kind else Policy.MANUAL
-            event = death(policy, status, was_asked_for=bool(job))
+            policy = self.kind.policy if self.kind else Policy.MANUAL
+            job = self.handle.job if self.handle else ""
+            event = death(Policy.EAGER if self.in_pool else policy, status, was_asked_for=bool(job))
         else:
             event = Event.START_FAILED
         is_told = sighting.reason or (status == 0 and event is not Event.START_FAILED)
         self._fail(event, words, log_tells=not is_told)
 
-    def _end_idle(self, now: float) -> None:
-        end = self._idle_end()
-        if end is not None and now >= end:
-            kind = self.kind()
-            self.stop(f"nobody used it for {span(kind.idle_timeout if kind else 0.0)}")
-
     # From events to deeds
 
+    def _because(self, reason: str, *, log_tells: bool = False) -> None:
+        """It ends, or was not started, for this reason; where `log_tells`, the end of its log says more."""
+        self._view.reason, self._log_tells = reason, log_tells
+
     def _fail(self, event: Event, reason: str, *, log_tells: bool = False) -> None:
-        self._reason, self._log_tells = reason, log_tells
+        self._because(reason, log_tells=log_tells)
         self._handle(event)
 
     def _handle(self, event: Event) -> None:
-        before = self._life
-        loop = asyncio.get_running_loop()
-        self._life, action = step(before, event, loop.time(), self._all.chance())
-        state = self._life.state
-        if state is not before.state:
-            self._log.debug("%s -> %s", before.state, state)
-            self._came_into(state, loop.time())
-        if event is Event.START_FAILED and self._launch and self._launch.yard:
-            self._launch.yard.blame(self._launch.entry.handle.host)
+        view, loop = self._view, asyncio.get_running_loop()
+        before = view.life
+        view.life, action = step(before, event, loop.time(), self._all.chance())
+        if self.state is not before.state:
+            self._log.debug("%s -> %s", before.state, self.state)
+            self._came_into(self.state, loop.time())
+        if event is Event.START_FAILED and (yard := self._yard) and view.launch:
+            yard.blame(view.launch.entry.handle.host)
         match action:
             case Action.LINE_UP:
                 self._cancel_timer()
-                if yard := self._wish():
-                    yard.line_up(self)
+                self._line_up()
             case Action.SUBMIT:
                 self._do(self._submit, Event.START_FAILED, "start")
             case Action.WATCH:
@@ -306,21 +291,21 @@ class Runner:
                 self._leave_off()
                 self._do(functools.partial(self._end, self._deed), None, "end")
             case Action.WAIT:
-                self._log.warning("%s; trying again in %.0f s", self._reason, self._life.delay)
-                self._timer = loop.call_later(self._life.delay, self._handle, Event.DELAY_OVER)
+                self._log.warning("%s; trying again in %.0f s", view.reason, view.life.delay)
+                self._timer = loop.call_later(view.life.delay, self._handle, Event.DELAY_OVER)
                 if self._wish():
                     self._keep_wish()
             case Action.GIVE_UP:
-                self._log.error("%s; given up: `vncgate desktop start %s` tries again", self._reason, self.name)
+                self._log.error("%s; given up: `vncgate desktop start %s` tries again", view.reason, self.name)
         self._tell()
 
     def _came_into(self, state: DesktopState, now: float) -> None:
-        self._since, self._patience, self._looked = self._all.wall_clock(), 0.0, now
+        self._view.since, self._patience, self._looked = self._all.wall_clock(), 0.0, now
         if state is DesktopState.RUNNING:
-            self._used, self._is_adopted = now, False
-            self._log.info("desktop %s runs", self._desktop)
-        if state not in _STARTING and self._launch and self._launch.yard:
-            self._launch.yard.settle(self)
+            self._view.used, self._is_adopted = now, False
+            self._log.info("desktop %s runs", self._view.desktop)
+        if state not in _STARTING and (yard := self._yard):
+            yard.settle(self)
 
     def _do(self, deed: Callable[[], Coroutine[Any, Any, Event | None]], otherwise: Event | None, word: str) -> None:
         """Run `deed` as this desktop's one deed; its outcome is the next event, `otherwise` if it breaks.
@@ -333,7 +318,7 @@ class Runner:
             try:
                 event = await deed()
             except Exception as error:  # noqa: BLE001  (a defect of ours must not leave the desktop in between)
-                self._reason = f"the desktop could not {word}; the gate's log says why"
+                self._because(f"the desktop could not {word}; the gate's log says why")
                 self._log.error("a defect: the desktop could not %s", word, exc_info=error)
             if self._deed is asyncio.current_task():
                 self._deed = None
@@ -362,7 +347,7 @@ class Runner:
         except LaunchError as error:
             self._fail(Event.BROKE, str(error))
             return None
-        before, shared = self._launch, self._all
+        before, shared = self._view.launch, self._all
         entry = Entry(
             handle=Handle(yard.name, self.name, before.entry.handle.nonce if before else shared.nonce()),
             account="" if self.in_pool else self.name,
@@ -370,40 +355,45 @@ class Runner:
             size=choice.size,
             want=Want.UP,
             requested=before.entry.requested if before else shared.wall_clock(),
-            restarts=self._life.restarts,
+            restarts=self._view.life.restarts,
             asked=False,
         )
         if before:
             before.entry, before.yard = entry, yard
         else:
-            self._launch = Launch(entry, yard, shared.store, is_kept=False)
+            self._view.launch = Launch(entry, yard, shared.store, is_kept=False)
         return yard
 
     def _keep_wish(self) -> None:
         """Have the daemon after this one know of the wish, unless a policy has it wish the same."""
-        kind, launch = self.kind(), self._launch
-        if launch and kind and kind.policy is not Policy.EAGER and not self.in_pool and not launch.is_settled:
+        launch, kind = self._view.launch, self.kind
+        if launch and kind and kind.policy is not Policy.EAGER and not self.in_pool and not launch.is_kept:
             self._do_aside(launch.keep, "remember")
 
+    def _line_up(self) -> None:
+        if yard := self._wish():
+            yard.line_up(self)
+
     async def _submit(self) -> Event:
-        launch, choice = self._launch, self._choice
+        launch, choice = self._view.launch, self._choice
         assert launch is not None and choice is not None  # noqa: PT018, S101
-        yard, nonce = self._yard().name, launch.entry.handle.nonce
-        self._log.info("asking %s for a desktop (%s, %s)", yard, choice, nonce)
+        place, nonce = launch.entry.handle.place, launch.entry.handle.nonce
+        self._log.info("asking %s for a desktop (%s, %s)", place, choice, nonce)
         try:
             await launch.submit(self.name, choice.kind, self.account.password or self._all.password())
         except LaunchError as error:
-            self._reason, self._log_tells = str(error), False
+            self._because(str(error))
             return Event.START_FAILED
         return Event.SUBMITTED
 
     async def _end(self, before: asyncio.Task[None] | None) -> Event | None:
         """End all of it; None: nobody can."""
+        view = self._view
         if self._aside is not None:
             await tasks.end(self._aside)
         if before is not None:
             await asyncio.wait([before])  # what was asked of a place half-way might come to life later
-        if (launch := self._launch) is not None:
+        if (launch := view.launch) is not None:
             if launch.yard is None:
                 return None
             if self.want is Want.DOWN:
@@ -411,32 +401,30 @@ class Runner:
             if launch.handle:
                 self._last_log = await launch.last_log()
             if self._log_tells and (words := last_words(self._last_log)):
-                self._reason = f"{self._reason}: {words}"
+                view.reason = f"{view.reason}: {words}"
             await self._cancel(launch)
             await launch.forget()
             launch.yard.leave(self)
-        self._launch = self._desktop = None
-        self._sighting, self._doubt, self._trouble = Sighting(Seen.GONE), "", ""
+        view.launch = view.desktop = None
+        view.sighting, view.doubt, self._trouble = NOT_SEEN, "", ""
         self._is_adopted = False
         return Event.ENDED
 
     async def _cancel(self, launch: Launch) -> None:
         """End it at its place, however often that must be tried."""
-        wait, reason = CANCEL_RETRY, self._reason
+        wait = CANCEL_RETRY
         while words := await launch.cancel():
-            self._reason = f"{reason}; it cannot be ended yet: {words}"
+            self._view.hindrance = words
             self._log.warning("the desktop cannot be ended: %s; trying again in %.0f s", words, wait)
             self._tell()
             await asyncio.sleep(wait)
             wait = min(LONGEST_CANCEL_RETRY, 2 * wait)
-        self._reason = reason
+        self._view.hindrance = ""
 
-    async def _log_in(self, desktop: Desktop) -> None:
-        launch = self._launch
-        assert launch is not None and launch.yard is not None  # noqa: PT018, S101
+    async def _log_in(self, launch: Launch, yard: Yard, desktop: Desktop) -> None:
         try:
-            async with launch.yard.logins:
-                await self._settle_in()
+            async with yard.logins:
+                await self._settle_in(launch)
                 if launch.secret is None:
                     return
                 await self._all.login(replace(self.account, desktop=desktop, password=launch.secret))
@@ -445,14 +433,12 @@ class Runner:
             if error.readiness is Readiness.WRONG_PASSWORD:
                 launch.secret = None  # it is given anew
             return
-        if self.state is DesktopState.STARTING and self._launch is launch and self._is_settled():
-            self._desktop = desktop
+        if self.state is DesktopState.STARTING and launch.is_known_as_its_accounts and self._has_its_password(launch):
+            self._view.desktop = desktop
             self._handle(Event.READY)
 
-    async def _settle_in(self) -> None:
+    async def _settle_in(self, launch: Launch) -> None:
         """Have it known as its account's, on disk and to its VNC server; what fails is tried with the next look."""
-        launch = self._launch
-        assert launch is not None  # noqa: S101
         await launch.keep()
         try:
             await launch.rekey(self.account.password or launch.secret or self._all.password())
@@ -460,99 +446,30 @@ class Runner:
             self._trouble = f"its password could not be set: {error}"
             self._log.warning("%s", self._trouble)
 
-    def _is_settled(self) -> bool:
-        """Whether disk and VNC server know it as its account's."""
-        launch = self._launch
-        if launch is None or launch.secret is None:
-            return False
-        return launch.is_settled and launch.secret == (self.account.password or launch.secret)
+    def _has_its_password(self, launch: Launch) -> bool:
+        return launch.secret is not None and launch.secret == (self.account.password or launch.secret)
+
+    @property
+    def _yard(self) -> Yard | None:
+        return self._view.launch.yard if self._view.launch else None
 
     def _watch(self) -> None:
-        if self._launch and self._launch.yard:
-            self._launch.yard.watch(self)
+        if yard := self._yard:
+            yard.watch(self)
 
     def _leave_off(self) -> None:
         """Wait for nothing any more."""
         self._cancel_timer()
-        if self._launch and self._launch.yard:
-            self._launch.yard.withdraw(self)
-
-    def _yard(self) -> Yard:
-        """Where it is, while it is there."""
-        assert self._launch is not None and self._launch.yard is not None  # noqa: PT018, S101
-        return self._launch.yard
+        if yard := self._yard:
+            yard.withdraw(self)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    # What people are shown
-
     def _tell(self) -> None:
         status = self.status()
         if status != self._shown:
             self._shown = status
             self._all.changed(self.name)
-
-    def _words(self) -> str:
-        match self.state:
-            case DesktopState.REQUESTED:
-                if self._doubt:
-                    return self._doubt
-                if self._life.delay:
-                    return f"{self._reason}; trying again in {span(self._life.delay)}"
-                return self._words_in_line()
-            case DesktopState.PENDING | DesktopState.STARTING:
-                return self._doubt or self._sighting.reason
-            case DesktopState.RUNNING:
-                return self._doubt or self._words_of_change()
-            case _:
-                return self._reason
-
-    def _words_in_line(self) -> str:
-        yard = self._launch.yard if self._launch else None
-        if yard is None or not (position := yard.position(self)):
-            return ""
-        words = f"{ordinal(position)} in line"
-        if yard.is_full():
-            return f"{words}: {yard.settings.most} desktops are there, and no more may be"
-        return words
-
-    def _words_of_change(self) -> str:
-        """What is other in the token file than what runs."""
-        launch, account = self._launch, self.account
-        if launch is None or self.in_pool:
-            return ""
-        try:
-            choice = choose(self._all.settings, account)
-        except LaunchError as error:
-            return f"from its next start on: {error}"
-        if (choice.name, choice.size) == (launch.entry.kind, launch.entry.size):
-            return ""
-        return f"{choice} from its next start on"
-
-    def _shown_end(self) -> float | None:
-        """When it ends for want of time, where that is soon."""
-        settings = self._all.settings
-        if self.state not in (DesktopState.RUNNING, DesktopState.STARTING):
-            return None
-        over = settings.end.timestamp() if settings.end else None
-        end = min((end for end in (self._sighting.ends, over) if end is not None), default=None)
-        return end if end is not None and end - self._all.wall_clock() <= settings.warn else None
-
-    def _idle_end(self) -> float | None:
-        """When it ends because nobody uses it, on the loop's clock."""
-        kind = self.kind()
-        if self.state is not DesktopState.RUNNING or self.in_pool or kind is None or not kind.idle_timeout:
-            return None
-        return self._used + kind.idle_timeout
-
-    def _shown_idle_end(self) -> float | None:
-        end, kind = self._idle_end(), self.kind()
-        if end is None or kind is None:
-            return None
-        left = end - asyncio.get_running_loop().time()
-        if left > min(self._all.settings.warn, kind.idle_timeout / 2):
-            return None
-        return float(round(self._all.wall_clock() + left))

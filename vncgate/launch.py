@@ -35,6 +35,7 @@ class Launch:
         self._store = store
         self._kept = entry if is_kept else None
         self._is_over = False
+        self._is_told = False
         self._writing = asyncio.Lock()
 
     @property
@@ -68,12 +69,21 @@ class Launch:
         try:
             await self._keep()
         except OSError as error:
-            log.error("%s cannot be written: %s", self._store.folder, error.strerror, extra=self._extra)
+            if not self._is_told:
+                log.error("%s cannot be written: %s", self._store.folder, error.strerror, extra=self._extra)
+            self._is_told = True
+        else:
+            self._is_told = False
 
     @property
-    def is_settled(self) -> bool:
+    def is_kept(self) -> bool:
         """Whether what it is stands on disk."""
         return self._kept == self.entry
+
+    @property
+    def is_known_as_its_accounts(self) -> bool:
+        """Whether a daemon after this one would give it to nobody else."""
+        return self._kept is not None and self._kept.account == self.entry.account
 
     async def rekey(self, secret: Secret) -> None:
         """Have its VNC server ask for `secret`. Raises LaunchError."""

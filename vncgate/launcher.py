@@ -204,8 +204,7 @@ class Launcher:
     # Who is wanted
 
     def _policy(self, runner: Runner) -> Policy | None:
-        kind = runner.kind()
-        return kind.policy if kind else None
+        return runner.kind.policy if runner.kind else None
 
     def _begin(self, runner: Runner) -> None:
         """A desktop that is new in the roster: its policy has the word. One that cannot be started says so at once."""

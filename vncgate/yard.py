@@ -39,6 +39,10 @@ class Guest(Protocol):
         """Whose it is."""
 
     @property
+    def in_pool(self) -> bool:
+        """Whether nobody waits for it."""
+
+    @property
     def handle(self) -> Handle | None:
         """By what its place finds it; None: it is not there."""
 
@@ -65,7 +69,7 @@ class Yard:
         self.logins = asyncio.Semaphore(LOGINS_AT_ONCE)
         self.ends = asyncio.Semaphore(ENDS_AT_ONCE)
         self._line: dict[Guest, None] = {}
-        self._positions: dict[Guest, int] | None = None
+        self._positions: dict[str, int] | None = None
         self._starting: set[Guest] = set()
         self._there: set[Guest] = set()
         self._watched: set[Guest] = set()
@@ -82,15 +86,19 @@ class Yard:
         return self.settings.queue_timeout if isinstance(self.settings, SlurmPlace) else 0.0
 
     def line_up(self, guest: Guest) -> None:
-        """Have it wait for its turn, behind all others."""
+        """Have it wait for its turn, behind all others; only those that nobody waits for let everybody else pass."""
         self._line[guest] = None
+        if not guest.in_pool:
+            for spare in [waiting for waiting in self._line if waiting.in_pool]:
+                del self._line[spare]
+                self._line[spare] = None
         self._call()
 
-    def position(self, guest: Guest) -> int:
+    def position_of(self, name: str) -> int:
         """Which in the line it is, from 1 on; 0: it does not wait."""
         if self._positions is None:
-            self._positions = {waiting: number for number, waiting in enumerate(self._line, 1)}
-        return self._positions.get(guest, 0)
+            self._positions = {waiting.name: number for number, waiting in enumerate(self._line, 1)}
+        return self._positions.get(name, 0)
 
     def is_full(self) -> bool:
         """Whether no more desktops may be there at the same time."""

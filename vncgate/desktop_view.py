@@ -1,0 +1,118 @@
+"""What is known of one desktop, and what of it people are shown. It does nothing; clocks are passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vncgate.desktop_choice import choose
+from vncgate.desktop_life import Life
+from vncgate.desktop_words import ordinal, span
+from vncgate.errors import LaunchError
+from vncgate.kinds import DesktopsSettings, Kind
+from vncgate.launch import Launch
+from vncgate.launchers.base import Seen, Sighting
+from vncgate.model import Account, Desktop, DesktopState, DesktopStatus
+
+NOT_SEEN = Sighting(Seen.UNKNOWN)
+
+
+@dataclass
+class View:
+    """What a runner knows. `since` is seconds since the epoch, `used` seconds on the loop's clock.
+
+    `reason` is why it ended or was not started, `hindrance` why it cannot be ended; `doubt` is why nobody knows how it
+    is now, `sighting` how it was when somebody last knew. `desktop` is where the last login succeeded.
+    """
+
+    settings: DesktopsSettings
+    account: Account
+    in_pool: bool
+    since: float
+    life: Life = field(default_factory=Life)
+    launch: Launch | None = None
+    desktop: Desktop | None = None
+    sighting: Sighting = NOT_SEEN
+    doubt: str = ""
+    reason: str = ""
+    hindrance: str = ""
+    used: float = 0.0
+
+    @property
+    def kind(self) -> Kind | None:
+        """What runs or, where nothing does, is to run; None where the settings do not have it."""
+        name = self.launch.entry.kind if self.launch else self.account.kind or self.settings.default_kind
+        return self.settings.kinds.get(name)
+
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds after which it is ended when nobody uses it; 0: never."""
+        kind = self.kind
+        return kind.idle_timeout if kind and not self.in_pool and self.life.state is DesktopState.RUNNING else 0.0
+
+    def status(self, wall: float, now: float) -> DesktopStatus:
+        """How it is, at `wall` by the wall's clock and `now` by the loop's."""
+        state, kind, seen = self.life.state, self.kind, self.sighting
+        entry = self.launch.entry if self.launch else None
+        return DesktopStatus(
+            account=self.account.name,
+            kind=entry.kind if entry else self.account.kind or self.settings.default_kind,
+            size=(entry.size if entry else self.account.size) or (kind.size if kind else ""),
+            place=entry.handle.place if entry else kind.place if kind else "",
+            host=seen.host or (entry.handle.host if entry else ""),
+            want=self.life.want,
+            state=state,
+            reason=self._words(),
+            since=self.since,
+            desktop=self.desktop if state is DesktopState.RUNNING else None,
+            starts=seen.starts if state is DesktopState.PENDING else None,
+            ends=self._shown_end(wall),
+            idle_end=self._shown_idle_end(wall, now),
+            restarts=self.life.restarts,
+        )
+
+    def _words(self) -> str:
+        match self.life.state:
+            case DesktopState.REQUESTED if self.life.delay:
+                return f"{self.reason}; trying again in {span(self.life.delay)}"
+            case DesktopState.REQUESTED:
+                return self.doubt or self._words_in_line()
+            case DesktopState.PENDING | DesktopState.STARTING:
+                return self.doubt or self.sighting.reason
+            case DesktopState.RUNNING:
+                return self.doubt or self._words_of_change()
+            case DesktopState.STOPPING if self.hindrance:
+                return f"{self.reason}; it cannot be ended yet: {self.hindrance}"
+            case _:
+                return self.reason
+
+    def _words_in_line(self) -> str:
+        yard = self.launch.yard if self.launch else None
+        if yard is None or not (position := yard.position_of(self.account.name)):
+            return ""
+        words = f"{ordinal(position)} in line"
+        return f"{words}: {yard.settings.most} desktops are there, and no more may be" if yard.is_full() else words
+
+    def _words_of_change(self) -> str:
+        """What is other in the token file than what runs."""
+        if self.launch is None or self.in_pool:
+            return ""
+        try:
+            choice = choose(self.settings, self.account)
+        except LaunchError as error:
+            return f"from its next start on: {error}"
+        entry = self.launch.entry
+        return "" if (choice.name, choice.size) == (entry.kind, entry.size) else f"{choice} from its next start on"
+
+    def _shown_end(self, wall: float) -> float | None:
+        """When it ends for want of time, where that is soon."""
+        if self.life.state not in (DesktopState.RUNNING, DesktopState.STARTING):
+            return None
+        over = self.settings.end.timestamp() if self.settings.end else None
+        end = min((end for end in (self.sighting.ends, over) if end is not None), default=None)
+        return end if end is not None and end - wall <= self.settings.warn else None
+
+    def _shown_idle_end(self, wall: float, now: float) -> float | None:
+        """When it ends because nobody uses it, where that is soon: to the second, which no clock's drift changes."""
+        timeout = self.idle_timeout
+        left = self.used + timeout - now
+        return float(round(wall + left)) if timeout and left <= min(self.settings.warn, timeout / 2) else None
