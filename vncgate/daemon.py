@@ -259,6 +259,7 @@ class Gate:
             problems=self._problems,
             published=published,
             per_account=settings.metrics.accounts,
+            desktops=self.desktops.statuses(),
         )
 
     async def start(self, names: Sequence[str]) -> list[str]:
