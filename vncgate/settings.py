@@ -400,7 +400,8 @@ def _explain(detail: Any, sources: Mapping[str, str]) -> str:
             message = "input should be a path"
         case _:
             message = detail["msg"].removeprefix("Value error, ")
-    given = "" if detail["type"] == "value_error" and isinstance(detail["input"], dict) else f" (it is {reprlib.repr(detail['input'])})"
+    is_told = detail["type"] == "value_error" and isinstance(detail["input"], dict)  # by the message, where to look
+    given = "" if is_told else f" (it is {reprlib.repr(detail['input'])})"
     return f"{where}: {message[:1].lower()}{message[1:]}{given}"
 
 
