@@ -119,6 +119,17 @@ def test_the_description_has_every_route_and_no_other(portal):
     assert routes == described
 
 
+def test_the_manual_has_every_call():
+    manual = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    told = re.findall(r"^\| `(GET|POST|DELETE) /api/v1(\S+)` \| (read|write|none) \|", manual, re.MULTILINE)
+    assert sorted(told) == sorted(
+        (method.upper(), path, "none" if way.get("security") == [] else way["summary"].rpartition("Scope: ")[2][:-1])
+        for path, ways in DOCUMENT["paths"].items()
+        for method, way in ways.items()
+        if method != "parameters"
+    )
+
+
 async def test_every_answer_that_is_described_is_given(portal):
     ask, start = portal.ask, {"account": "ws01"}
     await ask("GET", "/openapi.json", None)
