@@ -51,12 +51,12 @@ def test_the_api_tells_no_more_than_the_page_shows():
     assert card.public == {"path": "ws01", "name": "ws01", "title": "Person 1", "state": "checking", "reason": ""}
 
 
-def launched(state, proxy=None, *, is_over=False, **more):
+def launched(state, proxy=None, *, finds=True, is_over=False, **more):
     """The card of an account whose desktop the gate starts itself."""
     one = launched_account()
     desktops = Started()
     desktops.set("ws01", state, **more)
-    proxies = [] if proxy is None else [status(one, **proxy)]
+    proxies = [] if proxy is None else [status(account() if finds else one, **proxy)]
     return cards(Roster((one,)), proxies, desktops.statuses(), DESKTOPS.kinds, is_over=is_over)["ws01"]
 
 
@@ -125,6 +125,10 @@ def test_the_times_of_a_desktop_are_told_where_they_mean_something():
     }  # fmt: skip
     told = launched(DesktopState.RUNNING, {}, starts=5.0, ends=9.0, idle_end=7.0).public["desktop"]
     assert (told["starts"], told["ends"], told["idle_end"]) == (None, 9.0, 7.0)
+
+
+def test_a_desktop_to_which_browsers_are_not_led_yet_is_starting():
+    assert launched(DesktopState.RUNNING, {}, finds=False).state is Shown.STARTING
 
 
 def test_neither_a_host_nor_a_long_log_is_told():

@@ -113,14 +113,19 @@ def _card(
     if desktop is None:
         return Card(account, state, reason)
     policy = policies.get(desktop.kind)
-    is_served = proxy is not None and (proxy.state is State.RUNNING or state is Shown.OFFLINE)
-    told = launched(desktop, policy, is_served=is_served)
+    told = launched(desktop, policy, is_served=proxy is not None and _is_served(proxy))
     if told.state is not DesktopState.RUNNING:
         hint = WHEN_OPENED if told.offer is Offer.START and policy is not Policy.EAGER else ""
         state, reason = Shown[told.state.name], _joined(told.reason, hint)
     elif state is Shown.CHECKING:
         state = Shown.READY  # whoever started it has logged in to it; the prober will
     return Card(account, state, reason, told)
+
+
+def _is_served(proxy: AccountStatus) -> bool:
+    """Whether browsers are led to where the desktop is; what keeps them from it otherwise, they are told."""
+    is_coming = proxy.want is Want.UP and proxy.state in (State.STOPPED, State.STARTING, State.STOPPING)
+    return proxy.account.desktop is not None and not is_coming
 
 
 def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool) -> Launched:
