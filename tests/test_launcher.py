@@ -926,6 +926,38 @@ async def test_where_none_is_ready_an_ordinary_one_is_started(world):
     assert len([name for name in world.place.started if name == "ws01"]) == 1
 
 
+async def test_who_waits_in_line_goes_before_the_pool_and_takes_what_is_ready_there(world):
+    names = [f"ws{number:02}" for number in range(12)]
+    places = {"local": {"type": "local", "starts_at_once": 2}}
+    await world.start(settings(places, **POOL), roster(*names))
+    await ready_in_pool(world)
+    for name in names:
+        world.launcher.visit(name)
+    await world.running(*names[:3], limit=0.2)
+    assert [world.status(name).reason for name in names[5:8]] == ["1st in line", "2nd in line", "3rd in line"]
+    await world.until(lambda: world.states() == {RUNNING})
+    # Nobody waited for the pool to be full again: it was refilled last.
+    assert [name[:2] for name in world.place.started[:11]] == ["po"] * 3 + ["ws"] * 8
+    await asyncio.sleep(5)
+    assert len(world.place.running) == len(world.store.files) == 15
+
+
+async def test_who_came_while_the_pool_was_filled_takes_one_of_it(world):
+    places = {"local": {"type": "local", "starts_at_once": 3}}
+    await world.start(settings(places, **POOL), roster("ws01", "ws02", "ws03", "ws04"))
+    await asyncio.sleep(0.5)
+    await world.launcher.start_desktops(["*"])
+    assert world.status("ws01").reason in ("", "1st in line")
+    await world.running("ws01", "ws02", "ws03", limit=1.2)
+    assert not {"ws01", "ws02", "ws03"} & set(world.place.started)
+    await world.running("ws04")
+    await asyncio.sleep(5)
+    assert len(world.place.running) == len(world.store.files) == 7
+    await world.restart()
+    await world.running("ws01", "ws02", "ws03", "ws04")
+    assert len(world.place.running) == 7
+
+
 async def test_a_pool_desktop_that_dies_is_replaced_and_a_size_of_its_own_is_not_in_the_pool(world):
     sizes = {"sizes": {"small": {"cores": 1}, "large": {"cores": 8}}, "size": "small"}
     await world.start(settings(**POOL, **sizes), roster("ws01", "ws02", size="large"))

@@ -105,6 +105,11 @@ class Runner:
         return self._view.launch.handle if self._view.launch else None
 
     @property
+    def has_nothing(self) -> bool:
+        """Whether neither its place has anything of it nor it is FAILED: it is stopped, or waits for its turn."""
+        return self.handle is None and self.state in (DesktopState.STOPPED, DesktopState.REQUESTED)
+
+    @property
     def desktop(self) -> Desktop | None:
         """Where it is, while it runs."""
         return self._view.desktop if self.state is DesktopState.RUNNING else None
@@ -298,14 +303,14 @@ class Runner:
             case Action.GIVE_UP:
                 self._log.error("%s; given up: `vncgate desktop start %s` tries again", view.reason, self.name)
         self._tell()
+        if self.state not in _STARTING and (yard := self._yard):
+            yard.settle(self)  # after all were told: who waits may take this one instead of starting one
 
     def _came_into(self, state: DesktopState, now: float) -> None:
         self._view.since, self._patience, self._looked = self._all.wall_clock(), 0.0, now
         if state is DesktopState.RUNNING:
             self._view.used, self._is_adopted = now, False
             self._log.info("desktop %s runs", self._view.desktop)
-        if state not in _STARTING and (yard := self._yard):
-            yard.settle(self)
 
     def _do(self, deed: Callable[[], Coroutine[Any, Any, Event | None]], otherwise: Event | None, word: str) -> None:
         """Run `deed` as this desktop's one deed; its outcome is the next event, `otherwise` if it breaks.

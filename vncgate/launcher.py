@@ -220,19 +220,30 @@ class Launcher:
 
     def _want(self, runner: Runner) -> None:
         """Start a desktop, or give it one of its pool."""
-        if runner.state is DesktopState.STOPPED and self._policy(runner) is Policy.POOL:
-            kind = runner.account.kind or self._settings.default_kind
-            pool = self._pools.get(kind, [])
-            is_plain = runner.account.size in ("", self._settings.kinds[kind].size)
-            ready = next((each for each in pool if each.desktop), None) if is_plain else None
-            if ready is not None:
-                pool.remove(ready)
-                self._runners[runner.name] = ready
-                ready.give(runner.account)
-                self._fill()
-                return
-        runner.start()
+        if not self._give_one(runner):
+            runner.start()
         self._fill()
+
+    def _give_one(self, runner: Runner) -> bool:
+        """Give an account that has nothing yet a desktop of its pool, and say whether there was one."""
+        account = runner.account
+        name = account.kind or self._settings.default_kind
+        pool = self._pools.get(name, [])
+        ready = next((each for each in pool if each.desktop), None)
+        if ready is None or not runner.has_nothing or account.size not in ("", self._settings.kinds[name].size):
+            return False
+        pool.remove(ready)
+        self._runners[account.name] = ready
+        ready.give(account)
+        if runner.state is not DesktopState.STOPPED:
+            self._retire(runner, "one of the pool was ready sooner")
+        return True
+
+    def _hand_out(self) -> None:
+        """Give those who wait in line what has become ready in a pool."""
+        for runner in list(self._runners.values()):
+            if runner.want is Want.UP and runner.has_nothing and self._give_one(runner):
+                self._fill()
 
     def _fill(self) -> None:
         """Keep as many desktops ready as the pools are to have; one that failed is tried again."""
@@ -323,5 +334,8 @@ class Launcher:
     def _tell(self) -> None:
         news, self._news = frozenset(self._news), set()
         self._leaving = {runner for runner in self._leaving if runner.state is not DesktopState.STOPPED}
-        if names := frozenset(name for name in news if name in self._runners):
+        names = frozenset(name for name in news if name in self._runners)
+        if names != news and not self._closed:
+            self._hand_out()  # it may be one of a pool that is ready now
+        if names and not self._closed:
             self._changed(names)
