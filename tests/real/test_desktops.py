@@ -1,0 +1,213 @@
+"""Desktops that the gate starts on its own host, shown whole: pages in Chromium, the daemon, Xvnc, a session in it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+import vncgate
+from tests.real.browser import connected, content, log_in, phase, says
+from tests.real.conftest import need
+from tests.real.gate import RunningGate
+
+need("Xvnc", "openbox", "xterm", "chromium")
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+
+TEMPLATE = Path(vncgate.__file__).parent / "launchers" / "templates" / "desktop.sh.j2"
+MANY = 50
+MANY_PATIENCE = 100.0
+"""Seconds until as many desktops as that are there, or gone, on two slow cores."""
+IDLE = 16.0
+"""Seconds without use until a desktop of kind `brief` ends; who looks at it is warned when half of them are over."""
+SETTINGS = """
+[desktops]
+folder = "{folder}/d"
+templates = "{folder}/templates"
+
+[desktops.places.local]
+type = "local"
+starts_at_once = {many}
+
+[desktops.kinds.term]
+command = "xterm -maximized"
+window_manager = "openbox"
+home = "{folder}/homes/{{account}}"
+
+[desktops.kinds.brief]
+command = "xterm -maximized"
+window_manager = "openbox"
+home = "{folder}/homes/{{account}}"
+idle_timeout = {idle}
+
+[desktops.kinds.bare]
+command = "sleep infinity"
+home = "{folder}/homes/{{account}}"
+policy = "manual"
+"""
+
+
+class Gate(RunningGate):
+    """A gate with desktops of its own, of one kind, which end with it; each account has a password of its own.
+
+    While `hold` exists, none of them comes up: their script is the site's own, and waits before it starts Xvnc.
+    """
+
+    def __init__(self, folder: Path, kind: str, *names: str) -> None:
+        super().__init__(folder, SETTINGS.format(folder=folder, many=MANY, idle=IDLE))
+        self.url = f"http://127.0.0.1:{self.web}/"
+        self.hold = folder / "hold"
+        before, server, after = TEMPLATE.read_text().partition("\nprogram=")
+        own = folder / "templates" / TEMPLATE.name
+        own.parent.mkdir()
+        own.write_text(f"{before}\nwhile [ -e {self.hold} ]; do sleep 0.05; done{server}{after}")
+        self.write(*(f"{name} - path-{name} - - pw-{name} desktop={kind}" for name in names))
+
+    def home(self, name: str) -> Path:
+        return self.folder / "homes" / name
+
+    def desktop(self, name: str) -> dict:
+        return self.account(name)["launched"]
+
+    def states(self) -> dict[str, str]:
+        return {account["name"]: account["launched"]["state"] for account in self.status()["accounts"]}
+
+    def servers(self) -> dict[str, str]:
+        """The VNC servers of its desktops: process number by socket."""
+        servers = [(pid, argv) for pid, argv in self._processes() if "-rfbunixpath" in argv]
+        found = [(argv[argv.index("-rfbunixpath") + 1], pid) for pid, argv in servers]
+        assert len(dict(found)) == len(found), "two servers for one desktop"
+        return dict(found)
+
+    def left(self) -> list[str]:
+        """What desktops should not leave when they are ended: processes, files."""
+        files = (*(self.folder / "d" / "local").glob("*"), *self.folder.glob("d/handles/*"))
+        return [*(" ".join(argv) for _, argv in self._processes()), *map(str, files)]
+
+    def _processes(self):
+        mine = str(self.folder)
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                environ = (path / "environ").read_text(errors="replace")
+                argv = (path / "cmdline").read_text(errors="replace").split("\0")
+                if "VNCGATE_DESKTOP=" in environ and mine in environ + " ".join(argv):
+                    yield path.name, argv
+
+    def __exit__(self, *exc: object) -> None:
+        self.hold.unlink(missing_ok=True)
+        try:
+            self.command("desktop", "stop", "--all")
+            if not any(exc):
+                self.until(lambda: not self.left())
+        finally:
+            super().__exit__(*exc)
+
+
+@pytest.fixture
+def start(tmp_path_factory):
+    """A function that starts a gate with desktops of a kind for so many accounts."""
+    with contextlib.ExitStack() as stack:  # in a folder with a short name, for sockets
+        yield lambda kind, *names: stack.enter_context(Gate(tmp_path_factory.mktemp("d"), kind, *names))
+
+
+async def enter(page, name):
+    """Log in and wait for the desktop; then click into it, as a person would."""
+    await log_in(page, f"pw-{name}")
+    await connected(page)
+    await page.locator(".desk-screen canvas").click()
+
+
+async def test_from_the_landing_page_to_a_typed_key(browse, start):
+    gate = start("term", "ws01", "ws02")
+    gate.hold.touch()
+    page = await browse(gate.url)
+    card = page.locator('.card[data-path="path-ws01"]')
+    await expect(card.locator(".reason")).to_have_text("it starts when you open it")
+    await page.get_by_role("link", name="ws01").click()
+    await says(page, "Your desktop is starting")
+    await log_in(page, "pw-ws01")  # one may type it while one waits
+    await says(page, "Your desktop is starting", "It opens by itself as soon as it is there.")
+    gate.hold.unlink()
+    await connected(page)
+    await page.locator(".desk-screen canvas").click()
+    await page.keyboard.type("echo typed > typed.txt\n")
+    assert await content(gate.home("ws01") / "typed.txt") == "typed\n"
+    assert gate.states() == {"ws01": "RUNNING", "ws02": "STOPPED"}
+    await page.keyboard.type("exit\n")
+    await says(page, "Your desktop is stopped")
+    assert not gate.servers()
+
+
+async def test_the_daemon_is_killed_and_finds_desktops_that_run_and_one_that_was_starting(browse, start):
+    gate = start("term", "ws01", "ws02", "ws03")
+    assert gate.command("desktop", "start", "ws01", "ws02").returncode == 0
+    page = await browse(f"{gate.url}desk/path-ws01/")
+    await enter(page, "ws01")
+    gate.hold.touch()
+    gate.command("desktop", "start", "--no-wait", "ws03")
+    gate.until(lambda: gate.states()["ws03"] == "STARTING")
+    before, running = gate.servers(), {name: gate.desktop(name)["desktop"] for name in ("ws01", "ws02")}
+    gate.kill()
+    assert gate.servers() == before
+    gate.launch()
+    gate.until(lambda: gate.control.exists() and gate.command("status").returncode == 0)
+    gate.until(lambda: gate.states() == {"ws01": "RUNNING", "ws02": "RUNNING", "ws03": "STARTING"})
+    assert {name: gate.desktop(name)["desktop"] for name in running} == running
+    gate.hold.unlink()
+    gate.until(lambda: gate.states()["ws03"] == "RUNNING")
+    assert before.items() <= gate.servers().items(), "the same ones"
+    assert len(gate.servers()) == 3, "and none twice"
+    await connected(page)
+    await page.locator(".desk-screen canvas").click()
+    await page.keyboard.type("echo again > again.txt\n")
+    assert await content(gate.home("ws01") / "again.txt") == "again\n"
+
+
+async def test_idle_desktops_end_after_a_warning_that_a_key_or_a_button_answers(browse, start):
+    gate = start("brief", "types", "stays", "idles")
+    pages = {}
+    for name in ("types", "stays", "idles"):
+        pages[name] = await browse(f"{gate.url}desk/path-{name}/")
+    for name, page in pages.items():
+        await enter(page, name)
+    warned = time.monotonic()
+    for page in pages.values():
+        await expect(page.locator("[data-part=warning]")).to_be_visible()
+        await expect(page.locator("[data-part=warning-text]")).to_contain_text("because nobody has used it")
+    assert time.monotonic() - warned < IDLE
+    await pages["types"].keyboard.press("Shift")
+    await pages["stays"].get_by_role("button", name="Stay").click()
+    await expect(pages["stays"].locator("[data-part=warning]")).to_be_hidden()
+    await expect(pages["types"].locator("[data-part=warning]")).to_be_hidden()
+    await says(pages["idles"], "Your desktop is stopped", "Nobody used it for 16 s")
+    assert gate.states() == {"types": "RUNNING", "stays": "RUNNING", "idles": "STOPPED"}
+    for name in ("types", "stays"):
+        await phase(pages[name], "connected")
+
+
+async def test_fifty_desktops_at_once(start):
+    """RUNNING says that each let its own password in. Nothing is left of them when they are ended."""
+    names = [f"ws{number:02}" for number in range(MANY)]
+    gate = start("bare", *names)
+    began = time.monotonic()
+    gate.command("desktop", "start", "--all", "--no-wait")
+    all_are(gate, "RUNNING")
+    print(f"{MANY} desktops at once: all run after {time.monotonic() - began:.1f} s")
+    assert len(gate.servers()) == MANY
+    assert [gate.desktop(name)["restarts"] for name in names[::10]] == [0] * (MANY // 10)
+    began = time.monotonic()
+    gate.command("desktop", "stop", "--all", "--no-wait")
+    all_are(gate, "STOPPED")
+    print(f"... and are gone after {time.monotonic() - began:.1f} s")
+    assert not gate.left()
+
+
+def all_are(gate, state):
+    deadline = time.monotonic() + MANY_PATIENCE
+    while (states := gate.states()) != dict.fromkeys(states, state):
+        assert "FAILED" not in states.values(), gate.log
+        assert time.monotonic() < deadline, f"{states}\n{gate.log}"
+        time.sleep(0.5)
