@@ -122,6 +122,7 @@ def test_nothing_is_offered_when_the_workshop_is_over(state):
 def test_the_times_of_a_desktop_are_told_where_they_mean_something():
     assert launched(DesktopState.PENDING, starts=5.0, ends=9.0).public["desktop"] == {
         "state": "PENDING", "reason": "", "starts": 5.0, "ends": None, "idle_end": None, "offer": "",
+        "kind": "on_demand",
     }  # fmt: skip
     told = launched(DesktopState.RUNNING, {}, starts=5.0, ends=9.0, idle_end=7.0).public["desktop"]
     assert (told["starts"], told["ends"], told["idle_end"]) == (None, 9.0, 7.0)

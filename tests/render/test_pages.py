@@ -7,8 +7,9 @@ import pytest
 
 from tests.web.values import PASSWORD, account, accounts, launched_account
 from vncgate.errors import SettingsError
+from vncgate.model import DesktopState
 from vncgate.render import pages
-from vncgate.render.cards import Card, Shown
+from vncgate.render.cards import Card, Launched, Shown
 from vncgate.render.pages import Pages, markdown
 from vncgate.render.reach import Reach
 from vncgate.settings import load
@@ -123,6 +124,18 @@ def test_the_viewer_page_says_where_a_desktop_is_asked_for_that_the_gate_starts(
         assert 'data-desktop="../../api/desktops/ws01/"' in html
         assert 'data-events="../../api/events?path=ws01"' in html
         assert "data-desktop" not in site.desk(Card(account()), reach, root="../")
+
+
+def test_the_viewer_page_says_whose_and_what_it_is():
+    site, reach = make()
+    for title, kind, words in [
+        ("Ada", "MATLAB", '<p class="desk-name">ws01 · MATLAB</p>'),
+        ("", "MATLAB", '<p class="desk-name">MATLAB</p>'),
+        ("Ada", HOSTILE, '<p class="desk-name">ws01 · &#34;&gt;&lt;script&gt;'),
+    ]:
+        desktop = Launched(DesktopState.STARTING, kind=kind)
+        assert words in site.desk(Card(launched_account("ws01", title), desktop=desktop), reach, root="../")
+    assert "desk-name" not in site.desk(Card(account()), reach, root="../")
 
 
 def test_the_viewer_page_names_its_modules_so_that_they_come_at_once():

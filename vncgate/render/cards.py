@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vncgate.kinds import Kind, Policy
@@ -45,7 +45,7 @@ class Offer(enum.StrEnum):
 class Launched:
     """A desktop that the gate starts, as its participant is told; DesktopStatus has the meaning of the times.
 
-    `state` is RUNNING only where the gate lets browsers through to it.
+    `state` is RUNNING only where the gate lets browsers through to it, `kind` is what it is called.
     """
 
     state: DesktopState
@@ -54,6 +54,7 @@ class Launched:
     ends: float | None = None
     idle_end: float | None = None
     offer: Offer = Offer.NOTHING
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +100,23 @@ def cards(
     """
     proxies = {status.name: status for status in statuses}
     started = {status.account: status for status in desktops}
-    policies = {} if is_over else {name: kind.policy for name, kind in (kinds or {}).items()}
+    startable = {} if is_over or kinds is None else kinds
     return {
-        account.path: _card(account, proxies.get(account.name), started.get(account.name), policies)
+        account.path: _card(account, proxies.get(account.name), started.get(account.name), startable)
         for account in roster.values()
     }
 
 
 def _card(
-    account: Account, proxy: AccountStatus | None, desktop: DesktopStatus | None, policies: Mapping[str, Policy]
+    account: Account, proxy: AccountStatus | None, desktop: DesktopStatus | None, kinds: Mapping[str, Kind]
 ) -> Card:
     state, reason = shown(proxy) if proxy else (Shown.CHECKING, "")
     if desktop is None:
         return Card(account, state, reason)
-    policy = policies.get(desktop.kind)
+    kind = kinds.get(desktop.kind)
+    policy = kind.policy if kind else None
     told = launched(desktop, policy, is_served=proxy is not None and _is_served(proxy))
+    told = replace(told, kind=(kind and kind.title) or desktop.kind)
     if told.state is not DesktopState.RUNNING:
         hint = WHEN_OPENED if told.offer is Offer.START and policy is not Policy.EAGER else ""
         state, reason = Shown[told.state.name], _joined(told.reason, hint)

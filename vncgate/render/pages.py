@@ -99,6 +99,7 @@ class Pages:
             "desk.html",
             root=root,
             account={"title": account.title, "name": account.name, "path": account.path},
+            kind=card.desktop.kind if card.desktop else "",
             websocket=reach.websocket(account, root),
             status_url=f"{root}api/accounts/{path}",
             desktop_url=f"{root}api/desktops/{path}/" if card.is_launched else "",
