@@ -1,4 +1,4 @@
-"""A place whose desktops are no more than entries of a dictionary: what a launcher is tested and measured with."""
+"""A place whose desktops are no more than entries of a dictionary, and a launcher that works with it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import json
 from collections import Counter
 
 from vncgate.errors import DesktopError, LaunchError
+from vncgate.kinds import DesktopsSettings
+from vncgate.launcher import Launcher
 from vncgate.launchers.base import Handle, Seen, Sighting
-from vncgate.model import Desktop, Readiness
+from vncgate.model import Account, Desktop, DesktopState, Readiness, Roster, Secret
 from vncgate.store import Entry
 
 
@@ -139,3 +141,73 @@ class MemoryStore:
     async def remove(self, handle):
         await asyncio.sleep(0.001)
         self.files.pop(handle.nonce, None)
+
+
+EPOCH = 1_800_000_000.0
+"""What the wall clock shows when the loop's shows 0."""
+
+
+def account(name, password="secret", **more):
+    return Account(name, None, f"path-{name}", None, Secret(password), **more)
+
+
+def roster(*names, **more):
+    return Roster(tuple(account(name, **more) for name in names))
+
+
+def settings(places=None, *, kinds=None, general=None, **kind):
+    kinds = kinds or {"xfce": {"command": "startxfce4", **kind}}
+    return DesktopsSettings.model_validate({"kinds": kinds, "places": places or {}, **(general or {})})
+
+
+class World:
+    """A launcher, what it works with, and what it told. `restart()` is a daemon that is killed and started again."""
+
+    def __init__(self):
+        self.place, self.store = FakePlace(), MemoryStore()
+        self.places = {"local": self.place}
+        self.launcher, self.told = None, []
+        self.numbers = iter(range(1_000_000))
+
+    async def start(self, configured=None, accounts=None):
+        if configured is not None:
+            self.configured = configured
+        if accounts is not None:
+            self.roster = accounts
+        loop = asyncio.get_running_loop()
+        self.launcher = Launcher(
+            self.configured,
+            self.places,
+            store=self.store,
+            login=self.place.login,
+            changed=self.told.append,
+            chance=lambda: 0.0,
+            wall_clock=lambda: EPOCH + loop.time(),
+            nonce=lambda: f"{next(self.numbers):016}",
+            password=lambda: Secret(f"random{next(self.numbers)}"),
+        )
+        await self.launcher.start()
+        self.launcher.apply(self.roster)
+
+    async def restart(self):
+        await self.launcher.aclose()
+        await self.start()
+
+    def status(self, name="ws01"):
+        return self.launcher.status(name)
+
+    def state(self, name="ws01"):
+        return self.status(name).state
+
+    def states(self):
+        return {status.state for status in self.launcher.statuses()}
+
+    async def until(self, condition, limit=60.0, step=0.01):
+        loop = asyncio.get_running_loop()
+        end = loop.time() + limit
+        while not condition():
+            assert loop.time() < end, self.launcher.statuses()
+            await asyncio.sleep(step)
+
+    async def running(self, *names, limit=60.0):
+        await self.until(lambda: all(self.state(name) is DesktopState.RUNNING for name in names or ("ws01",)), limit)

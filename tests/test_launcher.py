@@ -9,86 +9,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.fakeplace import FakePlace, MemoryStore
+from tests.fakeplace import EPOCH, World, account, roster, settings
 from vncgate.desktop_life import START_TRIES
 from vncgate.errors import ControlError, LaunchError
 from vncgate.kinds import DesktopsSettings
 from vncgate.launcher import Launcher
 from vncgate.launchers.base import Seen, Sighting
-from vncgate.model import Account, Desktop, DesktopState, Roster, Secret, Want
-from vncgate.store import Store
+from vncgate.model import Desktop, DesktopState, Roster, Secret, Want
 
 pytestmark = pytest.mark.virtual_time
 
 STOPPED, REQUESTED, PENDING, STARTING, RUNNING, STOPPING, FAILED = DesktopState
-EPOCH = 1_800_000_000.0
-"""What the wall clock shows when the loop's shows 0."""
-
-
-def account(name, password="secret", **more):
-    return Account(name, None, f"path-{name}", None, Secret(password), **more)
-
-
-def roster(*names, **more):
-    return Roster(tuple(account(name, **more) for name in names))
-
-
-def settings(places=None, *, kinds=None, general=None, **kind):
-    kinds = kinds or {"xfce": {"command": "startxfce4", **kind}}
-    return DesktopsSettings.model_validate({"kinds": kinds, "places": places or {}, **(general or {})})
-
-
-class World:
-    """A launcher, what it works with, and what it told. `restart()` is a daemon that is killed and started again."""
-
-    def __init__(self):
-        self.place, self.store = FakePlace(), MemoryStore()
-        self.places = {"local": self.place}
-        self.launcher, self.told = None, []
-        self.numbers = iter(range(1_000_000))
-
-    async def start(self, configured=None, accounts=None):
-        if configured is not None:
-            self.configured = configured
-        if accounts is not None:
-            self.roster = accounts
-        loop = asyncio.get_running_loop()
-        self.launcher = Launcher(
-            self.configured,
-            self.places,
-            store=self.store,
-            login=self.place.login,
-            changed=self.told.append,
-            chance=lambda: 0.0,
-            wall_clock=lambda: EPOCH + loop.time(),
-            nonce=lambda: f"{next(self.numbers):016}",
-            password=lambda: Secret(f"random{next(self.numbers)}"),
-        )
-        await self.launcher.start()
-        self.launcher.apply(self.roster)
-
-    async def restart(self):
-        await self.launcher.aclose()
-        await self.start()
-
-    def status(self, name="ws01"):
-        return self.launcher.status(name)
-
-    def state(self, name="ws01"):
-        return self.status(name).state
-
-    def states(self):
-        return {status.state for status in self.launcher.statuses()}
-
-    async def until(self, condition, limit=60.0, step=0.01):
-        loop = asyncio.get_running_loop()
-        end = loop.time() + limit
-        while not condition():
-            assert loop.time() < end, self.launcher.statuses()
-            await asyncio.sleep(step)
-
-    async def running(self, *names, limit=60.0):
-        await self.until(lambda: all(self.state(name) is RUNNING for name in names or ("ws01",)), limit)
 
 
 @pytest.fixture
@@ -518,6 +449,32 @@ async def test_silence_ends_nothing(world):
     assert world.status().reason == ""
     assert world.place.started.count("ws01") == 1
     assert world.place.started.count("ws02") == 2
+
+
+async def test_silence_counts_towards_no_time_out(world):
+    world.places["cluster"] = world.place
+    cluster = {"type": "slurm", "folder": "/shared", "queue_timeout": 600.0, "start_timeout": 60.0}
+    await world.start(settings({"cluster": cluster}, place="cluster"), roster("ws01"))
+    world.place.hold = True
+    world.launcher.visit("ws01")
+    await asyncio.sleep(500)
+    world.place.silent = True
+    await asyncio.sleep(3600)
+    world.place.silent = False
+    await asyncio.sleep(10)
+    assert world.state() is PENDING
+    world.place.boot = 50
+    world.place.hold = False
+    await asyncio.sleep(20)
+    assert world.state() is STARTING
+    world.place.silent = True
+    await asyncio.sleep(3600)
+    world.place.boot = 3700
+    world.place.silent = False
+    await asyncio.sleep(20)
+    assert world.state() is STARTING
+    await asyncio.sleep(30)
+    assert world.place.calls["cancel"] > 0
 
 
 # Idle, and the end of the workshop
@@ -1072,22 +1029,3 @@ async def test_commands_that_race_with_changes_of_the_roster_leave_nothing_behin
         await asyncio.sleep(5)
         assert [desktop.spec.account for desktop in world.place.running.values()] == ["ws02"]
         assert len(world.store.files) == 1
-
-
-async def test_on_a_real_disk(tmp_path):
-    """One whole round on files and threads: a daemon is killed, the next finds all, and leaves no file behind."""
-    world = World()
-    world.store = Store(tmp_path / "desktops")
-    world.place.boot = 0.05
-    names = [f"ws{number}" for number in range(10)]
-    world.place.hosts = ("node1", "node2")
-    await world.start(settings(policy="eager"), roster(*names))
-    await world.running(*names, limit=1e6)
-    assert len(list(world.store.folder.iterdir())) == 10
-    await world.restart()
-    await world.running(*names, limit=1e6)
-    assert len(world.place.started) == 10
-    await world.launcher.stop_desktops(["*"])
-    await world.until(lambda: world.states() == {STOPPED}, 1e6)
-    assert list(world.store.folder.iterdir()) == []
-    await world.launcher.aclose()
