@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vncgate import process
-from vncgate.process import LONGEST_LINE, Lines, describe_exit, spawn
+from vncgate.process import LONGEST_LINE, Lines, Result, describe_exit, spawn
+from vncgate.process import run as run_to_its_end
 
 PATIENCE = 10.0
 
@@ -252,3 +253,35 @@ async def test_a_start_that_is_cancelled_leaves_no_child(steps):
         await starting
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert children == []
+
+
+async def test_a_command_is_run_to_its_end():
+    found = await run_to_its_end(
+        ["sh", "-c", "cat; echo $A >&2; exit 3"], timeout=PATIENCE, stdin="ü\n", env={"A": "b"}
+    )
+    assert found == Result(3, "ü\n", "b\n")
+    assert (await run_to_its_end(["sh", "-c", "kill -9 $$"], timeout=PATIENCE)).status == -9
+
+
+async def test_a_command_need_not_read_what_it_is_given():
+    assert (await run_to_its_end(["true"], timeout=PATIENCE, stdin="x" * 1_000_000)).status == 0
+
+
+async def test_a_command_that_takes_too_long_is_killed_with_all_it_started(tmp_path):
+    with pytest.raises(TimeoutError):
+        await run_to_its_end(["sh", "-c", "sleep 1000 & sleep 1000"], timeout=0.1)
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_cancelled_command_leaves_no_child(steps):
+    running = asyncio.ensure_future(run_to_its_end(["sleep", "1000"], timeout=PATIENCE))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_command_that_is_not_there():
+    with pytest.raises(FileNotFoundError):
+        await run_to_its_end(["/no/such/command"], timeout=PATIENCE)

@@ -214,10 +214,27 @@ async def run(
     and TimeoutError when it has not ended after `timeout` seconds: then, and when cancelled, it is killed with all it
     started before that is raised.
     """
+    # A file, not a pipe: a command may end without having read it.
+    file = os.memfd_create("stdin")
+    try:
+        os.pwrite(file, stdin.encode(), 0)
+        process = await _start(argv, file, env)
+    finally:
+        os.close(file)
+    try:
+        async with asyncio.timeout(timeout):
+            stdout, stderr = await process.communicate()
+    except BaseException:
+        await _kill(process)
+        raise
+    return Result(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+
+
+async def _start(argv: Sequence[str | Path], stdin: int, env: Mapping[str, str] | None) -> asyncio.subprocess.Process:
     starting = tasks.spawn(
         asyncio.create_subprocess_exec(
             *argv,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=env,
@@ -227,24 +244,20 @@ async def run(
         expected=OSError,
     )
     try:
-        process = await asyncio.shield(starting)
+        return await asyncio.shield(starting)
     except asyncio.CancelledError:
         # As in spawn(): the loop raises before the child is there to be ended.
         with contextlib.suppress(OSError):
             await _kill(await starting)
         raise
-    try:
-        async with asyncio.timeout(timeout):
-            stdout, stderr = await process.communicate(stdin.encode())
-    except BaseException:
-        await _kill(process)
-        raise
-    return Result(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):  # one who left its session may hold its output open
+        async with asyncio.timeout(DRAIN_TIMEOUT):
+            await process.communicate()
     await process.wait()
 
 

@@ -122,15 +122,16 @@ def read_end(path: Path, most: int = LONGEST_TAIL) -> bytes:
         owner = path.parent.stat().st_uid
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # ENXIO: a socket
             return b""
         raise
-    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, no path)
+    try:
         its = os.fstat(descriptor)
         if not stat.S_ISREG(its.st_mode) or its.st_uid != owner:
             return b""
-        file.seek(max(0, its.st_size - most))
-        return file.read(most)
+        return os.pread(descriptor, most, max(0, its.st_size - most))
+    finally:
+        os.close(descriptor)
 
 
 def last_lines(data: bytes, lines: int) -> str:

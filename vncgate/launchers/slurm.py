@@ -55,13 +55,13 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the cluster said of all jobs, asked at `asked` and answered at `answered`, by the loop's clock.
+    """What the cluster said of all jobs to the question `number`, at `when` by the loop's clock.
 
     `trouble` is why it said nothing.
     """
 
-    asked: float
-    answered: float
+    number: int
+    when: float
     jobs: tuple[Job, ...] = ()
     trouble: str = ""
 
@@ -75,13 +75,14 @@ class Survey:
         self._name = name
         self._answer: Answer | None = None
         self._asking: asyncio.Task[Answer] | None = None
+        self.asked = 0
+        """Questions that were asked: only later ones can know what is done now."""
 
-    async def look(self, since: float = 0.0) -> Answer:
-        """An answer to a question that was asked at `since` or later; it may be `interval` seconds old."""
-        now = asyncio.get_running_loop().time()
+    async def look(self, after: int = 0) -> Answer:
+        """The answer to a question later than number `after`; it may be `interval` seconds old."""
         answer = self._answer
-        is_fresh = answer is not None and now < answer.answered + self._interval
-        while answer is None or not is_fresh or answer.asked < since:
+        is_fresh = answer is not None and asyncio.get_running_loop().time() < answer.when + self._interval
+        while answer is None or not is_fresh or answer.number <= after:
             if self._asking is None or self._asking.done():
                 self._asking = tasks.spawn(self._question(), f"ask {self._name}")
             answer = await asyncio.shield(self._asking)
@@ -91,14 +92,14 @@ class Survey:
     async def _question(self) -> Answer:
         loop = asyncio.get_running_loop()
         if self._answer is not None:
-            await asyncio.sleep(self._answer.answered + self._interval - loop.time())
-        asked = loop.time()
+            await asyncio.sleep(self._answer.when + self._interval - loop.time())
+        self.asked += 1
         try:
             jobs = await self._ask()
         except LaunchError as error:
-            self._answer = Answer(asked, loop.time(), trouble=str(error))
+            self._answer = Answer(self.asked, loop.time(), trouble=str(error))
         else:
-            self._answer = Answer(asked, loop.time(), tuple(jobs))
+            self._answer = Answer(self.asked, loop.time(), tuple(jobs))
         return self._answer
 
     async def aclose(self) -> None:
@@ -119,9 +120,9 @@ class Slurm:
         self._share = Share(settings.folder)
         self._transport: Transport = Rest(settings) if settings.transport == "rest" else Commands(settings)
         self._survey = Survey(lambda: self._transport.jobs(self._met), settings.poll_interval, name)
-        # Answers to questions of before these times know nothing of a job, or of a user's jobs.
-        self._submitted: dict[str, float] = {}
-        self._met: dict[str, float] = {}
+        # By nonce and by user: the answers to these questions know nothing yet of a job, or of a user's jobs.
+        self._submitted: dict[str, int] = {}
+        self._met: dict[str, int] = {}
 
     async def submit(self, spec: Spec) -> Handle:
         """See Place. When the cluster did not say whether it took the job, that is found out first; a job that turns
@@ -144,15 +145,15 @@ class Slurm:
         except LaunchError:
             await self._share.do(remove_session, folder)
             raise
-        self._submitted[spec.nonce] = asyncio.get_running_loop().time()
+        self._submitted[spec.nonce] = self._survey.asked
         return replace(handle, job=number)
 
     async def _number_in_doubt(self, handle: Handle, error: DoubtError) -> str:
         loop = asyncio.get_running_loop()
         end = loop.time() + DOUBT_TIMEOUT
-        answer = await self._look(handle, loop.time())
+        answer = await self._look(handle, self._survey.asked)
         while answer.trouble and loop.time() < end:
-            answer = await self._look(handle, loop.time())
+            answer = await self._look(handle, self._survey.asked)
         job = slurm_jobs.find(answer.jobs, handle)
         if job is None:
             raise error
@@ -174,13 +175,12 @@ class Slurm:
 
     async def cancel(self, handle: Handle) -> None:
         """See Place. It waits until the job has left its node."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CANCEL_TIMEOUT):
                 answer = await self._look(handle)
                 while job := self._alive(answer, handle):
                     await self._transport.cancel(job.id)
-                    answer = await self._look(handle, loop.time())
+                    answer = await self._look(handle, self._survey.asked)
         except TimeoutError:
             raise LaunchError(f"its job does not end within {CANCEL_TIMEOUT:g} s: see `squeue` and its node") from None
         await self._share.do(remove_session, self._folder(handle))
@@ -202,9 +202,9 @@ class Slurm:
     def _folder(self, handle: Handle) -> Path:
         return session_folder(self._settings.folder, handle.nonce)
 
-    async def _look(self, handle: Handle, since: float = 0.0) -> Answer:
-        met = self._met.setdefault(handle.user, asyncio.get_running_loop().time())
-        return await self._survey.look(max(since, met, self._submitted.get(handle.nonce, 0.0)))
+    async def _look(self, handle: Handle, after: int = 0) -> Answer:
+        met = self._met.setdefault(handle.user, self._survey.asked)
+        return await self._survey.look(max(after, met, self._submitted.get(handle.nonce, 0)))
 
     def _alive(self, answer: Answer, handle: Handle) -> Job | None:
         if answer.trouble:

@@ -278,7 +278,7 @@ OVER_ALREADY = ("Invalid job id", "already completing or completed")
 def problem(said: str) -> LaunchError:
     """The error for what a command or slurmrestd said when it did not do as asked."""
     lines = [printable(line).partition("error: ")[2] or printable(line) for line in said.splitlines() if line.strip()]
-    own = "; ".join(line.removeprefix("Batch job submission failed: ") for line in lines)[:500] or "it did not say why"
+    own = "; ".join(line.removeprefix("Batch job submission failed: ") for line in lines)[:500] or "nothing"
     for words_of, error in ((_IN_DOUBT, DoubtError), (_SILENT, SilentError)):
         if any(words in said for words in words_of):
             return error(f"Slurm cannot be reached now: {own}")

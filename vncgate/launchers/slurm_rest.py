@@ -89,7 +89,7 @@ class Rest:
         except aiohttp.ClientConnectorError as error:
             raise SilentError(f"slurmrestd cannot be reached now: {error}") from None
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-            raise DoubtError(f"slurmrestd cannot be reached now: {error or 'no answer in time'}") from None
+            raise DoubtError(f"slurmrestd cannot be reached now: {str(error) or 'no answer in time'}") from None
         try:
             answer = json.loads(text)
             errors = "\n".join(
@@ -200,9 +200,12 @@ def properties(script: str) -> dict[str, Any]:
 def _directives(script: str) -> list[str]:
     """The words of the #SBATCH lines, which end with the first command (sbatch(1), DESCRIPTION)."""
     words: list[str] = []
-    for line in script.splitlines():
+    for line in script.split("\n"):
         if line.startswith("#SBATCH"):
-            words += shlex.split(line.removeprefix("#SBATCH"), comments=True)
+            try:
+                words += shlex.split(line.removeprefix("#SBATCH"), comments=True)
+            except ValueError as error:
+                raise LaunchError(f"{line}: {error}") from None
         elif line.strip() and not line.startswith("#"):
             break
     return words

@@ -1,0 +1,138 @@
+"""Files of sessions, in folders where others write, on a file system that may hang."""
+
+import errno
+import os
+import threading
+
+import pytest
+
+from vncgate.errors import LaunchError
+from vncgate.launchers import share
+from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
+
+
+@pytest.fixture
+def session(tmp_path):
+    folder = tmp_path / "place" / "nonce"
+    make_session(folder, {"passwd": b"12345678"}, None)
+    return folder
+
+
+def test_a_session_is_for_nobody_else(session):
+    assert session.stat().st_mode & 0o777 == 0o700
+    assert (session / "passwd").stat().st_mode & 0o777 == 0o600
+    assert (
+        session.parent.stat().st_mode & 0o777 == 0o711
+    )  # other users find theirs in it, and do not see whose there are
+
+
+def test_an_existing_session_is_not_taken(session):
+    with pytest.raises(FileExistsError):
+        make_session(session, {}, None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_session_is_its_users(tmp_path):
+    folder = tmp_path / "nonce"
+    make_session(folder, {"passwd": b"1"}, (65534, 65533))
+    replace_in_session(folder, "passwd", b"2")
+    for path in (folder, folder / "passwd"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65533)
+    assert (folder / "passwd").read_bytes() == b"2"
+
+
+def test_a_password_is_replaced_where_it_lies_and_not_where_a_link_leads(session, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"keep")
+    (session / "passwd").unlink()
+    (session / "passwd").symlink_to(secret)
+    (session / "passwd.new").symlink_to(secret)
+    replace_in_session(session, "passwd", b"new")
+    assert secret.read_bytes() == b"keep"
+    assert not (session / "passwd").is_symlink()
+    assert (session / "passwd").read_bytes() == b"new"
+    assert (session / "passwd").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_end_of_a_file(session):
+    (session / "log").write_bytes(b"0123456789")
+    assert read_end(session / "log") == b"0123456789"
+    assert read_end(session / "log", 3) == b"789"
+    assert read_end(session / "none") == b""
+    assert read_end(session.parent / "other" / "log") == b""
+
+
+def test_no_link_is_followed_and_no_pipe_waited_for(session, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("keep")
+    (session / "log").symlink_to(secret)
+    os.mkfifo(session / "report")
+    assert read_end(session / "log") == read_end(session / "report") == read_end(session) == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_somebody_else_is_not_read(session):
+    (session / "log").write_text("keep")
+    os.chown(session / "log", 65534, 65534)
+    assert read_end(session / "log") == b""
+
+
+def test_lines_are_fit_to_be_shown():
+    assert last_lines(b"one\ntwo\x1b\tx\r\n\xff\n", 2) == "two\\x1b    x\n\ufffd\n"
+    assert last_lines(b"", 5) == ""
+
+
+def test_removing(session):
+    remove_session(session)
+    assert not session.exists()
+    remove_session(session)
+
+
+async def test_work_is_done_elsewhere(tmp_path):
+    where = await Share(tmp_path).do(threading.current_thread)
+    assert where is not threading.current_thread()
+    assert where.daemon, "it does not hold up the end of the process"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/s/x"),
+            "/s/x cannot be written: No space left on device. Make",
+        ),
+        (OSError(errno.EPERM, "Operation not permitted", "/s/x"), "no_root_squash"),
+        (OSError(errno.EACCES, "Permission denied"), "/share: Permission denied"),
+        (OSError("strange"), "/share: strange"),
+    ],
+)
+async def test_what_fails_is_said_in_words(error, words):
+    def work():
+        raise error
+
+    with pytest.raises(LaunchError) as caught:
+        await Share("/share").do(work)
+    assert words in str(caught.value)
+
+
+async def test_a_defect_stays_one():
+    with pytest.raises(ZeroDivisionError):
+        await Share("/share").do(lambda: 1 / 0)
+
+
+async def test_a_file_system_that_hangs_holds_a_few_threads_and_nobody_for_long(monkeypatch, tmp_path):
+    its = Share(tmp_path)
+    end, started = threading.Event(), []
+
+    def hang():
+        started.append(1)
+        end.wait(30)
+
+    monkeypatch.setattr(share, "TIMEOUT", 0.01)
+    for _ in range(share.THREADS + 3):
+        with pytest.raises(LaunchError, match="does its file system hang"):
+            await its.do(hang)
+    assert len(started) == share.THREADS
+    end.set()
+    monkeypatch.setattr(share, "TIMEOUT", 30)
+    assert await its.do(lambda: "it is back") == "it is back"

@@ -1,0 +1,386 @@
+"""The place `slurm` without a cluster: when it asks, what it does in doubt, what its job is."""
+
+import asyncio
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vncgate.errors import LaunchError
+from vncgate.kinds import Kind, SlurmPlace
+from vncgate.launchers import slurm
+from vncgate.launchers.base import Handle, Seen, Spec
+from vncgate.launchers.scripts import Scripts, quote_job
+from vncgate.launchers.slurm import Slurm, Survey
+from vncgate.launchers.slurm_jobs import DoubtError, Job, SilentError
+from vncgate.model import Desktop, Secret
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "scripts" / "job.sh"
+NONCE = "0123456789abcdef"
+HOSTILE = 'o\'neil "the" $(touch pwned) `touch pwned` \\ # %j ~ * \u202e\u2028 ü'
+
+
+def now():
+    return asyncio.get_running_loop().time()
+
+
+# --- When it asks -----------------------------------------------------------------------------------------------------
+
+
+class Cluster:
+    """A transport of tests: jobs by number, and when it was asked for them."""
+
+    def __init__(self):
+        self.all = {}
+        self.asked = []
+        self.users = []
+        self.scripts = []
+        self.trouble = None
+        self.lasts = 0.0  # seconds that an answer takes
+        self.to_die = 0  # further questions that a cancelled job is listed as ending
+        self.cancelled = []
+
+    async def submit(self, script, owner):
+        number = str(len(self.scripts) + 1)
+        self.scripts.append(script)
+        nonce = script.partition("--comment=")[2].split("\n")[0]
+        self.all[number] = Job(number, "PENDING", "Priority", comment=nonce)
+        if self.trouble:
+            raise self.trouble
+        return number
+
+    async def jobs(self, users):
+        self.asked.append(now())
+        self.users.append(sorted(users))
+        if self.lasts:
+            await asyncio.sleep(self.lasts)
+        if self.trouble:
+            raise self.trouble
+        for number in set(self.cancelled):
+            self.to_die -= 1
+            if self.to_die < 0:
+                self.all.pop(number, None)
+        return list(self.all.values())
+
+    async def cancel(self, job):
+        self.cancelled.append(job)
+        self.all[job] = Job(job, "COMPLETING", comment=self.all[job].comment)
+
+    async def aclose(self):
+        pass
+
+
+class Here:
+    """A share whose work is done at once, so that a clock that jumps does not run ahead of it."""
+
+    async def do(self, work, *args):
+        return work(*args)
+
+
+@pytest.fixture
+def cluster():
+    return Cluster()
+
+
+@pytest.fixture
+async def survey(cluster):
+    survey = Survey(lambda: cluster.jobs([]), 3.0, "hpc")
+    yield survey
+    await survey.aclose()
+
+
+@pytest.mark.virtual_time
+async def test_many_share_one_question(survey, cluster):
+    await asyncio.gather(*(survey.look() for _ in range(30)))
+    await asyncio.sleep(2.9)
+    await asyncio.gather(*(survey.look() for _ in range(30)))
+    assert cluster.asked == [0.0]
+    await asyncio.sleep(0.2)
+    await asyncio.gather(*(survey.look() for _ in range(30)))
+    assert len(cluster.asked) == 2
+
+
+@pytest.mark.virtual_time
+async def test_nobody_asks_nothing_is_asked(survey, cluster):
+    await survey.look()
+    await asyncio.sleep(1000)
+    assert cluster.asked == [0.0]
+
+
+@pytest.mark.virtual_time
+async def test_whoever_needs_a_newer_answer_waits_for_its_turn(survey, cluster):
+    await survey.look()
+    await asyncio.sleep(1)
+    answers = await asyncio.gather(*(survey.look(survey.asked) for _ in range(10)))
+    assert cluster.asked == [0.0, 3.0]
+    assert {answer.when for answer in answers} == {3.0}
+
+
+@pytest.mark.virtual_time
+async def test_a_question_under_way_is_too_old_for_what_began_after_it(survey, cluster):
+    cluster.lasts = 2.0
+    first = asyncio.ensure_future(survey.look())
+    await asyncio.sleep(1)
+    answer = await survey.look(survey.asked)
+    assert cluster.asked == [0.0, 5.0]
+    assert (answer.number, (await first).number) == (2, 1)
+
+
+@pytest.mark.virtual_time
+async def test_a_slow_cluster_is_given_a_rest_between_two_questions(survey, cluster):
+    cluster.lasts = 10.0
+    for _ in range(3):
+        await survey.look(survey.asked)
+    assert cluster.asked == [0.0, 13.0, 26.0]
+
+
+@pytest.mark.virtual_time
+async def test_one_who_goes_away_takes_nobodys_answer_along(survey, cluster):
+    cluster.lasts = 2.0
+    first, second = asyncio.ensure_future(survey.look()), asyncio.ensure_future(survey.look())
+    await asyncio.sleep(1)
+    first.cancel()
+    assert (await second).trouble == ""
+    assert cluster.asked == [0.0]
+
+
+@pytest.mark.virtual_time
+async def test_no_answer_is_an_answer_too_and_is_not_asked_for_at_once_again(survey, cluster):
+    cluster.trouble = SilentError("nobody there")
+    assert (await survey.look()).trouble == "nobody there"
+    assert (await survey.look()).trouble == "nobody there"
+    assert cluster.asked == [0.0]
+    await asyncio.sleep(3)
+    cluster.trouble = None
+    assert (await survey.look()).trouble == ""
+
+
+# --- The place --------------------------------------------------------------------------------------------------------
+
+
+def spec(nonce=NONCE, account="ws01", kind=None, **more):
+    return Spec(account, nonce, "", kind or Kind(command="xterm"), Secret("secret01"), **more)
+
+
+@pytest.fixture
+async def place(cluster, monkeypatch, tmp_path):
+    monkeypatch.setattr(slurm, "Commands", lambda settings: cluster)
+    place = Slurm("hpc", SlurmPlace(type="slurm", folder=tmp_path / "shared"), Scripts(None))
+    place._share = Here()
+    yield place
+    await place.aclose()
+
+
+def sessions(place):
+    return sorted(path.name for path in place._settings.folder.glob("*"))
+
+
+@pytest.mark.virtual_time
+async def test_a_desktop_from_the_queue_to_its_end(place, cluster):
+    handle = await place.submit(spec())
+    assert handle == Handle("hpc", "ws01", NONCE, job="1")
+    assert (await place.query(handle)).reason == "other jobs are before it"
+    cluster.all["1"] = Job("1", "RUNNING", host="n1", comment=f"vncgate:{NONCE}", ends=500.0)
+    await asyncio.sleep(3)
+    seen = await place.query(handle)
+    assert (seen.seen, seen.desktop, seen.host, seen.ends) == (Seen.RUNNING, None, "n1", 500.0)
+    folder = place._folder(handle)
+    (folder / "report").write_text(f"{NONCE} tcp n1 5901\n")
+    assert (await place.query(handle)).desktop == Desktop("n1", 5901)
+    await place.cancel(handle)
+    assert (sessions(place), cluster.cancelled) == ([], ["1"])
+    assert (await place.query(handle)).seen is Seen.GONE
+
+
+@pytest.mark.virtual_time
+async def test_a_new_job_is_not_looked_for_in_an_old_answer(place, cluster):
+    first = await place.submit(spec())
+    await place.query(first)
+    second = await place.submit(spec("f" * 16))
+    assert (await place.query(second)).seen is Seen.PENDING
+    assert len(cluster.asked) == 2
+
+
+@pytest.mark.virtual_time
+async def test_a_user_whose_jobs_were_not_asked_for_is_not_without_jobs(place, cluster):
+    await place.query(Handle("hpc", "ws01", NONCE))
+    await place.query(Handle("hpc", "ws02", "f" * 16, user="ada"))
+    assert cluster.users == [[""], ["", "ada"]]
+
+
+@pytest.mark.virtual_time
+async def test_a_silent_cluster_ends_nothing(place, cluster):
+    handle = await place.submit(spec())
+    cluster.trouble = SilentError("nobody there")
+    seen = await place.query(handle)
+    assert (seen.seen, seen.reason) == (Seen.UNKNOWN, "nobody there")
+    with pytest.raises(LaunchError, match="nobody there"):
+        await place.cancel(handle)
+    assert sessions(place) == [NONCE]
+
+
+@pytest.mark.virtual_time
+async def test_a_share_that_hangs_says_nothing_of_a_desktop(place, cluster):
+    handle = await place.submit(spec())
+    cluster.all["1"] = Job("1", "RUNNING", comment=f"vncgate:{NONCE}")
+
+    async def do(work, *args):
+        raise LaunchError("it hangs")
+
+    place._share.do = do
+    assert (await place.query(handle)).seen is Seen.UNKNOWN
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("error", [LaunchError("refused"), SilentError("cannot be reached now")])
+async def test_a_job_that_was_refused_leaves_nothing(place, cluster, error):
+    cluster.trouble = error
+    with pytest.raises(LaunchError, match=str(error)):
+        await place.submit(spec())
+    assert sessions(place) == []
+    assert cluster.asked == []
+
+
+@pytest.mark.virtual_time
+async def test_a_job_of_which_nobody_knows_whether_it_was_taken_is_looked_for(place, cluster):
+    cluster.trouble = DoubtError("no answer in time")
+    submitting = asyncio.ensure_future(place.submit(spec()))
+    await asyncio.sleep(8)
+    assert not submitting.done()
+    cluster.trouble = None
+    assert (await submitting).job == "1"
+    assert sessions(place) == [NONCE]
+
+
+@pytest.mark.virtual_time
+async def test_a_job_that_was_not_taken_is_an_error(place, cluster):
+    cluster.trouble = DoubtError("no answer in time")
+    submitting = asyncio.ensure_future(place.submit(spec()))
+    await asyncio.sleep(8)
+    cluster.trouble, cluster.all = None, {}
+    with pytest.raises(LaunchError, match="no answer in time"):
+        await submitting
+    assert sessions(place) == []
+
+
+@pytest.mark.virtual_time
+async def test_a_cluster_that_stays_silent_is_not_waited_for_without_end(place, cluster):
+    cluster.trouble = DoubtError("no answer in time")
+    with pytest.raises(LaunchError, match="no answer in time"):
+        await place.submit(spec())
+    assert now() < slurm.DOUBT_TIMEOUT + 4
+    assert sessions(place) == []  # where it turns up later it finds nothing to run
+
+
+@pytest.mark.virtual_time
+async def test_ending_waits_until_the_job_has_left(place, cluster):
+    handle = await place.submit(spec())
+    cluster.to_die = 4
+    await place.cancel(handle)
+    assert now() >= 12
+    assert sessions(place) == []
+
+
+@pytest.mark.virtual_time
+async def test_a_job_that_does_not_end_keeps_its_files(place, cluster):
+    handle = await place.submit(spec())
+    cluster.to_die = 1000
+    with pytest.raises(LaunchError, match="does not end within 120 s"):
+        await place.cancel(handle)
+    assert sessions(place) == [NONCE]
+
+
+@pytest.mark.virtual_time
+async def test_another_job_with_the_same_number_is_left_alone(place, cluster):
+    handle = await place.submit(spec())
+    cluster.all["1"] = Job("1", "RUNNING", comment="vncgate:somebody")
+    assert (await place.query(handle)).seen is Seen.GONE
+    await place.cancel(handle)
+    assert cluster.cancelled == []
+
+
+@pytest.mark.virtual_time
+async def test_nobody_becomes_another_user_without_being_root(place, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1234)
+    with pytest.raises(LaunchError, match=r"only root may start desktops as another user \(root\)"):
+        await place.submit(spec(user="root"))
+    with pytest.raises(LaunchError, match="there is no user 'nobody such'"):
+        await place.submit(spec(user="nobody such"))
+    assert sessions(place) == []
+
+
+@pytest.mark.virtual_time
+async def test_the_password_is_in_its_file_alone(place, cluster):
+    await place.submit(spec())
+    assert "secret01" not in cluster.scripts[0]
+    folder = place._settings.folder / NONCE
+    assert (folder / "passwd").stat().st_mode & 0o777 == 0o600
+    assert b"secret01" not in b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+# --- The job ----------------------------------------------------------------------------------------------------------
+
+
+def job(place=None, folder="/shared/vncgate", account="ws01", **kind):
+    settings = SlurmPlace(**{"type": "slurm", "folder": folder} | (place or {}))
+    its = Kind(**{"command": "xterm"} | kind)
+    return Scripts(None).job(spec(account=account, kind=its), f"{folder}/{NONCE}", settings)
+
+
+def test_golden():
+    """After a change that is wanted, delete the file and run the test twice."""
+    plain = job()
+    whole = job(
+        {"account": "physics", "qos": HOSTILE, "reservation": "workshop", "partition": "batch"},
+        folder=f"/shared/{HOSTILE}",
+        account=HOSTILE,
+        cores=4,
+        memory="8G",
+        gpus=1,
+        time="1-12:00:00",
+        partition="gpu nodes",
+        extra=["--constraint=a|b", "-L", "matlab:1"],
+    )
+    text = f"{plain}\n{'-' * 100}\n\n{whole}"
+    if not GOLDEN.exists():
+        GOLDEN.write_text(text)
+        pytest.fail(f"{GOLDEN} was written")
+    assert text == GOLDEN.read_text()
+
+
+def test_the_kinds_partition_goes_before_the_places():
+    assert "#SBATCH --partition=batch\n" in job({"partition": "batch"})
+    assert "#SBATCH --partition=gpu\n" in job({"partition": "batch"}, partition="gpu")
+
+
+def test_bash_reads_what_was_meant(tmp_path):
+    words = [HOSTILE, "", " ", "plain", "-n", "a\\\\b", "!!", "\t", "\x0b\x0c", "\x85\u2028"]
+    script = f"printf '%s\\0' {quote_job(words)}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, cwd=tmp_path)
+    assert done.stdout.decode().split("\0")[:-1] == words
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.text(st.characters(exclude_characters="\0\n\r", exclude_categories=["Cs"])))
+def test_one_word_is_one_word(text):
+    assert shlex.split(quote_job(text), comments=True) == [text]
+    assert "\n" not in quote_job(text)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\0b", "a\r"])
+def test_what_no_line_can_have_is_refused(text):
+    with pytest.raises(LaunchError, match="no line of a job script"):
+        quote_job(text)
+
+
+def test_a_name_with_an_end_of_line_is_no_line_of_the_script():
+    assert "\npwned" not in job(account="a\npwned\n#SBATCH --uid=root")
+
+
+async def test_a_sites_own_template_goes_before_ours(tmp_path):
+    (tmp_path / "job.sh.j2").write_text("#!/bin/bash\n#SBATCH --comment=vncgate:{{ nonce }} --licenses={{ account }}\n")
+    text = Scripts(tmp_path).job(spec(account="a b"), "/f", SlurmPlace(type="slurm", folder="/f"))
+    assert f"--comment=vncgate:{NONCE} --licenses=a\\ b" in text
