@@ -30,6 +30,7 @@ class FakePlace:
     """`running` has what runs, by nonce; `calls` counts calls.
 
     `hold` has desktops wait in a queue, `refuse` is what `submit()` raises, `silent` has every question unanswered.
+    With `lags`, what was asked of it comes to life even when nobody waits for its answer any more.
     """
 
     def __init__(self, hosts=(), boot=1.0, answer=0.01):
@@ -38,7 +39,7 @@ class FakePlace:
         self.running: dict[str, FakeDesktop] = {}
         self.started, self.calls = [], Counter()
         self.peak = 0
-        self.hold, self.silent, self.refuse = False, False, None
+        self.hold, self.silent, self.lags, self.refuse = False, False, False, None
         self.log_text = ""
 
     def now(self):
@@ -46,15 +47,21 @@ class FakePlace:
 
     async def submit(self, spec):
         self.calls["submit"] += 1
+        handle = Handle("local", spec.account, spec.nonce, spec.host, spec.user, f"job{self.calls['submit']}")
+        if self.lags:
+            asyncio.get_running_loop().call_later(self.answer, self.begin, handle, spec)
         await asyncio.sleep(self.answer)
         if self.refuse:
             raise LaunchError(self.refuse)
-        handle = Handle("local", spec.account, spec.nonce, spec.host, spec.user, f"job{len(self.started)}")
+        if not self.lags:
+            self.begin(handle, spec)
+        await asyncio.sleep(self.answer)
+        return handle
+
+    def begin(self, handle, spec):
         self.running[spec.nonce] = FakeDesktop(handle, spec, spec.password.reveal(), self.now())
         self.started.append(spec.account)
         self.peak = max(self.peak, sum(not self.is_up(each) for each in self.running.values()))
-        await asyncio.sleep(self.answer)
-        return handle
 
     def is_up(self, desktop):
         return self.now() >= desktop.began + self.boot

@@ -319,8 +319,10 @@ async def test_an_unknown_kind_is_failed_at_once_and_mended_by_the_token_file(wo
 # Ends
 
 
-async def test_a_stop_wins_at_every_moment_of_a_start(world):
+@pytest.mark.parametrize("lags", [False, True])
+async def test_a_stop_wins_at_every_moment_of_a_start(world, lags):
     await world.start(settings(), roster("ws01"))
+    world.place.lags = lags
     for moment in range(0, 1800, 3):
         await world.launcher.start_desktops(["ws01"])
         await asyncio.sleep(moment / 1000)
@@ -598,6 +600,35 @@ async def test_a_changed_password_is_set_without_a_restart(world):
     assert world.launcher.password("ws01") == Secret("better")
 
 
+async def test_a_password_that_its_server_does_not_know_is_set_again(world):
+    world.place.boot = 5
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await asyncio.sleep(1)
+    world.place.of("ws01").password = "somebody changed it"
+    await world.running()
+    assert world.place.of("ws01").password == "secret"
+
+
+async def test_a_password_that_changes_during_a_login_is_set_before_it_runs(world):
+    await world.start(settings(), roster("ws01"))
+    login, begun, goes_on = world.place.login, asyncio.Event(), asyncio.Event()
+
+    async def slow(account):
+        begun.set()
+        await goes_on.wait()
+        await login(account)
+
+    world.place.login = slow
+    await world.restart()
+    world.launcher.visit("ws01")
+    await begun.wait()
+    world.launcher.apply(roster("ws01", password="better"))
+    goes_on.set()
+    await world.running()
+    assert world.place.of("ws01").password == "better"
+
+
 async def test_an_account_without_a_password_gets_a_random_one(world):
     await world.start(settings(), roster("ws01", password=""))
     world.launcher.visit("ws01")
@@ -660,9 +691,11 @@ async def test_users_and_homes_are_the_accounts(world):
 # The daemon is killed and started again
 
 
+@pytest.mark.parametrize("lags", [False, True])
 @pytest.mark.parametrize("policy", ["manual", "on_demand", "eager"])
-async def test_a_daemon_that_is_killed_at_any_moment_of_a_start_starts_none_twice(world, policy):
+async def test_a_daemon_that_is_killed_at_any_moment_of_a_start_starts_none_twice(world, policy, lags):
     """Whatever the moment: afterwards there is one desktop at most, the new daemon knows it, and it runs."""
+    world.place.lags = lags
     for moment in [*range(0, 60, 1), *range(60, 1700, 40)]:
         world.place.started.clear()
         await world.start(settings(policy=policy), roster("ws01"))

@@ -31,6 +31,8 @@ LOOK_STARTING = 0.5
 """Seconds between two looks at a desktop that starts."""
 LOOK = 3.0
 """Seconds between two looks at any other."""
+UNSURE = 5.0
+"""Seconds for which a desktop that the daemon before this one was just asking for may still come to life."""
 CANCEL_RETRY = 2.0
 """Seconds until a desktop that could not be ended is ended again; doubles up to the longest."""
 LONGEST_CANCEL_RETRY = 60.0
@@ -224,7 +226,7 @@ class Runner:
                 self._handle(Event.UP)
                 self._tend(now, sighting.desktop)
             case Seen.GONE:
-                self._gone(sighting)
+                self._gone(now, sighting)
         if (timeout := view.idle_timeout) and now >= view.used + timeout:
             self.stop(f"nobody used it for {span(timeout)}")
         self._tell()
@@ -253,12 +255,14 @@ class Runner:
         elif not (launch.is_kept and self._has_its_password(launch)):
             self._do_aside(lambda: self._settle_in(launch), "settle in")
 
-    def _gone(self, sighting: Sighting) -> None:
-        status = sighting.exit_status
+    def _gone(self, now: float, sighting: Sighting) -> None:
+        status, job = sighting.exit_status, self.handle.job if self.handle else ""
+        if self._is_adopted and not job and now - self._view.life.since < UNSURE:
+            self._view.doubt = f"the gate was started anew while it was asking {self._view.place} for it"
+            return
         words = sighting.reason or "the session ended" + (f" with exit status {status}" if status else "")
         if self.state is DesktopState.RUNNING or (self._is_adopted and self.state is DesktopState.REQUESTED):
             policy = self.kind.policy if self.kind else Policy.MANUAL
-            job = self.handle.job if self.handle else ""
             event = death(Policy.EAGER if self.in_pool else policy, status, was_asked_for=bool(job))
         else:
             event = Event.START_FAILED

@@ -44,6 +44,13 @@ class View:
         return self.settings.kinds.get(name)
 
     @property
+    def place(self) -> str:
+        """The name of its place; empty where nobody knows."""
+        if self.launch:
+            return self.launch.entry.handle.place
+        return self.kind.place if self.kind else ""
+
+    @property
     def idle_timeout(self) -> float:
         """Seconds after which it is ended when nobody uses it; 0: never."""
         kind = self.kind
@@ -57,7 +64,7 @@ class View:
             account=self.account.name,
             kind=entry.kind if entry else self.account.kind or self.settings.default_kind,
             size=(entry.size if entry else self.account.size) or (kind.size if kind else ""),
-            place=entry.handle.place if entry else kind.place if kind else "",
+            place=self.place,
             host=seen.host or (entry.handle.host if entry else ""),
             want=self.life.want,
             state=state,

@@ -273,7 +273,7 @@ class Launcher:
         newest = {entry.account: entry for entry in found}
         for entry in found:
             runner = self._runners.get(entry.account) if newest[entry.account] is entry else None
-            if not entry.account and entry.kind in self._settings.kinds:
+            if not entry.account and entry.want is Want.UP and entry.kind in self._settings.kinds:
                 runner = self._pool_runner(entry.kind)
                 self._pools.setdefault(entry.kind, []).append(runner)
             if runner is None:
