@@ -30,7 +30,7 @@ class FakePlace:
     """`running` has what runs, by nonce; `calls` counts calls.
 
     `hold` has desktops wait in a queue, `refuse` is what `submit()` raises, `silent` has every question unanswered.
-    With `lags`, what was asked of it comes to life even when nobody waits for its answer any more.
+    With `lag`, what was asked of it comes to life so many seconds later, even when nobody waits for it any more.
     """
 
     def __init__(self, hosts=(), boot=1.0, answer=0.01):
@@ -39,7 +39,8 @@ class FakePlace:
         self.running: dict[str, FakeDesktop] = {}
         self.started, self.calls = [], Counter()
         self.peak = 0
-        self.hold, self.silent, self.lags, self.refuse = False, False, False, None
+        self.hold, self.silent, self.refuse = False, False, None
+        self.lag = 0.0
         self.log_text = ""
 
     def now(self):
@@ -48,12 +49,12 @@ class FakePlace:
     async def submit(self, spec):
         self.calls["submit"] += 1
         handle = Handle("local", spec.account, spec.nonce, spec.host, spec.user, f"job{self.calls['submit']}")
-        if self.lags:
-            asyncio.get_running_loop().call_later(self.answer, self.begin, handle, spec)
-        await asyncio.sleep(self.answer)
+        if self.lag:
+            asyncio.get_running_loop().call_later(self.lag, self.begin, handle, spec)
+        await asyncio.sleep(self.lag or self.answer)
         if self.refuse:
             raise LaunchError(self.refuse)
-        if not self.lags:
+        if not self.lag:
             self.begin(handle, spec)
         await asyncio.sleep(self.answer)
         return handle

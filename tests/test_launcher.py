@@ -153,6 +153,9 @@ async def test_no_more_are_there_at_the_same_time_than_may_be(world):
     await world.launcher.stop_desktops(["ws01"])
     await world.running("ws03")
     assert len(world.place.running) == 2
+    await world.restart()
+    await asyncio.sleep(10)
+    assert (len(world.place.running), len(world.place.started)) == (2, 3)
 
 
 async def test_jobs_in_a_places_own_queue_hold_up_nobody(world):
@@ -319,15 +322,15 @@ async def test_an_unknown_kind_is_failed_at_once_and_mended_by_the_token_file(wo
 # Ends
 
 
-@pytest.mark.parametrize("lags", [False, True])
-async def test_a_stop_wins_at_every_moment_of_a_start(world, lags):
+@pytest.mark.parametrize("lag", [0.0, 1.0])
+async def test_a_stop_wins_at_every_moment_of_a_start(world, lag):
     await world.start(settings(), roster("ws01"))
-    world.place.lags = lags
+    world.place.lag = lag
     for moment in range(0, 1800, 3):
         await world.launcher.start_desktops(["ws01"])
         await asyncio.sleep(moment / 1000)
         await world.launcher.stop_desktops(["ws01"])
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(lag + 0.2)
         assert (world.state(), world.place.running, world.store.files) == (STOPPED, {}, {}), moment
 
 
@@ -691,12 +694,12 @@ async def test_users_and_homes_are_the_accounts(world):
 # The daemon is killed and started again
 
 
-@pytest.mark.parametrize("lags", [False, True])
+@pytest.mark.parametrize("lag", [0.0, 1.0])
 @pytest.mark.parametrize("policy", ["manual", "on_demand", "eager"])
-async def test_a_daemon_that_is_killed_at_any_moment_of_a_start_starts_none_twice(world, policy, lags):
+async def test_a_daemon_that_is_killed_at_any_moment_of_a_start_starts_none_twice(world, policy, lag):
     """Whatever the moment: afterwards there is one desktop at most, the new daemon knows it, and it runs."""
-    world.place.lags = lags
-    for moment in [*range(0, 60, 1), *range(60, 1700, 40)]:
+    world.place.lag = lag
+    for moment in [*range(0, 60, 1), *range(60, 2700, 40)]:
         world.place.started.clear()
         await world.start(settings(policy=policy), roster("ws01"))
         if policy != "eager":
@@ -907,6 +910,29 @@ async def test_a_daemon_that_is_killed_as_one_is_given_out_gives_it_to_nobody_el
     await world.start()
 
 
+async def test_nobody_gets_one_of_the_pool_that_the_next_daemon_would_give_to_another(world, caplog):
+    await world.start(settings(**POOL), roster("ws01"))
+    await ready_in_pool(world)
+    world.store.broken = OSError(28, "No space left on device")
+    world.launcher.visit("ws01")
+    await asyncio.sleep(10)
+    assert world.state() is STARTING
+    assert caplog.text.count("/memory cannot be written: No space left on device") == 1
+    world.store.broken = None
+    await world.running()
+
+
+async def test_a_full_disk_ends_no_desktop_that_is_started_already(world):
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.until(lambda: world.place.running)
+    world.store.broken = OSError(28, "No space left on device")
+    await world.running()
+    await world.launcher.stop_desktops(["ws01"])
+    await asyncio.sleep(1)
+    assert (world.state(), world.place.running) == (STOPPED, {})
+
+
 async def test_where_none_is_ready_an_ordinary_one_is_started(world):
     world.place.boot = 20
     await world.start(settings(**POOL), roster("ws01"))
@@ -954,6 +980,9 @@ async def test_a_pool_desktop_that_dies_is_replaced_and_a_size_of_its_own_is_not
     await ready_in_pool(world)
     nonce = next(iter(world.place.running))
     del world.place.running[nonce]
+    await asyncio.sleep(10)
+    assert len(world.place.running) == 3
+    next(iter(world.place.running.values())).sighting = Sighting(Seen.GONE, exit_status=0)
     await asyncio.sleep(10)
     assert len(world.place.running) == 3
     world.launcher.visit("ws01")
