@@ -164,9 +164,14 @@ async def test_jobs_in_a_places_own_queue_hold_up_nobody(world):
     places = {"cluster": {"type": "slurm", "folder": "/shared", "starts_at_once": 2}}
     await world.start(settings(places, place="cluster", policy="eager"), roster(*(f"ws{n}" for n in range(20))))
     await world.until(lambda: world.states() == {PENDING}, 20)
-    assert world.status("ws7").reason == "Resources"
+    assert (world.status("ws7").reason, world.status("ws7").starts) == ("Resources", None)
+    world.place.of("ws7").sighting = Sighting(Seen.PENDING, reason="Priority", starts=EPOCH + 600)
+    await asyncio.sleep(4)
+    assert (world.status("ws7").reason, world.status("ws7").starts) == ("Priority", EPOCH + 600)
+    world.place.of("ws7").sighting = None
     world.place.hold = False
     await world.until(lambda: world.states() == {RUNNING}, 20)
+    assert world.status("ws7").starts is None
 
 
 async def test_new_desktops_go_where_there_are_fewest(world):
@@ -719,6 +724,25 @@ async def test_a_daemon_that_is_killed_at_any_moment_of_a_start_starts_none_twic
         assert (world.place.running, world.store.files) == ({}, {}), moment
         await world.launcher.aclose()
     await world.start()
+
+
+async def test_the_next_daemon_leads_browsers_to_where_they_were(world):
+    """From its first moment, and while the place says nothing: else those who are connected would be sent away."""
+    await world.start(settings(), roster("ws01", "ws02"))
+    await world.launcher.start_desktops(["ws01", "ws02"])
+    await world.running("ws01", "ws02")
+    where = world.launcher.located()
+    assert where.keys() == {"ws01", "ws02"}
+    world.place.silent = True
+    await world.restart()
+    assert world.launcher.located() == where
+    await asyncio.sleep(60)
+    assert world.launcher.located() == where
+    world.place.die("ws02")
+    world.place.silent = False
+    await world.until(lambda: "ws02" not in world.launcher.located())
+    await world.running("ws01")
+    assert world.launcher.located()["ws01"] == where["ws01"]
 
 
 async def test_who_waits_in_line_is_not_forgotten_by_the_next_daemon(world):

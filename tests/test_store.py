@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vncgate.launchers.base import Handle
-from vncgate.model import Want
+from vncgate.model import Desktop, Want
 from vncgate.store import LARGEST, Entry, Store
 
-ENTRY = Entry(Handle("local", "ws01", "0123456789abcdef", "", "ada", "4711"), "ws01", "xfce", "small", Want.UP, 1e9, 2)
+HANDLE = Handle("local", "ws01", "0123456789abcdef", "", "ada", "4711")
+ENTRY = Entry(HANDLE, "ws01", "xfce", "small", Want.UP, 1e9, 2, desktop=Desktop("node01", 5901))
 
 
 @pytest.fixture

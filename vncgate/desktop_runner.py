@@ -117,6 +117,16 @@ class Runner:
         return self._view.desktop if self.state is DesktopState.RUNNING else None
 
     @property
+    def led_to(self) -> Desktop | None:
+        """Where browsers are led: one that is taken up stays where it was until its place says otherwise, and so do
+        those who are connected.
+        """
+        launch = self._view.launch
+        if self._is_adopted and launch and self.state in _STARTING:
+            return launch.entry.desktop
+        return self.desktop
+
+    @property
     def password(self) -> Secret:
         """What its VNC server asks for: the account's password, or one of ours where the account has none."""
         return self.account.password or (self._view.launch and self._view.launch.secret) or Secret("")
@@ -442,6 +452,8 @@ class Runner:
             if error.readiness is Readiness.WRONG_PASSWORD:
                 launch.secret = None  # it is given anew
             return
+        launch.entry = replace(launch.entry, desktop=desktop)
+        await launch.keep()
         if self.state is DesktopState.STARTING and launch.is_known_as_its_accounts and self._has_its_password(launch):
             self._view.desktop = desktop
             self._handle(Event.READY)

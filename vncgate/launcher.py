@@ -122,8 +122,8 @@ class Launcher:
         return runner.status() if runner else None
 
     def located(self) -> dict[str, Desktop]:
-        """Where desktops are that run, by account."""
-        return {name: runner.desktop for name, runner in self._runners.items() if runner.desktop}
+        """Where browsers are led, by account."""
+        return {name: runner.led_to for name, runner in self._runners.items() if runner.led_to}
 
     def password(self, name: str) -> Secret | None:
         """What an account's desktop asks for: the account's password, or one of ours where it has none."""

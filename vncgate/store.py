@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vncgate.files import replace_file
 from vncgate.launchers.base import Handle
-from vncgate.model import Want
+from vncgate.model import Desktop, Want
 from vncgate.text import printable
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,8 @@ LARGEST = 65536
 class Entry:
     """One desktop. `account` is empty while it waits in a pool; `requested` is seconds since the epoch.
 
-    Its place was, or is about to be, `asked` for it; else it waits for its turn.
+    Its place was, or is about to be, `asked` for it; else it waits for its turn. `desktop` is where somebody could last
+    log in to it.
     """
 
     handle: Handle
@@ -40,6 +41,7 @@ class Entry:
     requested: float
     restarts: int = 0
     asked: bool = True
+    desktop: Desktop | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept on disk."""
@@ -52,6 +54,7 @@ class Entry:
             "requested": self.requested,
             "restarts": self.restarts,
             "asked": self.asked,
+            "desktop": asdict(self.desktop) if self.desktop else None,
         }
 
     @classmethod
@@ -66,6 +69,7 @@ class Entry:
             requested=float(body["requested"]),
             restarts=int(body["restarts"]),
             asked=bool(body["asked"]),
+            desktop=Desktop(**found) if (found := body["desktop"]) else None,
         )
 
 
