@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from playwright.async_api import expect
 
 import vncgate
-from tests.real.browser import connected, content, log_in, phase, says
+from tests.real.browser import PATIENCE, connected, log_in, phase, says
 from tests.real.conftest import need
 from tests.real.gate import RunningGate
 
@@ -104,6 +107,9 @@ class Gate(RunningGate):
                 self.until(lambda: not self.left())
         finally:
             super().__exit__(*exc)
+            for pid, _ in list(self._processes()):  # what a test that failed has found
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGTERM)
 
 
 @pytest.fixture
@@ -114,13 +120,24 @@ def start(tmp_path_factory):
 
 
 async def enter(page, name):
-    """Log in and wait for the desktop; then click into it, as a person would."""
+    """Log in and wait for the desktop."""
     await log_in(page, f"pw-{name}")
     await connected(page)
-    await page.locator(".desk-screen canvas").click()
 
 
-async def test_from_the_landing_page_to_a_typed_key(browse, start):
+async def types(page, home, word):
+    """Click into the xterm, and have its shell write a file; again where the window was not there yet."""
+    await connected(page)
+    file = home / f"{word}.txt"
+    async with asyncio.timeout(PATIENCE):
+        while not file.exists() or file.read_text() != f"{word}\n":
+            await page.locator(".desk-screen canvas").click()
+            await page.keyboard.press("Control+c")
+            await page.keyboard.type(f"echo {word} > {file.name}\n")
+            await asyncio.sleep(0.5)
+
+
+async def test_from_the_landing_page_to_a_typed_key_and_to_another_when_its_server_died(browse, start):
     gate = start("term", "ws01", "ws02")
     gate.hold.touch()
     page = await browse(gate.url)
@@ -131,11 +148,14 @@ async def test_from_the_landing_page_to_a_typed_key(browse, start):
     await log_in(page, "pw-ws01")  # one may type it while one waits
     await says(page, "Your desktop is starting", "It opens by itself as soon as it is there.")
     gate.hold.unlink()
-    await connected(page)
-    await page.locator(".desk-screen canvas").click()
-    await page.keyboard.type("echo typed > typed.txt\n")
-    assert await content(gate.home("ws01") / "typed.txt") == "typed\n"
+    await types(page, gate.home("ws01"), "typed")
     assert gate.states() == {"ws01": "RUNNING", "ws02": "STOPPED"}
+    (socket, pid), *others = gate.servers().items()
+    assert not others
+    os.kill(int(pid), signal.SIGKILL)
+    gate.until(lambda: gate.desktop("ws01")["restarts"] == 1 and gate.account("ws01")["connections"] == 1)
+    await types(page, gate.home("ws01"), "again")
+    assert socket not in gate.servers()
     await page.keyboard.type("exit\n")
     await says(page, "Your desktop is stopped")
     assert not gate.servers()
@@ -160,10 +180,7 @@ async def test_the_daemon_is_killed_and_finds_desktops_that_run_and_one_that_was
     gate.until(lambda: gate.states()["ws03"] == "RUNNING")
     assert before.items() <= gate.servers().items(), "the same ones"
     assert len(gate.servers()) == 3, "and none twice"
-    await connected(page)
-    await page.locator(".desk-screen canvas").click()
-    await page.keyboard.type("echo again > again.txt\n")
-    assert await content(gate.home("ws01") / "again.txt") == "again\n"
+    await types(page, gate.home("ws01"), "again")
 
 
 async def test_idle_desktops_end_after_a_warning_that_a_key_or_a_button_answers(browse, start):
