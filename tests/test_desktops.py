@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ async def test_two_gates_do_not_share_a_folder(make):
     third = make()
     await third.start()
     await third.aclose()
+
+
+async def test_the_folder_lets_users_through_to_their_own_whatever_the_umask(make, tmp_path):
+    old = os.umask(0o077)
+    try:
+        desktops = make()
+        await desktops.start()
+        await desktops.aclose()
+    finally:
+        os.umask(old)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state", tmp_path / "state" / "handles")}
+    assert modes == {"state": 0o711, "handles": 0o700}
 
 
 async def test_without_kinds_nothing_is_touched(make, tmp_path):

@@ -55,7 +55,9 @@ class Desktops:
         if not self._settings.kinds:
             return
         try:
-            self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            if not self._root.is_dir():
+                self._root.mkdir(parents=True)
+                self._root.chmod(0o711)  # whatever the umask: accounts' own users have folders in it
             self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             await self.launcher.start()

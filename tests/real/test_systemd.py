@@ -439,3 +439,39 @@ def test_killed_it_comes_back(gate):
     gate.machine.run("kill", f"-{signal.SIGKILL}", str(gate.pid))
     gate.machine.until(lambda: gate.machine.show("vncgate", "NRestarts", "ActiveState") == ["1", "active"])
     assert gate.browse(6001) == ["101", "data RFB 003.008"]
+
+
+LAUNCHED = """
+[desktops.kinds.term]
+command = "xterm"
+policy = "eager"
+
+[desktops.places.local]
+type = "local"
+user = "{account}"
+"""
+SERVERS = """
+import pathlib
+for process in sorted(pathlib.Path("/proc").glob("[0-9]*")):
+    if (process / "comm").read_text() in ("Xtigervnc\\n", "Xvnc\\n") and process.owner() != "root":
+        print(process.owner(), process.name)
+"""
+"""Who runs VNC servers, with their process numbers; the machine's own is root's."""
+
+
+def test_desktops_of_the_accounts_own_users_outlive_a_restart(gate):
+    need("xterm", "setpriv")
+    gate.drop_in((UNITS / "local-desktops.conf").read_text())
+    for name in ("ws01", "ws02"):
+        gate.machine.run("useradd", "-m", name)
+    gate.machine.path("/etc/vncgate/vncgate.toml").write_text(LAUNCHED)
+    gate.write(*(f"{name} - path-{name} - - {PASSWORD}" for name in ("ws01", "ws02")))
+    gate.start()
+    gate.machine.until(lambda: gate.accounts() == {"ws01": "ready", "ws02": "ready"})
+    before = gate.machine.python(SERVERS).splitlines()
+    assert sorted(line.split()[0] for line in before) == ["ws01", "ws02"]
+    gate.machine.run("systemctl", "restart", "vncgate")
+    gate.machine.until(lambda: gate.accounts() == {"ws01": "ready", "ws02": "ready"})
+    assert gate.machine.python(SERVERS).splitlines() == before
+    gate.machine.run(VNCGATE, "desktop", "stop", "--all", "--control", gate.control)
+    assert gate.machine.python(SERVERS).split() == []
