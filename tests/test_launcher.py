@@ -532,6 +532,18 @@ async def test_who_answers_the_warning_keeps_it(world, answer):
     assert world.state() is STOPPED
 
 
+async def test_a_key_in_the_last_moment_is_heard_though_it_is_told_later(world):
+    await world.start(settings(idle_timeout=600.0), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    await asyncio.sleep(599)
+    pressed = asyncio.get_running_loop().time()
+    await asyncio.sleep(3)
+    world.launcher.used("ws01", pressed)
+    await asyncio.sleep(500)
+    assert world.state() is RUNNING
+
+
 async def test_of_a_short_time_half_is_left_for_the_warning(world):
     await world.start(settings(idle_timeout=60.0), roster("ws01"))
     world.launcher.visit("ws01")

@@ -33,6 +33,8 @@ LOOK = 3.0
 """Seconds between two looks at any other."""
 UNSURE = 5.0
 """Seconds for which a desktop that the daemon before this one was just asking for may still come to life."""
+LATE_NEWS = 4.0
+"""Seconds after which a use is known here at the latest: a worker reports it within one, and is asked every two."""
 CANCEL_RETRY = 2.0
 """Seconds until a desktop that could not be ended is ended again; doubles up to the longest."""
 LONGEST_CANCEL_RETRY = 60.0
@@ -237,7 +239,7 @@ class Runner:
                 self._tend(now, sighting.desktop)
             case Seen.GONE:
                 self._gone(now, sighting)
-        if (timeout := view.idle_timeout) and now >= view.used + timeout:
+        if (timeout := view.idle_timeout) and now >= view.used + timeout + LATE_NEWS:
             self.stop(f"nobody used it for {span(timeout)}")
         self._tell()
 

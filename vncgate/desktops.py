@@ -17,8 +17,8 @@ from vncgate.launchers.scripts import Scripts
 from vncgate.model import Account, AccountStatus, Desktop, Roster
 from vncgate.store import Store
 
-USE_INTERVAL = 5.0
-"""Seconds between two looks at who used their desktop."""
+USE_INTERVAL = 2.0
+"""Seconds between two looks at who used their desktop; see desktop_runner.LATE_NEWS."""
 
 
 def folder(settings: DesktopsSettings, environ: Mapping[str, str], uid: int) -> Path:
