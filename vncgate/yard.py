@@ -218,7 +218,9 @@ class Yard:
             sighting = Sighting(Seen.UNKNOWN, reason="it could not be looked at; the gate's log says why")
         if guest not in self._watched or guest.handle != handle:
             return
-        guest.seen(sighting)
-        if guest in self._watched and guest not in self._due:
-            when = asyncio.get_running_loop().time() + guest.next_look()
-            self._plan(guest, math.ceil(when / GRID) * GRID)
+        try:
+            guest.seen(sighting)
+        finally:
+            if guest in self._watched and guest not in self._due:
+                when = asyncio.get_running_loop().time() + guest.next_look()
+                self._plan(guest, math.ceil(when / GRID) * GRID)
