@@ -159,7 +159,7 @@ async def test_on_a_terminal_the_lines_are_painted_over_and_ctrl_c_ends_quietly(
     launcher.ways["ws01"] = [(REQUESTED,), (PENDING, "Resources")]
     terminal = Terminal("desktop", "start", "ws01", "ws02", "--control", path)
     await terminal.shows("Resources")
-    await terminal.shows("2 desktops: 1 PENDING, 1 RUNNING")
+    await terminal.shows("2 desktops of the gate's own: 1 PENDING, 1 RUNNING")
     assert await terminal.end(signal.SIGINT) == 130
     assert "Traceback" not in terminal.said
     assert launcher.all["ws01"].state is PENDING
@@ -170,7 +170,7 @@ async def test_many_on_a_terminal_are_summed_up(path, launcher):
         launcher.all[f"ws{number}"] = desktop(f"ws{number}")
     launcher.ways["ws50"] = [(FAILED, "home full")]
     terminal = Terminal("desktop", "start", "--all", "--control", path)
-    before = await terminal.shows("92 desktops: 91 RUNNING, 1 FAILED")
+    before = await terminal.shows("92 desktops of the gate's own: 91 RUNNING, 1 FAILED")
     assert "ws50: home full" in before
     assert "ws60" not in before
     assert await terminal.end() == 1
@@ -186,7 +186,7 @@ async def test_the_table(command):
     assert lines[1].split() == ["account", "kind", "where", "want", "state", "since", "restarts"]
     assert lines[3].split()[:6] == ["ws01", "xfce", "small", "hpc", "up", "STOPPED"]
     assert lines[4].split()[:6] == ["ws02", "xfce", "hpc:", "node02", "up", "RUNNING"]
-    assert lines[-2:] == ["ws03: image missing", "3 desktops: 1 STOPPED, 1 RUNNING, 1 FAILED"]
+    assert lines[-2:] == ["ws03: image missing", "3 desktops of the gate's own: 1 STOPPED, 1 RUNNING, 1 FAILED"]
 
 
 async def test_logs_of_one_and_of_several(command, launcher):

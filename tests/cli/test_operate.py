@@ -136,6 +136,27 @@ async def test_problems_of_the_token_file_stand_below_the_table(workshop, comman
         assert below[2].startswith("1 account")
 
 
+async def test_both_halves_of_an_account_whose_desktop_the_gate_starts(workshop, command):
+    kinds = {"term": {"command": "xterm", "policy": "manual", "sizes": {"small": {}}}}
+    flags = {"desktops.kinds": kinds, "desktops.folder": str(workshop.folder / "d")}
+    workshop.write(f"ws01 - ws01 - - {password('ws01')} size=small", line("ws02"))
+    async with workshop.running(**flags):
+        status, out, err = await command("status")
+        everything = json.loads((await command("status", "--json")).out)
+    table, below = rows(out)
+    assert (status, err) == (0, "")
+    assert [[row[heading] for heading in ("account", "state", "desktop", "kind", "where")] for row in table] == [
+        ["ws01", "RUNNING", "STOPPED", "term small", "local"],
+        ["ws02", "RUNNING", "-", "-", "-"],
+    ]
+    assert below[-2:] == [
+        "1 desktop of the gate's own: 1 STOPPED",
+        "2 accounts, 0 ready, 0 in use; 0 B down, 0 B up",
+    ]
+    first, second = everything["accounts"]
+    assert (first["launched"]["size"], first["launched"]["want"], second["launched"]) == ("small", "down", None)
+
+
 async def test_everything_as_json(workshop, command):
     workshop.write(line("ws01"))
     async with workshop.running() as gate:

@@ -6,7 +6,6 @@ import argparse
 import fnmatch
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,9 +18,8 @@ from rich.text import Text
 
 from vncgate import control
 from vncgate.cli.config import add_control, control_path
-from vncgate.cli.operate import ago, kind_of, state_of, where
+from vncgate.cli.operate import ago, kind_of, state_of, sums_of, where
 from vncgate.errors import ControlError
-from vncgate.model import DesktopState
 
 INTERVAL = 0.5
 """Seconds between two looks at desktops that are on their way."""
@@ -76,7 +74,7 @@ def _look(path: Path) -> dict[str, Desktop]:
 def _status(args: argparse.Namespace) -> int:
     desktops = _named(args, control_path(args))
     Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(
-        Group(_table(desktops), *_reasons(desktops), _sums(desktops))
+        Group(_table(desktops), *_reasons(desktops), Text(sums_of(desktops.values())))
     )
     return 0
 
@@ -164,11 +162,11 @@ def _screen(desktops: Mapping[str, Desktop], height: int) -> Group:
     """A line for each where they fit the screen, else the sums alone."""
     if len(desktops) > height - 4:
         failed = {name: desktop for name, desktop in desktops.items() if desktop["state"] == "FAILED"}
-        return Group(*_reasons(failed)[: height // 2], _sums(desktops))
+        return Group(*_reasons(failed)[: height // 2], Text(sums_of(desktops.values())))
     table = Table.grid(padding=(0, 2))
     for name, desktop in desktops.items():
         table.add_row(name, state_of(desktop), Text(where(desktop)), Text(desktop["reason"]))
-    return Group(table, _sums(desktops))
+    return Group(table, Text(sums_of(desktops.values())))
 
 
 def _table(desktops: Mapping[str, Desktop]) -> Table:
@@ -187,9 +185,3 @@ def _table(desktops: Mapping[str, Desktop]) -> Table:
 
 def _reasons(desktops: Mapping[str, Desktop]) -> Sequence[Text]:
     return [Text(f"{name}: {desktop['reason']}") for name, desktop in desktops.items() if desktop["reason"]]
-
-
-def _sums(desktops: Mapping[str, Desktop]) -> Text:
-    states = Counter(desktop["state"] for desktop in desktops.values())
-    sums = ", ".join(f"{states[state]} {state}" for state in (*DesktopState, "GONE") if states[state])
-    return Text(f"{len(desktops)} desktop{'' if len(desktops) == 1 else 's'}: {sums}")

@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rich.text import Text
 from vncgate import control
 from vncgate.cli.config import add_control, control_path
 from vncgate.errors import ControlError
+from vncgate.model import DesktopState
 from vncgate.render.status import TROUBLES
 
 WATCH_INTERVAL = 1.0
@@ -95,7 +97,8 @@ def _status(args: argparse.Namespace) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
     if not args.watch:
         status = control.call(path, "/status")
-        console.print(Group(_table(status["accounts"], console.width), _lines(*_wrong(status), _sums(status))))
+        below = _lines(*_wrong(status), *_sums(status))
+        console.print(Group(_table(status["accounts"], console.width), below))
         return 0
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
@@ -165,11 +168,16 @@ def _screen(status: dict[str, Any], width: int, height: int) -> Group:
     """What fits a screen: the totals and what is wrong, then the accounts, those first that need somebody."""
     wrong = _wrong(status)
     shown = wrong[: height // 3]
-    head = [_sums(status), *shown, *([f"and {len(wrong) - len(shown)} more"] if len(shown) < len(wrong) else [])]
-    accounts = sorted(status["accounts"], key=lambda account: not account["reason"] and account["state"] == "RUNNING")
+    head = [*_sums(status), *shown, *([f"and {len(wrong) - len(shown)} more"] if len(shown) < len(wrong) else [])]
+    accounts = sorted(status["accounts"], key=_is_well)
     room = max(1, height - len(head) - TABLE_FRAME)
     left = len(accounts) - room
     return Group(_lines(*head), _table(accounts[:room], width), _lines(f"and {left} more accounts" if left > 0 else ""))
+
+
+def _is_well(account: dict[str, Any]) -> bool:
+    desktop = account["launched"]
+    return not account["reason"] and account["state"] == "RUNNING" and not (desktop and desktop["state"] == "FAILED")
 
 
 def _table(accounts: Sequence[dict[str, Any]], width: int) -> Table:
@@ -239,12 +247,22 @@ def _wrong(status: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _sums(status: dict[str, Any]) -> str:
+def sums_of(desktops: Iterable[dict[str, Any]]) -> str:
+    """How many desktops there are, and in which states."""
+    states = Counter(desktop["state"] for desktop in desktops)
+    count = states.total()
+    told = ", ".join(f"{states[state]} {state}" for state in (*DesktopState, "GONE") if states[state])
+    return f"{count} desktop{'' if count == 1 else 's'} of the gate's own: {told}"
+
+
+def _sums(status: dict[str, Any]) -> list[str]:
     totals = status["totals"]
     words = [f"{totals['accounts']} account{'' if totals['accounts'] == 1 else 's'}"]
     words += [f"{totals[key]} {key.replace('_', ' ')}" for key in ("ready", "in_use")]
     words += [f"{totals[key]} {key.replace('_', ' ')}" for key in TROUBLES if totals[key]]
-    return f"{', '.join(words)}; {_bytes(totals['bytes_down'])} down, {_bytes(totals['bytes_up'])} up"
+    desktops = [account["launched"] for account in status["accounts"] if account["launched"]]
+    line = f"{', '.join(words)}; {_bytes(totals['bytes_down'])} down, {_bytes(totals['bytes_up'])} up"
+    return [*([sums_of(desktops)] if desktops else []), line]
 
 
 def _lines(*lines: str) -> Text:
