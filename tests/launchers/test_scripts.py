@@ -228,7 +228,7 @@ with socket.create_server(("127.0.0.1", 5900)):
         done = run(self.folder, spec("sh", "-c", "exit 7", home=self.home))
         assert done.returncode == 7
         assert (self.folder / "status").read_text() == "7\n"
-        assert done.stderr.splitlines()[-1] == "The session ended with exit status 7."
+        assert done.stderr.endswith("The session ended with exit status 7.\n")
 
     def test_a_command_that_is_not_there(self):
         done = run(self.folder, spec("startnonesuch", home=self.home))
@@ -257,6 +257,14 @@ with socket.create_server(("127.0.0.1", 5900)):
         done = run(self.folder, spec(home=self.home, geometry="99999x99999"))
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("Xvnc did not start: ")
+
+    def test_who_leaves_the_session_and_forgets_its_environment_is_ended_too(self):
+        if not Path("/usr/bin/python3").exists():
+            pytest.skip("missing: /usr/bin/python3 (Debian package python3)")
+        stray = f"1000.{os.getpid()}"
+        done = run(self.folder, spec("sh", "-c", f"(setsid env -i sleep {stray} &); sleep 0.1", home=self.home))
+        assert done.returncode == 0, done.stderr
+        assert subprocess.run(["pgrep", "-f", stray]).returncode == 1
 
     def test_an_xvnc_that_dies_ends_the_desktop(self):
         kill = 'pid=$(pgrep -f -- "-auth $XAUTHORITY" | head -n 1); kill -KILL $pid; sleep 1000'

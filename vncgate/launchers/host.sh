@@ -28,7 +28,7 @@ submit() {
       printf "$2" | cat >passwd && printf %s "$3" | cat >desktop.sh # cat says why it cannot write, dash does not
   } 2>&1) || { rm -rf -- "$root/$1" && fail "$said"; }
   cd -- "$root/$1" || fail "$root/$1 was removed"
-  VNCGATE_DESKTOP=$1 setsid sh -c '
+  setsid sh -c '
     began() { set -- ${stat##*) }; echo "${20}"; }
     read -r stat </proc/$$/stat && read -r boot </proc/sys/kernel/random/boot_id &&
       echo "$$ $(began) $boot" | cat >process.new && mv process.new process || exit

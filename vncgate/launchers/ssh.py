@@ -26,6 +26,10 @@ LOGIN_TIMEOUT = 15.0
 """Seconds that a host has to accept a connection, and as many for the login."""
 KEEPALIVE = 15
 """Seconds of silence after which a host is asked whether it is there; with the third without an answer it is lost."""
+OPEN_ATTEMPTS = 20
+"""How often a session is asked for where sshd has too many already."""
+OPEN_PAUSE = 0.1
+"""Seconds between two of these."""
 REST = 5.0
 """Seconds after a failed login before the next one."""
 
@@ -57,19 +61,38 @@ class Ssh(HostPlace):
 
     async def _execute(self, whom: Whom, program: bytes, timeout: float) -> tuple[bytes, bytes]:
         host, _ = whom
-        connection = await self._line(whom).connection()
+        process = await self._shell(whom)
         try:
             async with asyncio.timeout(timeout):
-                done = await connection.run("exec /bin/sh -s", input=program, encoding=None)
-        except asyncssh.ChannelOpenError as error:
-            raise LaunchError(f"{host} starts no session: {error.reason}") from None
+                out, err = await process.communicate(program)
         except TimeoutError:
             raise UnsureError(f"{host} did not do within {timeout:g} s what it was asked") from None
         except (asyncssh.Error, OSError) as error:
             raise UnsureError(f"the connection to {host} was lost: {error}") from None
-        if done.returncode is None:
+        finally:
+            process.close()
+        if process.returncode is None:
             raise UnsureError(f"the connection to {host} was lost")
-        return _bytes(done.stdout), _bytes(done.stderr)
+        return out or b"", err or b""
+
+    async def _shell(self, whom: Whom) -> asyncssh.SSHClientProcess[bytes]:
+        host, _ = whom
+        connection = await self._line(whom).connection()
+        left = OPEN_ATTEMPTS
+        while True:
+            left -= 1
+            try:
+                async with asyncio.timeout(LOGIN_TIMEOUT):
+                    return await connection.create_process("exec /bin/sh -s", encoding=None)
+            except asyncssh.ChannelOpenError as error:
+                # sshd counts a session for a moment after its end.
+                if not left:
+                    raise LaunchError(f"{host} starts no session: {error.reason}") from None
+                await asyncio.sleep(OPEN_PAUSE)
+            except (TimeoutError, asyncssh.Error, OSError) as error:
+                raise LaunchError(
+                    f"{host} starts no session: {printable(str(error)) or 'it does not answer'}"
+                ) from None
 
     async def _reach(self, handle: Handle, reported: Desktop) -> Desktop:
         if self._settings.reach == "direct":
@@ -188,7 +211,3 @@ class _Line:
         if isinstance(error, TimeoutError):
             return f"{host} did not answer within {LOGIN_TIMEOUT:g} s"
         return f"no ssh connection to {host}: {printable(str(error))}"
-
-
-def _bytes(output: str | bytes | None) -> bytes:
-    return output if isinstance(output, bytes) else (output or "").encode()

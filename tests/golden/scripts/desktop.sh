@@ -23,7 +23,14 @@ if [ "$stage" != serve ] && [ "$stage" != session ]; then
     esac
   done
   new+=(USER="$user" LOGNAME="$user" SHELL="${own_shell:-/bin/bash}" HOME="${home:-${own_home:-${HOME-}}}")
-  exec env -i "${new[@]}" VNCGATE_DESKTOP="$nonce" "$BASH" --noprofile --norc "$0" serve </dev/null
+  # Orphans of the session become children of this script, so that none gets out of sight (PR_SET_CHILD_SUBREAPER).
+  adopt='import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, and so by what it becomes
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])'
+  [ -x /usr/bin/python3 ] && adopt=(/usr/bin/python3 -I -S -c "$adopt") || adopt=()
+  exec env -i "${new[@]}" VNCGATE_DESKTOP="$nonce" "${adopt[@]}" "$BASH" --noprofile --norc "$0" serve </dev/null
 fi
 
 reason() {
@@ -55,13 +62,13 @@ fi
 umask 077
 unset server session display XDG_RUNTIME_DIR
 
-# Processes of this desktop other than this one and the server; those that left its process group, too.
+# Processes of this desktop other than this one and the server: children, adopted ones too, and what has its mark.
 others() {
   local file pid
   while read -r file; do
     pid=${file//[!0-9]/}
     case $pid in $$ | $BASHPID | "${server-}") ;; *) echo "$pid" ;; esac
-  done < <(exec env -u VNCGATE_DESKTOP grep -lszxF "VNCGATE_DESKTOP=$nonce" /proc/[0-9]*/environ)
+  done < <(tr ' ' '\n' <"/proc/$$/task/$$/children" && exec env -u VNCGATE_DESKTOP grep -lszxF "VNCGATE_DESKTOP=$nonce" /proc/[0-9]*/environ)
 }
 
 # Signal the others until there are none, for at most so many tenths of a second.

@@ -1,0 +1,257 @@
+"""Tests of vncgate.launchers.local beside the contract (test_contract.py): users, full disks, a class at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.launchers.places import PASSWORD, Site, log_in, processes
+from tests.real.conftest import need
+from vncgate.errors import LaunchError
+from vncgate.kinds import Kind, LocalPlace
+from vncgate.launchers.base import Seen, Spec
+from vncgate.launchers.local import Local
+from vncgate.launchers.scripts import Scripts
+from vncgate.model import Secret
+
+pytestmark = pytest.mark.real
+
+CLASS = 50
+
+
+@pytest.fixture
+def place(short_folder):
+    return Local("local", LocalPlace(), short_folder / "local", Scripts(None))
+
+
+def spec(user: str = "", *command: str, home: str = "") -> Spec:
+    kind = Kind(command=command or ("sleep", "1000"))
+    return Spec("ws01", secrets.token_hex(8), "", kind, PASSWORD, user=user, home=home)
+
+
+async def test_fifty_at_once(local_site):
+    """None fails, none gets another's: each lets in its own password, and nobody else's."""
+    specs = [local_site.spec(account=f"ws{number:02d}") for number in range(CLASS)]
+    specs = [Spec(s.account, s.nonce, s.host, s.kind, Secret(f"pw-{s.account}"), home=s.home) for s in specs]
+    began = time.monotonic()
+    handles = await asyncio.gather(*map(local_site.submit, specs))
+    seen = await asyncio.gather(*map(local_site.serving, handles))
+    logins = await asyncio.gather(*(log_in(one, spec.password) for one, spec in zip(seen, specs, strict=True)))
+    took = time.monotonic() - began
+    assert [login.name for login in logins] == [spec.account for spec in specs]
+    assert len({one.desktop for one in seen}) == CLASS
+    began = time.monotonic()
+    await asyncio.gather(*map(local_site.place.cancel, handles))
+    print(f"{CLASS} desktops logged in to after {took:.1f} s, ended in {time.monotonic() - began:.1f} s")
+    assert [left for spec in specs for left in local_site.left(spec.nonce)] == []
+    local_site.handles.clear()
+
+
+async def test_a_desktop_outlives_the_daemon(short_folder):
+    """It is killed the moment the desktop was submitted; the next one finds it by its nonce."""
+    need("Xvnc")
+    program = """
+import asyncio, os, sys
+from pathlib import Path
+from vncgate.kinds import Kind, LocalPlace
+from vncgate.launchers.base import Spec
+from vncgate.launchers.local import Local
+from vncgate.launchers.scripts import Scripts
+from vncgate.model import Secret
+place = Local("local", LocalPlace(), Path(sys.argv[1]), Scripts(None))
+spec = Spec("ws01", sys.argv[2], "", Kind(command=["sleep", "1000"]), Secret("secret01"), home=sys.argv[3])
+asyncio.run(place.submit(spec))
+os.kill(os.getpid(), 9)
+"""
+    root = short_folder / "local"
+    site = Site(lambda: Local("local", LocalPlace(), root, Scripts(None)), root, short_folder)
+    other = site.spec()
+    done = subprocess.run([sys.executable, "-c", program, str(root), other.nonce, other.home])
+    assert done.returncode == -9
+    handle = await site.submit(site.spec())  # a handle to be made another's
+    found = type(handle)("local", "ws01", other.nonce)
+    await log_in(await site.serving(found))
+    pids = [pid for pid, _ in processes(f"VNCGATE_DESKTOP={other.nonce}")]
+    assert all(os.getsid(pid) != os.getsid(0) for pid in pids)
+    await site.place.cancel(found)
+    assert site.left(other.nonce) == []
+    await site.aclose()
+
+
+async def test_one_that_was_killed_altogether_is_gone_and_its_files_with_it(local_site):
+    spec, handle, _ = await local_site.start()
+    for pid, _ in processes(f"VNCGATE_DESKTOP={spec.nonce}"):
+        os.kill(pid, 9)
+    assert (await local_site.gone(handle)).exit_status is None
+    await local_site.place.cancel(handle)
+    assert local_site.left(spec.nonce) == []
+
+
+async def test_a_desktop_whose_script_was_killed_is_gone_and_what_is_left_of_it_is_ended(local_site):
+    spec, handle, _ = await local_site.start()
+    leader = int((local_site.root / spec.nonce / "process").read_text().split()[0])
+    os.kill(leader, 9)
+    await local_site.gone(handle)
+    assert local_site.left(spec.nonce)
+    await local_site.place.cancel(handle)
+    assert local_site.left(spec.nonce) == []
+
+
+async def test_a_number_that_is_another_s_by_now_is_not_taken_for_the_desktop(local_site):
+    spec = local_site.spec()
+    folder = local_site.root / spec.nonce
+    folder.mkdir(parents=True)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    (folder / "process").write_text(f"{os.getpid()} 1 {boot}\n")
+    (folder / "log").write_text("its last words\n")
+    handle = await local_site.submit(local_site.spec())
+    found = type(handle)("local", "ws01", spec.nonce)
+    seen = await local_site.place.query(found)
+    assert (seen.seen, seen.reason) == (Seen.GONE, "its last words")
+    (folder / "process").write_text(f"{os.getpid()} 1 another-boot\n")
+    seen = await local_site.place.query(found)
+    assert (seen.seen, seen.reason) == (Seen.GONE, "the host was started anew")
+    await local_site.place.cancel(found)  # and this process goes on
+    assert not folder.exists()
+
+
+async def test_a_talkative_session_does_not_fill_the_disk(local_site):
+    spec, handle, _ = await local_site.start("sh", "-c", "yes | head -c 4000000; echo the end; sleep 1000")
+    log = local_site.root / spec.nonce / "log"
+    await local_site.until(handle, lambda _: log.stat().st_size < 100_000 and "the end" in log.read_text())
+
+
+async def test_a_nonce_is_used_once(local_site):
+    spec, handle, _ = await local_site.start()
+    with pytest.raises(LaunchError, match="is there already"):
+        await local_site.place.submit(spec)
+    await log_in(await local_site.serving(handle))
+
+
+async def test_a_template_that_fails_starts_nothing(short_folder):
+    (short_folder / "desktop.sh.j2").write_text("{{ nonesuch }}")
+    place = Local("local", LocalPlace(), short_folder / "local", Scripts(short_folder))
+    with pytest.raises(LaunchError, match=r"desktop\.sh\.j2:1: 'nonesuch' is undefined"):
+        await place.submit(spec())
+    assert not (short_folder / "local").exists()
+
+
+# A home that is full: a small tmpfs in a mount namespace
+
+
+FULL = """
+set -e
+mount -t tmpfs -o size=256k none {home}
+head -c 1000000 /dev/zero >{home}/all 2>/dev/null || true
+exec {python} -c '{program}' {folder} {home}
+"""
+SUBMIT = """
+import asyncio, sys
+from pathlib import Path
+from vncgate.errors import LaunchError
+from vncgate.kinds import Kind, LocalPlace
+from vncgate.launchers.base import Spec
+from vncgate.launchers.local import Local
+from vncgate.launchers.scripts import Scripts
+from vncgate.model import Secret
+async def main():
+    place = Local("local", LocalPlace(), Path(sys.argv[1]), Scripts(None))
+    try:
+        kind = Kind(command=["true"])
+        handle = await place.submit(Spec("ws01", "0123456789abcdee", "", kind, Secret("x"), home=sys.argv[2]))
+    except LaunchError as error:
+        print("refused:", error)
+        return
+    while (seen := await place.query(handle)).seen == "running":
+        await asyncio.sleep(0.1)
+    print("gone:", seen.reason)
+    await place.cancel(handle)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("sessions", "gone: The home folder {home} is full: remove files"),
+        ("home", "refused: this host: the home folder, or the disk of the desktops' folder, is full"),
+    ],
+)
+def test_a_full_home_is_told(folder, said, short_folder):
+    need("unshare", "Xvnc")
+    if os.geteuid() != 0:
+        pytest.skip("mounts in a namespace: needs root")
+    home = short_folder / "home"
+    home.mkdir()
+    inside = FULL.format(
+        home=home, python=sys.executable, program=SUBMIT.replace("'", '"'), folder=short_folder / folder / "x"
+    )
+    done = subprocess.run(["unshare", "-m", "sh", "-c", inside], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(said.format(home=home)), done.stdout + done.stderr
+
+
+# Users
+
+
+@pytest.fixture
+def nobody_s_room():
+    """A folder that every user may enter."""
+    need("setpriv")
+    if os.geteuid() != 0:
+        pytest.skip("becomes another user: needs root")
+
+
+async def test_as_another_user(nobody_s_room, short_folder):
+    need("Xvnc")
+    short_folder.chmod(0o711)
+    home = short_folder / "home"
+    home.mkdir()
+    person = pwd.getpwnam("nobody")
+    os.chown(home, person.pw_uid, person.pw_gid)
+    place = Local("local", LocalPlace(), short_folder / "local", Scripts(None))
+    one = spec("nobody", "sh", "-c", "id -un >who; id -Gn >>who; env -0 >env; sleep 1000", home=str(home))
+    handle = await place.submit(one)
+    assert handle.user == "nobody"
+    site = Site(lambda: place, short_folder / "local" / "nobody", short_folder)
+    await log_in(await site.serving(handle))
+    await site.until(handle, lambda _: (home / "env").exists() and (home / "env").read_text())
+    assert (home / "who").read_text().split() == ["nobody", "nogroup"]
+    assert "USER=nobody" in (home / "env").read_text().split("\0")
+    room = short_folder / "local" / "nobody"
+    assert (room.stat().st_uid, room.stat().st_mode & 0o777) == (person.pw_uid, 0o700)
+    await place.cancel(handle)
+    assert site.left(one.nonce) == []
+
+
+async def test_a_user_who_is_not_there(place):
+    with pytest.raises(LaunchError, match="there is no user 'nonesuch' on this host"):
+        await place.submit(spec("nonesuch"))
+    with pytest.raises(LaunchError, match="no user"):
+        await place.submit(spec("no\nuser\0"))
+
+
+async def test_nobody_s_desktop_runs_as_root(place):
+    with pytest.raises(LaunchError, match="do not run as root"):
+        await place.submit(spec("root"))
+
+
+async def test_only_root_can_become_another(place, monkeypatch, short_folder):
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(os, "chown", lambda *_: None)
+    with pytest.raises(LaunchError, match="only a daemon that runs as root"):
+        await place.submit(spec("nobody"))
+
+
+async def test_a_room_that_cannot_be_made(nobody_s_room, short_folder):
+    (short_folder / "file").touch()
+    place = Local("local", LocalPlace(), short_folder / "file" / "x", Scripts(None))
+    with pytest.raises(LaunchError, match="no folder for the desktops of nobody: Not a directory"):
+        await place.submit(spec("nobody"))
