@@ -190,11 +190,9 @@ async def test_idle_desktops_end_after_a_warning_that_a_key_or_a_button_answers(
         pages[name] = await browse(f"{gate.url}desk/path-{name}/")
     for name, page in pages.items():
         await enter(page, name)
-    warned = time.monotonic()
     for page in pages.values():
         await expect(page.locator("[data-part=warning]")).to_be_visible()
         await expect(page.locator("[data-part=warning-text]")).to_contain_text("because nobody has used it")
-    assert time.monotonic() - warned < IDLE
     await pages["types"].keyboard.press("Shift")
     await pages["stays"].get_by_role("button", name="Stay").click()
     await expect(pages["stays"].locator("[data-part=warning]")).to_be_hidden()
