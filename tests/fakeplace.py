@@ -102,7 +102,7 @@ class FakePlace:
         self.running[handle.nonce].password = password.reveal()
 
     async def aclose(self):
-        pass
+        self.calls["aclose"] += 1
 
     async def login(self, account):
         """As the gate's full VNC login."""

@@ -1107,12 +1107,24 @@ async def test_nothing_is_done_any_more_once_it_is_closed(world):
     await world.start(settings(policy="eager"), roster("ws01"))
     await world.running()
     await world.launcher.aclose()
+    assert world.place.calls["aclose"] == 1
     queries = world.place.calls["query"]
     await asyncio.sleep(600)
     assert world.place.calls["query"] == queries
     assert len(world.place.running) == 1
     with pytest.raises(ControlError, match="the gate is being stopped"):
         await world.launcher.stop_desktops(["ws01"])
+
+
+async def test_a_place_that_does_not_let_go_holds_up_no_end(world, caplog):
+    await world.start(settings(), roster("ws01"))
+
+    async def hanging():
+        await asyncio.sleep(100_000)
+
+    world.place.aclose = hanging
+    await asyncio.wait_for(world.launcher.aclose(), 5)
+    assert "a place did not let go within 2 s" in caplog.text
 
 
 async def test_commands_that_race_with_changes_of_the_roster_leave_nothing_behind(world):

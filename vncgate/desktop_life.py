@@ -160,7 +160,7 @@ def step(life: Life, event: Event, now: float, chance: float) -> tuple[Life, Act
         case Event.READY:
             after = replace(after, failures=0)
         case Event.BROKE:
-            after = replace(after, hopeless=True)
+            after = replace(after, hopeless=True, delay=0.0)
         case Event.DELAY_OVER:
             after = replace(after, restarts=life.restarts + 1, delay=0.0)
         case Event.DIED:

@@ -25,6 +25,8 @@ from vncgate.yard import Yard
 
 log = logging.getLogger(__name__)
 
+CLOSE_TIMEOUT = 2.0
+"""Seconds that all places together have to let go of their connections, when the daemon ends."""
 OVER = "the workshop is over"
 _REMOVED = "the account was removed"
 _OPENED = (Policy.ON_DEMAND, Policy.POOL)
@@ -41,10 +43,10 @@ def _password() -> Secret:
 class Launcher:
     """All desktops. `apply()` says whose; the policies of their kinds and people say when.
 
-    `places` are by their names in `settings`. `login(account)` makes a full VNC login to `account.desktop` and raises
-    DesktopError; `changed(names)` is called, at most once in a turn of the loop, after something that a status shows
-    changed. `chance` gives random numbers in [0, 1), `wall_clock` seconds since the epoch, `nonce` 16 letters and
-    digits, `password` one for a desktop whose account has none.
+    `places` are by their names in `settings`; `aclose()` closes them. `login(account)` makes a full VNC login to
+    `account.desktop` and raises DesktopError; `changed(names)` is called, at most once in a turn of the loop, after
+    something that a status shows changed. `chance` gives random numbers in [0, 1), `wall_clock` seconds since the
+    epoch, `nonce` 16 letters and digits, `password` one for a desktop whose account has none.
     """
 
     def __init__(
@@ -194,12 +196,17 @@ class Launcher:
         return await runner.logs(lines)
 
     async def aclose(self) -> None:
-        """The daemon ends: so do tasks and timers; desktops stay."""
+        """The daemon ends: so do tasks, timers, and what places hold; desktops stay."""
         self._closed = True
         if self._end is not None:
             self._end.cancel()
         await asyncio.gather(*(yard.aclose() for yard in self._yards.values()))
         await asyncio.gather(*(runner.aclose() for runner in (*self._everybody(), *self._leaving)))
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await asyncio.gather(*(yard.place.aclose() for yard in self._yards.values()))
+        except TimeoutError:
+            log.warning("a place did not let go within %g s", CLOSE_TIMEOUT)
 
     # Who is wanted
 
