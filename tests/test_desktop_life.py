@@ -96,10 +96,15 @@ WANTS = {
 }
 
 
-@pytest.mark.parametrize(("want", "state", "event"), list(itertools.product(Want, DesktopState, Event)))
-def test_every_state_and_event(want, state, event):
+@pytest.mark.parametrize(("want", "state"), list(itertools.product(Want, DesktopState)))
+def test_every_state_and_event(want, state):
     life = Life(state=state, want=want, since=5.0, deaths=2, failures=1)
-    if event in EXPECTED[state]:
+    for event in Event:
+        if event not in EXPECTED[state]:
+            with pytest.raises(IllegalEventError, match=f"^{event.name} cannot happen in {state}$"):
+                step(life, event, 10.0, 0.0)
+            assert life == Life(state=state, want=want, since=5.0, deaths=2, failures=1)
+            continue
         after, action = step(life, event, 10.0, 0.0)
         expected = EXPECTED[state][event]
         if (event, want) == (Event.ENDED, Want.UP):
@@ -107,10 +112,6 @@ def test_every_state_and_event(want, state, event):
         assert (after.state, action) == expected
         assert after.since == (5.0 if after.state is state else 10.0)
         assert after.want is WANTS.get(event, want)
-        return
-    with pytest.raises(IllegalEventError, match=f"^{event.name} cannot happen in {state}$"):
-        step(life, event, 10.0, 0.0)
-    assert life == Life(state=state, want=want, since=5.0, deaths=2, failures=1)
 
 
 def run(life, *events, now=0.0):

@@ -620,6 +620,25 @@ async def test_a_changed_password_is_set_without_a_restart(world):
     assert world.launcher.password("ws01") == Secret("better")
 
 
+async def test_nobody_logs_in_before_the_password_is_known(world, caplog):
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    rekey = world.place.rekey
+
+    async def refusing(handle, password):
+        raise LaunchError("no space left on node7")
+
+    world.place.rekey = refusing
+    await world.restart()
+    await asyncio.sleep(20)
+    assert world.state() is STARTING
+    assert "its password could not be set: no space left on node7" in caplog.text
+    assert not any(record.levelname == "ERROR" for record in caplog.records)
+    world.place.rekey = rekey
+    await world.running()
+
+
 async def test_a_password_that_its_server_does_not_know_is_set_again(world):
     world.place.boot = 5
     await world.start(settings(), roster("ws01"))
