@@ -35,7 +35,7 @@ test("how long it takes is told as roughly as it is known", () => {
     [3600, "at 15:15 (in about 60 minutes)"], [3 * 3600, "at 17:15 (in about 3 hours)"],
     [12 * 3600, "on Saturday 7 March at 02:15 (in about 12 hours)"], [4 * 86400, "on Tuesday 10 March at 14:15"],
   ]) assert.equal(expected({ starts: NOW + seconds }, NOW), `expected to start ${words}`);
-  assert.equal(expected({ starts: NOW + 60 }, null), "expected to start at 14:16", "nothing that changes by the minute");
+  assert.equal(expected({ starts: NOW + 60 }, NOW, true), "expected to start at 14:16", "nothing that changes by the minute");
   assert.equal(expected({ starts: null }, NOW), "");
 });
 

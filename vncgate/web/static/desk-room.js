@@ -1,7 +1,7 @@
 /* What a person is told of a desktop that the gate starts: the waiting room, and the warning before its end. Pure.
 
    A desktop is what the gate's API tells of it: {state, reason, starts, ends, idle_end, offer}. Times are seconds since
-   the epoch; `now` is too, and null where what changes by the minute is to be left out (for who has it read aloud). */
+   the epoch. `steady` leaves out what changes by the minute, as it would be read aloud again each time. */
 
 const ROOM = {
   REQUESTED: { headline: "Your desktop is asked for", tab: "Asked for", tone: "coming" },
@@ -18,15 +18,15 @@ export function isAway(desktop) {
 }
 
 /* {headline, detail, tone, tab} for a desktop that is away. */
-export function room(desktop, now) {
+export function room(desktop, now, steady = false) {
   const { headline, tab, tone } = ROOM[desktop.state] ?? ROOM.STOPPED;
-  return { headline, detail: sentences(desktop.reason, expected(desktop, now)), tone, tab };
+  return { headline, detail: sentences(desktop.reason, expected(desktop, now, steady)), tone, tab };
 }
 
 /* "expected to start at 14:20 (in about 5 minutes)"; empty where nobody knows. */
-export function expected({ starts }, now) {
+export function expected({ starts }, now, steady = false) {
   if (starts === null || starts === undefined) return "";
-  const relative = now === null ? "" : inAbout(starts - now);
+  const relative = steady ? "" : inAbout(starts - now);
   return `expected to start ${at(starts, now)}${relative && ` (${relative})`}`;
 }
 
@@ -57,7 +57,7 @@ export function sentences(...texts) {
 function at(time, now) {
   const date = new Date(time * 1000);
   const clock = [date.getHours(), date.getMinutes()].map((part) => String(part).padStart(2, "0")).join(":");
-  if (now === null || date.toDateString() === new Date(now * 1000).toDateString()) return `at ${clock}`;
+  if (date.toDateString() === new Date(now * 1000).toDateString()) return `at ${clock}`;
   return `on ${date.toLocaleDateString("en-GB", { weekday: "long", day: "numeric", month: "long" })} at ${clock}`;
 }
 

@@ -40,14 +40,14 @@ const OPENS = "It opens by itself as soon as it is there.";
 const TYPE_NOW = "You can type your password now: it then opens by itself.";
 const OUT_OF_DATE = "The gate does not answer at the moment, so this may be out of date.";
 
-/* {headline, detail, tone, tab} for a session at `now`, seconds since the epoch or null (see desk-room.js).
+/* {headline, detail, tone, tab} for a session at `now`; see desk-room.js for that and for `steady`.
    tone: "" | "good" | "busy" | "coming" | "bad" | "note"; `tab` is short enough for the tab's title. Reasons come from the
    gate and the desktop: show them as text, never as HTML. */
-export function words(session, now) {
+export function words(session, now, steady = false) {
   const { phase, why } = session;
   switch (phase) {
-    case "asking": return isAway(session.desktop) ? waiting(session, now) : asking(session);
-    case "room": return waiting(session, now);
+    case "asking": return isAway(session.desktop) ? waiting(session, now, steady) : asking(session);
+    case "room": return waiting(session, now, steady);
     case "connecting":
       return { headline: session.opened ? "Opening the desktop…" : "Connecting…", detail: "", tone: "busy", tab: "Connecting" };
     case "connected": return { headline: "Connected", detail: "", tone: "good", tab: "Connected" };
@@ -61,8 +61,8 @@ export function words(session, now) {
 }
 
 /* The waiting room, with the password typed already or not. */
-function waiting({ phase, desktop, silent }, now) {
-  const said = room(desktop, now);
+function waiting({ phase, desktop, silent }, now, steady) {
+  const said = room(desktop, now, steady);
   const next = said.tone !== "coming" ? "" : phase === "room" ? OPENS : TYPE_NOW;
   return { ...said, detail: [said.detail, silent ? OUT_OF_DATE : next].filter(Boolean).join(" ") };
 }

@@ -85,7 +85,7 @@ async function ask(deed) {
 
 function render(before) {
   const { phase } = session;
-  const said = words(session, null);
+  const said = words(session, gate.now(), true);
   desk.dataset.phase = phase;
   desk.querySelector(".desk-cover").hidden = phase === "connected";
   part("form").hidden = phase !== "asking";

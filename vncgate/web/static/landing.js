@@ -71,7 +71,7 @@ function show(entry) {
   if (!card || card.querySelector(".card-title").textContent !== entry.title) return false;
   if (card.dataset.state !== entry.state) card.dataset.state = entry.state;
   card.querySelector(".state-text").textContent = entry.state;
-  const when = entry.desktop ? expected(entry.desktop, null) : "";
+  const when = entry.desktop ? expected(entry.desktop, Date.now() / 1000, true) : "";
   card.querySelector(".reason").textContent = [entry.reason, when].filter(Boolean).join("; ");
   return true;
 }
