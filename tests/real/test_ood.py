@@ -94,7 +94,9 @@ def test_a_session_in_an_image_gets_display_and_cookie(tmp_path):
     """With an `apptainer` of ours, which tells how it was called and runs what it is given."""
     (tmp_path / "bin").mkdir()
     fake = tmp_path / "bin" / "apptainer"
-    fake.write_text('#!/bin/bash\nprintf "%s\\n" "$@"; while [ "$1" != image.sif ]; do shift; done; shift; exec "$@"\n')
+    fake.write_text(
+        '#!/bin/bash\nprintf "%s\\n" "$@"; while [ "$1" != image.sif ]; do shift; done; shift; cd / && exec "$@"\n'
+    )
     fake.chmod(0o755)
     (tmp_path / "image.sif").touch()
     (tmp_path / "cookie").write_text("a cookie")

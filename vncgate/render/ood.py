@@ -128,7 +128,7 @@ def _script(kinds: dict[str, Kind], inside: Commands) -> str:
         "# The session of a desktop. Written by vncgate from the kinds of its settings.",
         "# Open OnDemand runs it in the job, in its own folder, on the display of a VNC server that it has started.",
         "export USER=${USER:-$(id -un)}",
-        "folder=$PWD",
+        'folder=$(cd -- "$(dirname -- "$0")" && pwd)',
         "stage=${1-}",
         "<%- case context.desktop.to_s.split('/').first -%>",
     ]
@@ -159,7 +159,7 @@ def _session(kind: Kind, inside: Commands) -> Iterator[str]:
             raise SettingsError(f"environment: {name!r} is no name of a variable")
         yield f"export {name}={_bash([value])}"
     yield 'if [ "$stage" != bus ] && bus=$(type -P dbus-run-session); then'
-    yield '  cd -- "$folder" && exec "$bus" -- bash ./script.sh bus'
+    yield '  exec "$bus" -- bash "$folder/script.sh" bus'
     yield "fi"
     if kind.setup:
         yield "[ -r /etc/profile ] && . /etc/profile"
