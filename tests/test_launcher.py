@@ -105,6 +105,19 @@ async def test_an_account_with_a_desktop_of_its_own_is_none_of_ours(world):
     assert (world.launcher.statuses(), world.place.running, world.store.files) == ([], {}, {})
 
 
+async def test_a_desktop_that_is_elsewhere_is_logged_in_to_there(world):
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    logins, elsewhere = world.place.calls["login"], Desktop(unix="/elsewhere")
+    desktop = world.place.of("ws01")
+    desktop.sighting = Sighting(Seen.RUNNING, elsewhere)
+    world.place.running["elsewhere"] = desktop
+    await world.until(lambda: world.launcher.located() == {"ws01": elsewhere})
+    assert world.place.calls["login"] == logins + 1
+    del world.place.running["elsewhere"]
+
+
 # Starts: bounded, in line, failed
 
 
@@ -884,6 +897,7 @@ async def test_a_place_that_is_not_in_the_settings_any_more_keeps_its_desktops(w
     await world.launcher.stop_desktops(["ws01"])
     await asyncio.sleep(600)
     assert (len(world.place.running), len(world.store.files)) == (1, 1)
+    assert world.state() is STOPPING
 
 
 # Pools
