@@ -285,3 +285,8 @@ async def test_a_cancelled_command_leaves_no_child(steps):
 async def test_a_command_that_is_not_there():
     with pytest.raises(FileNotFoundError):
         await run_to_its_end(["/no/such/command"], timeout=PATIENCE)
+
+
+async def test_a_command_that_leaves_something_running_is_not_waited_for_longer():
+    done = await run_to_its_end(["sh", "-c", "setsid sleep 100 & echo $!"], timeout=20)
+    os.kill(int(done.stdout), signal.SIGKILL)

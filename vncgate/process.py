@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from vncgate import tasks
 from vncgate.text import printable
@@ -214,31 +214,30 @@ async def run(
     and TimeoutError when it has not ended after `timeout` seconds: then, and when cancelled, it is killed with all it
     started before that is raised.
     """
-    # A file, not a pipe: a command may end without having read it.
-    file = os.memfd_create("stdin")
-    try:
-        os.pwrite(file, stdin.encode(), 0)
-        process = await _start(argv, file, env)
-    finally:
-        os.close(file)
-    try:
-        async with asyncio.timeout(timeout):
-            stdout, stderr = await process.communicate()
-    except BaseException:
-        await _kill(process)
-        raise
-    return Result(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+    # Files, not pipes: a command may end without having read, and what it leaves running may hold its output open.
+    with contextlib.ExitStack() as stack:
+        names = "stdin", "stdout", "stderr"
+        files = [stack.enter_context(os.fdopen(os.memfd_create(name), "w+b")) for name in names]
+        files[0].write(stdin.encode())
+        files[0].seek(0)
+        process = await _start(argv, files, env)
+        try:
+            async with asyncio.timeout(timeout):
+                status = await process.wait()
+        except BaseException:
+            await _kill(process)
+            raise
+        out, err = (_content(file) for file in files[1:])
+    return Result(status, out, err)
 
 
-async def _start(argv: Sequence[str | Path], stdin: int, env: Mapping[str, str] | None) -> asyncio.subprocess.Process:
+async def _start(
+    argv: Sequence[str | Path], files: Sequence[IO[bytes]], env: Mapping[str, str] | None
+) -> asyncio.subprocess.Process:
+    stdin, stdout, stderr = files
     starting = tasks.spawn(
         asyncio.create_subprocess_exec(
-            *argv,
-            stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=env,
-            start_new_session=True,
+            *argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, start_new_session=True
         ),
         f"start {argv[0]}",
         expected=OSError,
@@ -255,10 +254,12 @@ async def _start(argv: Sequence[str | Path], stdin: int, env: Mapping[str, str] 
 async def _kill(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(TimeoutError):  # one who left its session may hold its output open
-        async with asyncio.timeout(DRAIN_TIMEOUT):
-            await process.communicate()
     await process.wait()
+
+
+def _content(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def describe_exit(status: int) -> str:
