@@ -285,6 +285,11 @@ test("a password of which nobody knows whether it was right waits for a person, 
   assert.deepEqual(step(session, started("RUNNING"), 9, 0).effects, []);
 });
 
+test("a password typed anew in the waiting room was never accepted", () => {
+  const typed = [started("RUNNING"), ...ON, LEAVE, started("STARTING"), SUBMIT, started("RUNNING"), OPENED, ASKED];
+  assert.equal(play(...typed, closed()).session.phase, "asking");
+});
+
 test("an account that the organizers ended stays ended while its desktop runs", () => {
   const { session } = play(started("RUNNING"), ...ON, closed(1008, "stopped by an operator"), started("RUNNING"));
   assert.deepEqual([session.phase, session.why.kind], ["ended", "stopped"]);
