@@ -2,139 +2,56 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
 
-import vncgate
-from tests.real.browser import PATIENCE, connected, log_in, phase, says
+from tests.real.browser import log_in, phase, says
 from tests.real.conftest import need
-from tests.real.gate import RunningGate
+from tests.real.launching import Gate, enter, types
 
 need("Xvnc", "openbox", "xterm", "chromium")
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
-TEMPLATE = Path(vncgate.__file__).parent / "launchers" / "templates" / "desktop.sh.j2"
 MANY = 50
 MANY_PATIENCE = 100.0
 """Seconds until as many desktops as that are there, or gone, on two slow cores."""
 IDLE = 16.0
 """Seconds without use until a desktop of kind `brief` ends; who looks at it is warned when half of them are over."""
-SETTINGS = """
-[desktops]
-folder = "{folder}/d"
-templates = "{folder}/templates"
-
+SETTINGS = f"""
 [desktops.places.local]
 type = "local"
-starts_at_once = {many}
+starts_at_once = {MANY}
 
 [desktops.kinds.term]
 command = "xterm -maximized"
 window_manager = "openbox"
-home = "{folder}/homes/{{account}}"
+home = "{{homes}}/{{account}}"
 
 [desktops.kinds.brief]
 command = "xterm -maximized"
 window_manager = "openbox"
-home = "{folder}/homes/{{account}}"
-idle_timeout = {idle}
+home = "{{homes}}/{{account}}"
+idle_timeout = {IDLE}
 
 [desktops.kinds.bare]
 command = "sleep infinity"
-home = "{folder}/homes/{{account}}"
+home = "{{homes}}/{{account}}"
 policy = "manual"
 """
-
-
-class Gate(RunningGate):
-    """A gate with desktops of its own, of one kind, which end with it; each account has a password of its own.
-
-    While `hold` exists, none of them comes up: their script is the site's own, and waits before it starts Xvnc.
-    """
-
-    def __init__(self, folder: Path, kind: str, *names: str) -> None:
-        super().__init__(folder, SETTINGS.format(folder=folder, many=MANY, idle=IDLE))
-        self.url = f"http://127.0.0.1:{self.web}/"
-        self.hold = folder / "hold"
-        before, server, after = TEMPLATE.read_text().partition("\nprogram=")
-        own = folder / "templates" / TEMPLATE.name
-        own.parent.mkdir()
-        own.write_text(f"{before}\nwhile [ -e {self.hold} ]; do sleep 0.05; done{server}{after}")
-        self.write(*(f"{name} - path-{name} - - pw-{name} desktop={kind}" for name in names))
-
-    def home(self, name: str) -> Path:
-        return self.folder / "homes" / name
-
-    def desktop(self, name: str) -> dict:
-        return self.account(name)["launched"]
-
-    def states(self) -> dict[str, str]:
-        return {account["name"]: account["launched"]["state"] for account in self.status()["accounts"]}
-
-    def servers(self) -> dict[str, str]:
-        """The VNC servers of its desktops: process number by socket."""
-        servers = [(pid, argv) for pid, argv in self._processes() if "-rfbunixpath" in argv]
-        found = [(argv[argv.index("-rfbunixpath") + 1], pid) for pid, argv in servers]
-        assert len(dict(found)) == len(found), "two servers for one desktop"
-        return dict(found)
-
-    def left(self) -> list[str]:
-        """What desktops should not leave when they are ended: processes, files."""
-        files = (*(self.folder / "d" / "local").glob("*"), *self.folder.glob("d/handles/*"))
-        return [*(" ".join(argv) for _, argv in self._processes()), *map(str, files)]
-
-    def _processes(self):
-        mine = str(self.folder)
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                environ = (path / "environ").read_text(errors="replace")
-                argv = (path / "cmdline").read_text(errors="replace").split("\0")
-                if "VNCGATE_DESKTOP=" in environ and mine in environ + " ".join(argv):
-                    yield path.name, argv
-
-    def __exit__(self, *exc: object) -> None:
-        self.hold.unlink(missing_ok=True)
-        try:
-            self.command("desktop", "stop", "--all")
-            if not any(exc):
-                self.until(lambda: not self.left())
-        finally:
-            super().__exit__(*exc)
-            for pid, _ in list(self._processes()):  # what a test that failed has found
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGTERM)
 
 
 @pytest.fixture
 def start(tmp_path_factory):
     """A function that starts a gate with desktops of a kind for so many accounts."""
     with contextlib.ExitStack() as stack:  # in a folder with a short name, for sockets
-        yield lambda kind, *names: stack.enter_context(Gate(tmp_path_factory.mktemp("d"), kind, *names))
-
-
-async def enter(page, name):
-    """Log in and wait for the desktop."""
-    await log_in(page, f"pw-{name}")
-    await connected(page)
-
-
-async def types(page, home, word):
-    """Click into the xterm, and have its shell write a file; again where the window was not there yet."""
-    await connected(page)
-    file = home / f"{word}.txt"
-    async with asyncio.timeout(PATIENCE):
-        while not file.exists() or file.read_text() != f"{word}\n":
-            await page.locator(".desk-screen canvas").click()
-            await page.keyboard.press("Control+c")
-            await page.keyboard.type(f"echo {word} > {file.name}\n")
-            await asyncio.sleep(0.5)
+        yield lambda kind, *names: stack.enter_context(
+            Gate(tmp_path_factory.mktemp("d"), SETTINGS, **dict.fromkeys(names, kind))
+        )
 
 
 async def test_from_the_landing_page_to_a_typed_key_and_to_another_when_its_server_died(browse, start):
