@@ -270,7 +270,8 @@ async def test_logs(portal):
 # ---- tokens
 
 
-async def test_who_is_refused_and_how(portal, caplog):
+async def test_who_is_refused_and_how(portal, caplog, monkeypatch):
+    monkeypatch.setattr("vncgate.web.bearer.COMPLAINT_INTERVAL", 0)
     for headers, challenge in (
         ({}, 'Bearer realm="vncgate"'),
         ({"Authorization": "Bearer"}, 'Bearer realm="vncgate"'),
@@ -293,6 +294,13 @@ async def test_who_is_refused_and_how(portal, caplog):
         *["API: refused GET /api/v1/sessions: no valid token"] * 6,
         "API: refused DELETE /api/v1/sessions/ws01: token reader has no scope write",
     ]
+
+
+async def test_strangers_do_not_fill_the_log(portal, caplog, monkeypatch):
+    monkeypatch.setattr("vncgate.web.bearer.COMPLAINT_INTERVAL", 3600)
+    for _ in range(5):
+        await portal.ask("GET", "/sessions", None)
+    assert caplog.text.count("no valid token") == 1
 
 
 async def test_a_token_in_the_address_is_none(portal):

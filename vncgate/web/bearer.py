@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ READ_TIMEOUT = 5.0
 CHALLENGE = 'Bearer realm="vncgate"'
 ACCOUNT = web.RequestKey("account", str)
 """Whom a request is about, for the log, where that does not stand in its address."""
+COMPLAINT_INTERVAL = 60.0
+"""Seconds between two lines of the log about requests without a valid token."""
 LARGEST = 1024 * 1024
 """Bytes of a tokens' file; a token takes some 200."""
 
@@ -49,6 +52,7 @@ class Bearers:
         self._file = file
         self._proxies = proxies
         self._known = Known()
+        self._complained = -math.inf
 
     def only(self, scope: Scope, handler: Guarded, *, aloud: bool = True) -> Handler:
         """The handler for bearers of a token with `scope`, with a line in the log for every request.
@@ -63,7 +67,7 @@ class Bearers:
             try:
                 grant = await self.grant(request)
             except web.HTTPUnauthorized:
-                log.warning("API: refused %s: no valid token", what, extra=said)
+                self._complain(what, said)
                 raise
             if scope not in grant.scopes:
                 log.warning("API: refused %s: token %s has no scope %s", what, grant.name, scope, extra=said)
@@ -85,6 +89,13 @@ class Bearers:
             return response
 
         return guarded
+
+    def _complain(self, what: str, said: Mapping[str, str]) -> None:
+        """Tell of a request without a token. Anybody can make them, and would fill a disk if each were told."""
+        now = asyncio.get_running_loop().time()
+        if now - self._complained >= COMPLAINT_INTERVAL:
+            self._complained = now
+            log.warning("API: refused %s: no valid token", what, extra=said)
 
     async def grant(self, request: web.Request) -> Grant:
         """What the request's token allows. Raises HTTPUnauthorized, or HTTPServiceUnavailable."""
