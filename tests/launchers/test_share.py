@@ -14,7 +14,9 @@ from vncgate.launchers.share import Share, last_lines, make_session, read_end, r
 @pytest.fixture
 def session(tmp_path):
     folder = tmp_path / "place" / "nonce"
+    umask = os.umask(0o077)
     make_session(folder, {"passwd": b"12345678"}, None)
+    os.umask(umask)
     return folder
 
 

@@ -256,6 +256,18 @@ async def test_a_job_of_which_nobody_knows_whether_it_was_taken_is_looked_for(pl
 
 
 @pytest.mark.virtual_time
+async def test_a_cluster_that_answers_before_it_comes_to_the_job_is_asked_again(place, cluster):
+    cluster.trouble = DoubtError("no answer in time")
+    submitting = asyncio.ensure_future(place.submit(spec()))
+    await asyncio.sleep(8)
+    cluster.trouble, later, cluster.all = None, cluster.all, {}
+    while len(cluster.asked) < 4:
+        await asyncio.sleep(1)
+    cluster.all = later
+    assert (await submitting).job == "1"
+
+
+@pytest.mark.virtual_time
 async def test_a_job_that_was_not_taken_is_an_error(place, cluster):
     cluster.trouble = DoubtError("no answer in time")
     submitting = asyncio.ensure_future(place.submit(spec()))
@@ -383,4 +395,4 @@ def test_a_name_with_an_end_of_line_is_no_line_of_the_script():
 async def test_a_sites_own_template_goes_before_ours(tmp_path):
     (tmp_path / "job.sh.j2").write_text("#!/bin/bash\n#SBATCH --comment=vncgate:{{ nonce }} --licenses={{ account }}\n")
     text = Scripts(tmp_path).job(spec(account="a b"), "/f", SlurmPlace(type="slurm", folder="/f"))
-    assert f"--comment=vncgate:{NONCE} --licenses=a\\ b" in text
+    assert f"--comment=vncgate:{NONCE} --licenses='a b'\n" in text

@@ -6,7 +6,7 @@ with Cluster(folder, nodes=3, cpus=5) as cluster:
     cluster.nodes["n2"].kill()
     cluster.start_rest()          # and place(transport="rest", ...): the same by slurmrestd
 
-The daemons run in the foreground as children of the test process, on ports that the kernel gave. The nodes are one
+The daemons are on ports that the kernel gave, and end with the cluster. The nodes are one
 host, so desktops find each other's ports taken, as on a cluster they would not.
 """
 
@@ -25,13 +25,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.ports import free_ports
 from tests.real.conftest import find, need
 from vncgate.kinds import SlurmPlace
 
 PATIENCE = 30.0
 """Seconds until what does not happen in the cluster fails the test."""
-COMMANDS = ("sbatch", "squeue", "scancel", "scontrol")
+TOKENS = list(Path("/usr/lib").glob("**/slurm*/auth_jwt.so"))
+"""Slurm's plug-in for tokens, without which slurmrestd serves only the user that it runs as."""
+COMMANDS = ("sbatch", "squeue", "scancel")
 
 CONF = """
 ClusterName=vncgate
@@ -40,8 +44,6 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={root}/munge/socket
-AuthAltTypes=auth/jwt
-AuthAltParameters=jwt_key={root}/jwt.key
 CredType=cred/munge
 SlurmctldPort={port}
 SlurmdPort={port}
@@ -73,31 +75,52 @@ SlurmdParameters=config_overrides
 
 
 class Daemon:
-    """One of Slurm's daemons, in the foreground; its log is `log`."""
+    """One of Slurm's daemons; its log is `log`. It is no child of ours: a test may start it anew and not end it."""
 
     def __init__(self, log: Path, argv: Sequence[str | Path], environ: dict[str, str] | None = None) -> None:
         self.log = log
         self._argv = argv
         self._environ = environ
-        self._process: subprocess.Popen | None = None
+        self._pidfile = log.with_suffix(".process")
+        self._pid = 0
 
     def start(self) -> None:
+        self._pidfile.unlink(missing_ok=True)
+        noting = ["setsid", "--fork", "sh", "-c", 'echo $$ >"$0.new"; mv "$0.new" "$0"; exec "$@"', self._pidfile]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._argv, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+            subprocess.run(
+                [*noting, *self._argv],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                check=True,
             )
+        while not self._pidfile.exists():
+            time.sleep(0.01)
+        self._pid = int(self._pidfile.read_text())
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End it; once more does nothing."""
-        if self._process is None:
+        if not self._pid:
             return
-        self._process.send_signal(number)
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+        deadline = time.monotonic() + PATIENCE
+        self._signal(number)
+        while self._is_there():
+            if time.monotonic() > deadline:
+                self._signal(signal.SIGKILL)
+            time.sleep(0.01)
+        self._pid = 0
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, number)
+
+    def _is_there(self) -> bool:
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return False
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)
@@ -105,11 +128,11 @@ class Daemon:
     @contextlib.contextmanager
     def frozen(self):
         """It hangs: its port takes connections (the kernel does), and nobody answers."""
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._process.send_signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT)
 
 
 class Cluster:
@@ -158,6 +181,8 @@ class Cluster:
 
     def start_rest(self) -> None:
         """Start slurmrestd: on a TCP port, with a token of ours. It refuses to run as root, or as Slurm's own user."""
+        if not TOKENS:
+            pytest.skip("missing: auth_jwt.so (Debian package slurm-wlm-jwt-plugin)")
         (port,) = free_ports(1)
         token = self.root / "token"
         token.write_text(self.run("scontrol", "token", f"username={getpass.getuser()}", "lifespan=86400"))
@@ -184,6 +209,8 @@ class Cluster:
         (self.root / "jwt.key").chmod(0o600)
         port, *ports = free_ports(1 + len(self._names))
         lines = [CONF.format(root=self.root, port=port, user=getpass.getuser(), min_job_age=min_job_age)]
+        if TOKENS:
+            lines.append(f"AuthAltTypes=auth/jwt\nAuthAltParameters=jwt_key={self.root}/jwt.key")
         for name, its in zip(self._names, ports, strict=True):
             lines.append(
                 f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={its} CPUs={cpus} RealMemory=8000"

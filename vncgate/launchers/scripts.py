@@ -53,14 +53,17 @@ def quote(text: object) -> str:
 def quote_job(text: object) -> str:
     r"""`text` as one word of a job script: of bash, and of sbatch's #SBATCH lines; a list or tuple as its words.
 
-    A backslash makes the next character a plain one in both. Raises LaunchError for a NUL or an end of line, which no
-    #SBATCH line can have.
+    Both know single quotes, but sbatch sees backslashes in them too, and outside of them no escaped blanks. Raises
+    LaunchError for a NUL or an end of line, which no #SBATCH line can have.
     """
     if isinstance(text, list | tuple):
         return " ".join(map(quote_job, text))
     if set(str(text)) & set("\0\n\r"):
         raise LaunchError(f"{text!r} has a character that no line of a job script can have")
-    return _SPECIAL.sub(r"\\\g<0>", str(text)) or '""'
+    pieces = re.split(r"([\\'])", str(text))
+    return (
+        "".join(f"\\{it}" if it in ("\\", "'") else f"'{it}'" if _SPECIAL.search(it) else it for it in pieces) or "''"
+    )
 
 
 class Templates:

@@ -90,7 +90,9 @@ class Share:
 
 def make_session(folder: Path, files: Mapping[str, bytes], owner: tuple[int, int] | None) -> None:
     """Make a session's folder (0700) with `files` (0600), of the user and group `owner`, where one is given."""
-    folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.parent.mkdir(parents=True)
+        folder.parent.chmod(0o711)  # other users go through it to theirs; whatever the umask
     folder.mkdir(mode=0o700)
     for name, data in files.items():
         _write_new(folder / name, data, owner)

@@ -149,15 +149,15 @@ class Slurm:
         return replace(handle, job=number)
 
     async def _number_in_doubt(self, handle: Handle, error: DoubtError) -> str:
+        """A cluster that answers again may do so before it comes to the job, so it is asked twice then."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + DOUBT_TIMEOUT
-        answer = await self._look(handle, self._survey.asked)
-        while answer.trouble and loop.time() < end:
+        end, answers = loop.time() + DOUBT_TIMEOUT, 0
+        while answers < 2 and loop.time() < end:
             answer = await self._look(handle, self._survey.asked)
-        job = slurm_jobs.find(answer.jobs, handle)
-        if job is None:
-            raise error
-        return job.id
+            if job := slurm_jobs.find(answer.jobs, handle):
+                return job.id
+            answers += not answer.trouble
+        raise error
 
     async def query(self, handle: Handle) -> Sighting:
         """See Place."""

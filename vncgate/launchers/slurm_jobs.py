@@ -162,10 +162,16 @@ def sighting(job: Job | None) -> Sighting:
     return Sighting(Seen.UNKNOWN, host=job.host, reason=f"its job is in the state {printable(job.state)}")
 
 
+NO_FOLDER = -53
+"""How Slurm ends a job whose output file its node could not open (signal 53 is nothing else's)."""
+
+
 def _gone(job: Job) -> Sighting:
     words = _OVER[job.state].format(host=job.host)
     has_status = job.state == "COMPLETED" or (job.state == "FAILED" and bool(job.exit_status))
     if job.state == "FAILED":
+        if job.exit_status == NO_FOLDER:
+            return Sighting(Seen.GONE, host=job.host, reason=f"{job.host} could not open its folder: is it shared?")
         if job.exit_status:
             words = f"the job {describe_exit(job.exit_status)}"
         elif job.reason not in ("", "None"):
@@ -188,6 +194,7 @@ _REASONS = {
     "InactiveLimit": "its partition is switched off",
     "PartitionDown": "its partition is down",
     "PartitionInactive": "its partition is switched off",
+    "PartitionConfig": "its partition allows nothing so large or so long, so it never starts: ask for less",
     "PartitionNodeLimit": "its partition has no node that is large enough, or they are down",
     "PartitionTimeLimit": "it asks for more time than its partition allows, so it never starts: ask for less",
     "NodeDown": "a node that it needs is down",

@@ -3,8 +3,8 @@
 slurmrestd does not read the #SBATCH lines of a script. They are what a site's template says a job shall have, so they
 are translated here into what the API calls the same; an option that it has no word for is refused.
 
-Two of its own ways (22.05): it answers "no jobs" when its controller is silent, with an error beside it; and a job's
-`requeue` is not heard.
+Two of its own ways (22.05): it answers "no jobs" when its controller is silent, with an error beside it; and it does
+not hear that a job is not to be put back in the queue, so one whose node fails begins anew, as the same desktop.
 """
 
 from __future__ import annotations

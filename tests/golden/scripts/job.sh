@@ -26,8 +26,8 @@ exec bash /shared/vncgate/0123456789abcdef/desktop.sh
 # alike. The comment is by what the gate finds the job again: keep it.
 #SBATCH --job-name=vncgate-o_neil__the____touch_pwned___touch_pwned_______j_________
 #SBATCH --comment=vncgate:0123456789abcdef
-#SBATCH --chdir=/shared/o\'neil\ \"the\"\ \$\(touch\ pwned\)\ \`touch\ pwned\`\ \\\ \#\ %j\ \~\ \*\ \‮\ \ ü/0123456789abcdef
-#SBATCH --output=/shared/o\'neil\ \"the\"\ \$\(touch\ pwned\)\ \`touch\ pwned\`\ \\\ \#\ %%j\ \~\ \*\ \‮\ \ ü/0123456789abcdef/log
+#SBATCH --chdir=/shared/o\''neil "the" $(touch pwned) `touch pwned` '\\' # %j ~ * ‮  ü/0123456789abcdef'
+#SBATCH --output=/shared/o\''neil "the" $(touch pwned) `touch pwned` '\\' # %%j ~ * ‮  ü/0123456789abcdef'/log
 #SBATCH --open-mode=append
 # A desktop that Slurm starts a second time is not the one that somebody sat at.
 #SBATCH --no-requeue
@@ -40,13 +40,13 @@ exec bash /shared/vncgate/0123456789abcdef/desktop.sh
 #SBATCH --mem=8G
 #SBATCH --gres=gpu:1
 #SBATCH --time=1-12:00:00
-#SBATCH --partition=gpu\ nodes
+#SBATCH --partition='gpu nodes'
 #SBATCH --account=physics
-#SBATCH --qos=o\'neil\ \"the\"\ \$\(touch\ pwned\)\ \`touch\ pwned\`\ \\\ \#\ %j\ \~\ \*\ \‮\ \ ü
+#SBATCH --qos=o\''neil "the" $(touch pwned) `touch pwned` '\\' # %j ~ * ‮  ü'
 #SBATCH --reservation=workshop
-#SBATCH --constraint=a\|b -L matlab:1
+#SBATCH '--constraint=a|b' -L matlab:1
 
 # Of an earlier start, where Slurm put the job back in the queue after all.
-rm -f /shared/o\'neil\ \"the\"\ \$\(touch\ pwned\)\ \`touch\ pwned\`\ \\\ \#\ %j\ \~\ \*\ \‮\ \ ü/0123456789abcdef/report
+rm -f /shared/o\''neil "the" $(touch pwned) `touch pwned` '\\' # %j ~ * ‮  ü/0123456789abcdef'/report
 
-exec bash /shared/o\'neil\ \"the\"\ \$\(touch\ pwned\)\ \`touch\ pwned\`\ \\\ \#\ %j\ \~\ \*\ \‮\ \ ü/0123456789abcdef/desktop.sh
+exec bash /shared/o\''neil "the" $(touch pwned) `touch pwned` '\\' # %j ~ * ‮  ü/0123456789abcdef/desktop.sh'
