@@ -70,6 +70,25 @@ async def test_on_demand_starts_when_the_page_is_opened(world):
     assert world.state("ws02") is STOPPED
 
 
+@pytest.mark.parametrize(("policy", "after"), [("manual", STOPPED), ("on_demand", RUNNING), ("eager", RUNNING)])
+async def test_a_participant_who_asks_again_gets_one_where_that_is_theirs_to_ask(world, policy, after):
+    await world.start(settings(policy=policy), roster("ws01"))
+    await world.running() if policy == "eager" else None
+    await world.launcher.stop_desktops(["ws01"])
+    await asyncio.sleep(1)
+    world.launcher.retry("nobody")
+    world.launcher.retry("ws01")
+    await asyncio.sleep(5)
+    assert world.state() is after
+    await world.launcher.restart_desktops(["ws01"])
+    world.place.refuse = "no such image"
+    await asyncio.sleep(10)
+    assert world.state() is FAILED
+    world.place.refuse = None
+    world.launcher.retry("ws01")  # what failed, everybody may try again
+    await world.running()
+
+
 async def test_running_is_what_can_be_logged_in_to(world):
     await world.start(settings(), roster("ws01"))
     right = world.place.login
@@ -341,7 +360,7 @@ async def test_an_unknown_kind_is_failed_at_once_and_mended_by_the_token_file(wo
 
 
 @pytest.mark.parametrize("lag", [0.0, 1.0])
-async def test_a_stop_wins_at_every_moment_of_a_start(world, lag):
+async def test_a_stop_wins_at_every_moment_of_a_start(world, lag, caplog):
     await world.start(settings(), roster("ws01"))
     world.place.lag = lag
     for moment in range(0, 1800, 3):
@@ -350,6 +369,7 @@ async def test_a_stop_wins_at_every_moment_of_a_start(world, lag):
         await world.launcher.stop_desktops(["ws01"])
         await asyncio.sleep(lag + 0.2)
         assert (world.state(), world.place.running, world.store.files) == (STOPPED, {}, {}), moment
+    assert not any(record.levelname == "ERROR" for record in caplog.records)
 
 
 async def test_a_start_asked_for_while_it_stops_is_not_lost(world):
@@ -975,6 +995,30 @@ async def test_a_daemon_that_is_killed_as_one_is_given_out_gives_it_to_nobody_el
         for nonce in list(world.place.running):
             del world.place.running[nonce]
         await world.launcher.aclose()
+        world.store.files.clear()
+    await world.start()
+
+
+async def test_a_daemon_that_is_killed_as_somebody_in_line_is_given_one_finds_that(world):
+    places = {"local": {"type": "local", "starts_at_once": 1}}
+    for moment in range(30):
+        await world.start(settings(places, policy="pool", pool=1), roster("ws01"))
+        await asyncio.sleep(0.5)
+        world.launcher.visit("ws01")
+        await world.until(lambda: world.state() is STARTING, step=0.001)
+        (given,) = world.place.running
+        await asyncio.sleep(moment / 1000)
+        await world.launcher.aclose()
+        is_given = '"account": "ws01"' in world.store.files[given]
+        await world.start()
+        await world.running()
+        if is_given:
+            assert world.launcher.located()["ws01"].unix == f"/{given}", moment
+        await asyncio.sleep(15)
+        assert len(world.place.running) == len(world.store.files) == 2, moment
+        world.launcher.apply(Roster())
+        await world.launcher.aclose()
+        world.place.running.clear()
         world.store.files.clear()
     await world.start()
 
