@@ -18,12 +18,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.real import apptainer, image
 from tests.real.conftest import need
+from tests.real.podman import IMAGE, Podman
 from tests.real.slurm import Cluster
 from tests.real.sshd import Sshd
 from vncgate import probe
 from vncgate.kinds import Kind, LocalPlace
 from vncgate.launchers.base import Handle, Place, Seen, Sighting, Spec
+from vncgate.launchers.docker import Docker
 from vncgate.launchers.local import Local
 from vncgate.launchers.scripts import Scripts
 from vncgate.launchers.slurm import Slurm
@@ -36,6 +39,8 @@ PLACES = {
     "ssh_direct_site": "sshd",
     "slurm_site": "slurm_cluster",
     "slurm_rest_site": "slurm_cluster",
+    "docker_site": "podman",
+    "apptainer_site": "apptainer_path",
 }
 """The fixture of each Site, and the one of a wider scope that it takes what it runs on from."""
 
@@ -109,8 +114,7 @@ class Site:
         return found
 
     async def aclose(self) -> None:
-        for handle in self.handles:
-            await self.place.cancel(handle)
+        await asyncio.gather(*map(self.place.cancel, self.handles))
         await self.place.aclose()
 
 
@@ -155,12 +159,17 @@ def sshd():
 
 @pytest_asyncio.fixture
 async def ssh_site(sshd, short_folder):
-    need("Xvnc")
-    place = sshd.place()
-    root = sshd.home / place.folder
-    site = Site(lambda: Ssh("ssh", place, short_folder / "gate", Scripts(None)), root, short_folder, "127.0.0.1")
+    site = site_on(sshd, short_folder)
     yield site
     await site.aclose()
+
+
+def site_on(server: Sshd, folder: Path) -> Site:
+    """Desktops in the home folder of the user of `server`."""
+    need("Xvnc")
+    place = server.place()
+    root = server.home / place.folder
+    return Site(lambda: Ssh("ssh", place, folder / "gate", Scripts(None)), root, folder, "127.0.0.1")
 
 
 @pytest_asyncio.fixture
@@ -194,5 +203,55 @@ async def slurm_rest_site(slurm_cluster, short_folder):
     need("Xvnc")
     place = slurm_cluster.place("rest")
     site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder)
+    yield site
+    await site.aclose()
+
+
+@pytest.fixture(scope="session")
+def desktop_tree(tmp_path_factory):
+    """A desktop's programs, as containers see them."""
+    return image.build(tmp_path_factory.mktemp("image") / "tree")
+
+
+@pytest.fixture(scope="session")
+def podman(desktop_tree):
+    folder = Path(tempfile.mkdtemp(prefix="vg-podman-"))
+    engine = Podman(folder).start(desktop_tree)
+    yield engine
+    engine.stop()
+
+
+class DockerSite(Site):
+    """Of which a container may be left, too."""
+
+    def left(self, nonce: str) -> list[str]:
+        return (
+            super().left(nonce) + self.podman.run("ps", "-a", "--filter=name=" + nonce, "--format={{.Names}}").split()
+        )
+
+
+@pytest_asyncio.fixture
+async def docker_site(podman, short_folder):
+    root = short_folder / "containers"
+    site = DockerSite(
+        lambda: Docker("docker", podman.place(), root, Scripts(None)), root, short_folder, extra={"image": IMAGE}
+    )
+    site.podman = podman
+    yield site
+    await site.aclose()
+
+
+@pytest.fixture(scope="session")
+def apptainer_path(desktop_tree, tmp_path_factory):
+    """The folder of a program `apptainer`."""
+    return apptainer.install(tmp_path_factory.mktemp("apptainer"))
+
+
+@pytest_asyncio.fixture
+async def apptainer_site(apptainer_path, desktop_tree, short_folder, monkeypatch):
+    monkeypatch.setenv("PATH", str(apptainer_path), prepend=os.pathsep)
+    root = short_folder / "local"
+    extra = {"wrap": "apptainer", "image": str(desktop_tree)}
+    site = Site(lambda: Local("local", LocalPlace(), root, Scripts(None)), root, short_folder, extra=extra)
     yield site
     await site.aclose()
