@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -187,6 +189,19 @@ async def test_the_table(command):
     assert lines[3].split()[:6] == ["ws01", "xfce", "small", "hpc", "up", "STOPPED"]
     assert lines[4].split()[:6] == ["ws02", "xfce", "hpc:", "node02", "up", "RUNNING"]
     assert lines[-2:] == ["ws03: image missing", "3 desktops of the gate's own: 1 STOPPED, 1 RUNNING, 1 FAILED"]
+
+
+async def test_when_it_starts_and_ends_is_told_as_far_as_it_is_known(command, launcher):
+    soon = time.time() + 600
+    launcher.all["ws01"] = replace(desktop("ws01", PENDING, reason="Priority"), starts=soon)
+    launcher.all["ws02"] = replace(launcher.all["ws02"], ends=soon, idle_end=soon + 7 * 86400)
+    _, out, _ = await command("status", "ws01", "ws02")
+    clock = time.strftime("%H:%M", time.localtime(soon))
+    day = time.strftime("%a %d %b, %H:%M", time.localtime(soon + 7 * 86400))
+    assert out.splitlines()[-3:-1] == [
+        f"ws01: Priority; expected to start at {clock}",
+        f"ws02: its time is over at {clock}; unused, ends at {day}",
+    ]
 
 
 async def test_logs_of_one_and_of_several(command, launcher):

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from vncgate import control
 from vncgate.cli.config import add_control, control_path
-from vncgate.cli.operate import ago, kind_of, state_of, sums_of, where
+from vncgate.cli.operate import ago, kind_of, state_of, sums_of, told_of, where
 from vncgate.errors import ControlError
 
 INTERVAL = 0.5
@@ -105,7 +105,7 @@ def _act(args: argparse.Namespace) -> int:
 
 
 def _why(desktop: Desktop) -> str:
-    return f"{desktop['state']}: {desktop['reason']}" if desktop["reason"] else str(desktop["state"])
+    return f"{desktop['state']}: {words}" if (words := told_of(desktop)) else str(desktop["state"])
 
 
 class Journey:
@@ -165,7 +165,7 @@ def _screen(desktops: Mapping[str, Desktop], height: int) -> Group:
         return Group(*_reasons(failed)[: height // 2], Text(sums_of(desktops.values())))
     table = Table.grid(padding=(0, 2))
     for name, desktop in desktops.items():
-        table.add_row(name, state_of(desktop), Text(where(desktop)), Text(desktop["reason"]))
+        table.add_row(name, state_of(desktop), Text(where(desktop)), Text(told_of(desktop)))
     return Group(table, Text(sums_of(desktops.values())))
 
 
@@ -184,4 +184,4 @@ def _table(desktops: Mapping[str, Desktop]) -> Table:
 
 
 def _reasons(desktops: Mapping[str, Desktop]) -> Sequence[Text]:
-    return [Text(f"{name}: {desktop['reason']}") for name, desktop in desktops.items() if desktop["reason"]]
+    return [Text(f"{name}: {words}") for name, desktop in desktops.items() if (words := told_of(desktop))]

@@ -229,13 +229,31 @@ def where(desktop: dict[str, Any]) -> str:
     return f"{desktop['place']}: {desktop['host']}" if desktop["host"] else str(desktop["place"])
 
 
+def told_of(desktop: dict[str, Any]) -> str:
+    """Why a desktop is as it is, and when that is to change, as far as this is known."""
+    times = {"starts": "expected to start", "ends": "its time is over", "idle_end": "unused, ends"}
+    return "; ".join(
+        [
+            *([desktop["reason"]] if desktop["reason"] else []),
+            *(f"{words} at {_clock(desktop[key])}" for key, words in times.items() if desktop[key]),
+        ]
+    )
+
+
+def _clock(when: float) -> str:
+    """A time of today, or with its day, as clocks here show it."""
+    is_near = abs(when - time.time()) < 12 * 3600
+    return time.strftime("%H:%M" if is_near else "%a %d %b, %H:%M", time.localtime(when))
+
+
 def _wrong(status: dict[str, Any]) -> list[str]:
     """What is wrong, a line each: with accounts, their desktops, the token file, and what is published."""
     lines = []
     for account in status["accounts"]:
-        desktop = account["launched"] or {"reason": ""}
-        lines += [f"{account['name']}: {account['reason']}"] if account["reason"] else []
-        lines += [f"{account['name']}: desktop {desktop['state']}: {desktop['reason']}"] if desktop["reason"] else []
+        if account["reason"]:
+            lines.append(f"{account['name']}: {account['reason']}")
+        if (desktop := account["launched"]) and (words := told_of(desktop)):
+            lines.append(f"{account['name']}: desktop {desktop['state']}: {words}")
     troubles = ("trouble", "apache_error", "pages_error", "upgrade_error")
     lines += [*status["problems"], *(status[key] for key in troubles)]
     for worker in status["workers"]:
