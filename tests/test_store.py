@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vncgate.files import replace_file
 from vncgate.launchers.base import Handle
 from vncgate.model import Desktop, Want
 from vncgate.store import LARGEST, Entry, Store
@@ -49,6 +52,28 @@ async def test_a_start_has_one_file_whoever_it_is_given_to(store):
     given_out = Entry(ENTRY.handle, "ws02", "xfce", "small", Want.UP, 1e9)
     await store.put(given_out)
     assert await store.load() == [given_out]
+
+
+async def test_who_is_cancelled_while_it_writes_leaves_no_writer_behind(store, monkeypatch):
+    await store.load()
+    began, goes_on = threading.Event(), threading.Event()
+
+    def slow(*args, **named):
+        began.set()
+        goes_on.wait(10)
+        return replace_file(*args, **named)
+
+    monkeypatch.setattr("vncgate.store.replace_file", slow)
+    writing = asyncio.ensure_future(store.put(ENTRY))
+    await asyncio.to_thread(began.wait, 10)
+    writing.cancel()
+    await asyncio.sleep(0.01)
+    assert not writing.done()
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await store.remove(ENTRY.handle)
+    assert await store.load() == []
 
 
 def altered(**changes):

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vncgate import tasks
 from vncgate.files import replace_file
 from vncgate.launchers.base import Handle
 from vncgate.model import Desktop, Want
@@ -89,11 +91,11 @@ class Store:
     async def put(self, entry: Entry) -> None:
         """Keep `entry`, in place of what was kept of the same start."""
         data = json.dumps(entry.to_json()).encode() + b"\n"
-        await asyncio.to_thread(replace_file, self._file(entry.handle), data, mode=0o600)
+        await _whole(replace_file, self._file(entry.handle), data, mode=0o600)
 
     async def remove(self, handle: Handle) -> None:
         """Keep nothing of this start any more."""
-        await asyncio.to_thread(self._file(handle).unlink, missing_ok=True)
+        await _whole(self._file(handle).unlink, missing_ok=True)
 
     def _load(self) -> list[Entry]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,3 +118,13 @@ class Store:
 
     def _file(self, handle: Handle) -> Path:
         return self.folder / (handle.nonce + SUFFIX)
+
+
+async def _whole(work: Callable[..., object], *args: Any, **named: Any) -> None:
+    """Do it in a thread; who is cancelled meanwhile waits for it: a thread goes on, and would write after others."""
+    task = tasks.spawn(asyncio.to_thread(work, *args, **named), "write a desktop's file", expected=OSError)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
