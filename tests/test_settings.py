@@ -145,6 +145,10 @@ def test_every_setting_has_its_variable(name):
         ('places.x.hosts = "a"', "desktops.places.x.type: is missing: one of local, ssh, slurm, docker"),
         ('places.x.type = "pbs"', "desktops.places.x: input tag 'pbs' found using 'type'"),
         ('places.x = {type = "ssh", hots = "a"}', "no such setting; did you mean desktops.places.x.hosts?"),
+        (
+            'places.x = {type = "slurm", folder = "/s", transport = "rest", rest = "h:6820"}',
+            "needs rest, as http://host:6820",
+        ),
         ('kind = "x"\nkinds.y.command = "a"', "desktops: kind: there is no kind 'x'"),
         ('end = "2026-03-06T18:00:00"', "desktops.end: write it with its zone, as 2026-03-06T18:00:00+01:00"),
         ("kinds = 3", "desktops.kinds: is a section"),

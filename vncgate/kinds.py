@@ -199,7 +199,7 @@ class SlurmPlace(_Place):
     rest_token: File = None
     """File with the token (SLURM_JWT) for slurmrestd over http."""
     commands: File = None
-    """Folder of sbatch, squeue, scancel and scontrol. None: they are found by PATH."""
+    """Folder of sbatch, squeue and scancel. None: they are found by PATH."""
     conf: File = None
     """slurm.conf of the cluster. None: the commands find it."""
     cluster: str = ""
@@ -216,6 +216,12 @@ class SlurmPlace(_Place):
     """Seconds between two questions for the state of all jobs."""
     queue_timeout: SecondsOrNever = 0.0
     """Seconds in the queue after which a desktop is given up. 0: never."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> SlurmPlace:
+        if self.transport == "rest" and not self.rest.startswith(("http://", "https://", "unix:/")):
+            raise ValueError('transport "rest" needs rest, as http://host:6820 or unix:/run/slurmrestd.socket')
+        return self
 
 
 class DockerPlace(_Place):

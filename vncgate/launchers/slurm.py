@@ -219,8 +219,10 @@ def _owner(user: str) -> pwd.struct_passwd | None:
         return None
     try:
         its = pwd.getpwnam(user)
-    except KeyError:
+    except (KeyError, ValueError):
         raise LaunchError(f"there is no user {user!r} on the gate's host") from None
+    if its.pw_uid == 0:
+        raise LaunchError("desktops do not run as root: see `user` of the place")
     if its.pw_uid == os.geteuid():
         return None
     if os.geteuid() != 0:

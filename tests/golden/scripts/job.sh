@@ -8,7 +8,7 @@
 #SBATCH --open-mode=append
 # A desktop that Slurm starts a second time is not the one that somebody sat at.
 #SBATCH --no-requeue
-# sbatch itself is run without any modules, so ALL brings in nothing; NONE would have the node run the user's login shell.
+# sbatch sees nothing of modules or conda, so ALL brings none in; with NONE the node would run the user's login shell.
 #SBATCH --export=ALL
 #SBATCH --propagate=NONE
 #SBATCH --nodes=1
@@ -31,7 +31,7 @@ exec bash /shared/vncgate/0123456789abcdef/desktop.sh
 #SBATCH --open-mode=append
 # A desktop that Slurm starts a second time is not the one that somebody sat at.
 #SBATCH --no-requeue
-# sbatch itself is run without any modules, so ALL brings in nothing; NONE would have the node run the user's login shell.
+# sbatch sees nothing of modules or conda, so ALL brings none in; with NONE the node would run the user's login shell.
 #SBATCH --export=ALL
 #SBATCH --propagate=NONE
 #SBATCH --nodes=1
