@@ -466,8 +466,9 @@ class Runner:
         try:
             await launch.rekey(self.account.password or launch.secret or self._all.password())
         except LaunchError as error:
-            self._trouble = f"its password could not be set: {error}"
-            self._log.warning("%s", self._trouble)
+            if (trouble := f"its password could not be set: {error}") != self._trouble:
+                self._log.warning("%s", trouble)
+            self._trouble = trouble
 
     def _has_its_password(self, launch: Launch) -> bool:
         return launch.secret is not None and launch.secret == (self.account.password or launch.secret)
