@@ -15,6 +15,7 @@ from tests.real.apache import Apache, example
 from tests.real.browser import connected, content, log_in, phase
 from tests.real.conftest import need
 from tests.real.gate import RunningGate
+from tests.real.launching import types
 from tests.real.xvnc import Xvnc
 
 need("Xvnc", "openbox", "xterm", "chromium", "apache2")
@@ -174,3 +175,34 @@ async def test_the_static_copy_served_by_apache(servers, browse, tmp_path):
         # Without the daemon links and names live on.
         await page.goto(site.apache.url("/"))
         await expect(page.get_by_role("link", name=re.compile("Ada L."))).to_be_visible()
+
+
+LAUNCHED = """
+[desktops]
+folder = "{0}/d"
+
+[desktops.kinds.term]
+command = "xterm -maximized"
+window_manager = "openbox"
+home = "{0}/home"
+"""
+
+
+async def test_a_desktop_that_the_gate_starts_is_asked_for_through_apache_from_a_static_page(browse, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("w")  # a short name, for sockets
+    site = Site(folder, "single", "relay", export=True)
+    site.gate.settings += LAUNCHED.format(folder)
+    site.gate.write('ws01 - path-ws01 - - secret01 name="Ada L."')
+    with site, contextlib.ExitStack() as stack:
+        stack.callback(site.gate.command, "desktop", "stop", "--all")
+        page = await browse(site.apache.url("/"))
+        card = page.get_by_role("link", name=re.compile("Ada L."))
+        await expect(card).to_contain_text("it starts when you open it", ignore_case=True)
+        assert site.gate.account("ws01")["launched"]["state"] == "STOPPED"
+        await card.click()
+        await log_in(page, "secret01")
+        await types(page, folder / "home", "launched")
+        assert [url for url in page.requests if "/api/desktops/" in url] == [
+            site.apache.url("/api/desktops/path-ws01/visit")
+        ]
+        assert page.complaints == []
