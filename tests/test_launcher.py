@@ -1111,6 +1111,17 @@ async def test_a_pool_desktop_that_dies_is_replaced_and_a_size_of_its_own_is_not
     assert world.place.of("ws01").spec.kind.cores == 8
 
 
+async def test_a_pool_that_failed_is_tried_again_when_somebody_comes(world):
+    world.place.refuse = "no such image"
+    await world.start(settings(**POOL), roster("ws01"))
+    await asyncio.sleep(600)
+    assert world.place.calls["submit"] == 3 * START_TRIES
+    world.place.refuse = None
+    world.launcher.visit("ws01")
+    await world.running()
+    await ready_in_pool(world, 4)
+
+
 async def test_a_pool_that_cannot_be_anybodys_is_not_kept(world):
     await world.start(settings(**POOL, home="/scratch/{account}"), roster("ws01"))
     await asyncio.sleep(10)
