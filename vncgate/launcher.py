@@ -93,6 +93,12 @@ class Launcher:
         self._found = await self._all.store.load()
         if self._found:
             log.info("%d desktops of a daemon before this one are on disk", len(self._found))
+        for name, kind in self._settings.kinds.items():
+            if kind.policy is Policy.POOL and kind.pool and not self._can_be_anybodys(kind):
+                words = (
+                    "kind %s: no pool is kept, for its user, home, overlay or binds name the {account}; on demand then"
+                )
+                log.warning(words, name)
         self._await_end()
 
     def apply(self, roster: Roster) -> None:
