@@ -65,6 +65,7 @@ class Local(HostPlace):
             process = await asyncio.create_subprocess_exec(
                 *become,
                 "bash",
+                "--norc",  # which it reads where its stdin is a socket, as uvloop's pipes are
                 "-c",
                 _SHELL,
                 stdin=asyncio.subprocess.PIPE,
