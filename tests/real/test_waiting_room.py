@@ -159,6 +159,7 @@ async def test_the_warning_leaves_the_keyboard_to_the_desktop_and_stay_is_reache
     await expect(warning).to_be_hidden()
     assert asked(gate, "stay") == 1
     await expect(page.locator(".desk-screen canvas")).to_be_focused()
+    await expect(page.locator(".bar-row")).to_be_hidden()
     await types(page, server, "stayed")  # no modifier stayed down
     assert page.complaints == []
 
@@ -180,6 +181,19 @@ async def test_a_warning_comes_while_one_works_and_goes_with_the_status(browse, 
     gate.desktops.set("ws01", RUNNING)
     await expect(warning).to_be_hidden()
     await types(page, server, "went")
+
+
+async def test_what_did_not_reach_the_gate_is_told_and_done_again(browse, gate):
+    page = await browse(gate.url("ws01"))
+    await says(page, "Your desktop is stopped")
+    await page.route("**/api/desktops/*/start", lambda route: route.abort())
+    await page.get_by_role("button", name="Start").click()
+    await says(page, "Your desktop is stopped", "The gate did not answer. Please try again.")
+    await page.unroute("**/api/desktops/*/start")
+    gate.desktops.answer = lambda _, name: gate.desktops.set(name, STARTING)
+    await page.get_by_role("button", name="Start").click()
+    await says(page, "Your desktop is starting", "You can type your password now")
+    await expect(page.get_by_text("Please try again")).to_be_hidden()
 
 
 async def test_without_its_stream_the_page_asks_now_and_then(browse, gate):

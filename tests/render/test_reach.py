@@ -73,6 +73,7 @@ def test_a_card_leads_to_our_viewer_or_to_the_sites_novnc():
     assert Reach(load(), True).link(account(), "./") == "./desk/ws01/"
     own = load(flags={"landing.novnc_dir": Path("/usr/share/novnc")})
     assert Reach(own, True).link(account(), "./").startswith("./novnc/vnc.html#path=../ws/ws01&")
+    assert Reach(own, True).link(account(), "./", is_launched=True) == "./desk/ws01/"  # the waiting room is ours
 
 
 def novnc_up_to_1_5(link, site):

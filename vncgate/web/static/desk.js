@@ -37,6 +37,7 @@ let trouble = ""; // why what was asked of the gate was not done
 
 const gate = new Gate(desk.dataset, (status) => {
   unlisted = status === "unlisted" && !session.listed;
+  if (status !== null) trouble = "";
   const ready = readiness(status === "unlisted" ? null : status);
   part("readiness").hidden = ready === null;
   part("readiness").textContent = ready?.text ?? "";
@@ -128,7 +129,10 @@ function showWarning() {
   const isFocused = document.activeElement === button("stay");
   part("warning").hidden = !warned;
   button("stay").hidden = !warned?.stays;
-  if (isFocused && !warned?.stays) back();
+  if (isFocused && !warned?.stays) {
+    toolbar.fold(true);
+    back();
+  }
   const way = warned?.stays ? " Control, Alt and Shift together lead to the button Stay." : "";
   setText(part("warning-live"), warned ? `${warned.text}.${way}` : "");
   if (!warned) return;
