@@ -60,4 +60,6 @@ def commands(argv: Sequence[str], kind: Kind, folder: str, home: str, account: s
 
 
 def _shell(program: str, *arguments: str) -> list[str]:
-    return ["sh", "-c", program, "sh", *arguments]
+    """A program of statements that have a line each, as one line: all that a job script can have."""
+    statements = [line for line in program.splitlines() if line and not line.startswith("#")]
+    return ["sh", "-c", "; ".join(statements), "sh", *arguments]
