@@ -12,7 +12,8 @@ from tests.real.launching import Gate, types
 from tests.real.podman import IMAGE
 
 need("Xvnc", "openbox", "xterm", "chromium")
-pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+# All places are made for it: a cluster, an image, Apptainer.
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 
 KIND = """
 [desktops.kinds.{name}]
@@ -36,22 +37,28 @@ def kind(name, place, more=""):
 
 
 @pytest.fixture
-def gate(sshd, slurm_cluster, podman, short_folder):
-    """A gate with an account for each place, which has its name."""
+def gate(sshd, slurm_cluster, podman, apptainer_path, desktop_tree, short_folder):
+    """A gate with an account for each place and wrap, which has its name."""
     places = {"ssh": sshd.place(), "slurm": slurm_cluster.place(), "docker": podman.place()}
-    more = {"docker": f'image = "{IMAGE}"'}
-    settings = [section(name, place) for name, place in places.items()]
-    names = ("local", *places)
-    settings += [kind(name, name, more.get(name, "")) for name in names]
-    with Gate(short_folder, "".join(settings), **dict(zip(names, names, strict=True))) as running:
-        yield running
+    wrap = f'wrap = "apptainer"\nimage = "{desktop_tree}"'
+    kinds = {
+        **{name: kind(name, name) for name in ("local", "ssh", "slurm")},
+        "docker": kind("docker", "docker", f'image = "{IMAGE}"'),
+        "apptainer": kind("apptainer", "local", wrap),
+        "apptainer-slurm": kind("apptainer-slurm", "slurm", wrap),
+    }
+    settings = "".join([*(section(name, place) for name, place in places.items()), *kinds.values()])
+    gate = Gate(short_folder, settings, **{name: name for name in kinds})
+    gate.environ["PATH"] = f"{apptainer_path}:{gate.environ['PATH']}"
+    with gate:
+        yield gate
 
 
 async def test_from_the_landing_page_to_a_typed_key(browse, gate):  # noqa: F811
     pages = {}
     for name in gate.states():
         pages[name] = await browse(gate.url)
-        await pages[name].get_by_role("link", name=name).click()
+        await pages[name].locator(f'.card[data-path="path-{name}"]').get_by_role("link").click()
     for name, page in pages.items():
         await log_in(page, f"pw-{name}")
     for name, page in pages.items():
