@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.real.conftest import need
@@ -27,20 +28,38 @@ exec apptainer "$@"' bash {tree} "$@"
 """
 
 
+TREE = Path(__file__).parents[2] / "build" / "apptainer"
+"""Where the tree is kept from run to run; `make clean` removes it."""
+
+
 def install(folder: Path) -> Path:
-    """A folder with a program `apptainer` in it, to be put on PATH; 20 s, 300 MB where it is not on this host."""
+    """A folder with a program `apptainer` in it, to be put on PATH.
+
+    Where this host has none, 20 s, 300 MB and a mirror of Debian are needed for the first time.
+    """
     if program := shutil.which("apptainer"):
         return Path(program).parent
     need("mmdebstrap", "unshare")
-    tree, programs = folder / "tree", folder / "bin"
-    programs.mkdir(parents=True)
-    argv = ["mmdebstrap", "--quiet", "--variant=minbase", "--aptopt=Acquire::Check-Valid-Until false"]
-    done = subprocess.run(
-        [*argv, "--include=apptainer,e2fsprogs,fuse2fs,squashfs-tools,squashfuse", "sid", tree],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, f"no tree of Debian sid: {done.stderr}"
-    shutil.copy("/etc/hosts", tree / "etc/hosts")
-    (programs / "apptainer").write_text(WRAPPER.format(tree=tree))
-    (programs / "apptainer").chmod(0o755)
-    return programs
+    if not TREE.exists():
+        _make_tree()
+    (folder / "apptainer").write_text(WRAPPER.format(tree=TREE))
+    (folder / "apptainer").chmod(0o755)
+    return folder
+
+
+def _make_tree() -> None:
+    TREE.parent.mkdir(exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix="apptainer-", dir=TREE.parent))
+    try:
+        argv = ["mmdebstrap", "--quiet", "--variant=minbase", "--aptopt=Acquire::Check-Valid-Until false"]
+        done = subprocess.run(
+            [*argv, "--include=apptainer,e2fsprogs,fuse2fs,squashfuse", "sid", new],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, f"no tree of Debian sid: {done.stderr}"
+        shutil.copy("/etc/hosts", new / "etc/hosts")
+        new.chmod(0o755)
+        new.rename(TREE)
+    except BaseException:
+        shutil.rmtree(new)
+        raise
