@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -24,9 +25,11 @@ class OrderedStore(MemoryStore):
 
     def __init__(self):
         super().__init__()
-        self.order = []
+        self.order, self.slow = [], 0.1
 
     async def put(self, entry):
+        pause, self.slow = self.slow, 0.0
+        await asyncio.sleep(pause)
         await super().put(entry)
         self.order.append((entry.asked, entry.handle.job, entry.want))
 
@@ -89,6 +92,8 @@ async def test_no_word_comes_after_the_last(launch):
     unwanted = asyncio.ensure_future(launch.unwanted())
     await asyncio.sleep(0)
     forgetting = asyncio.ensure_future(launch.forget())
+    await asyncio.sleep(0)
+    launch.entry = replace(launch.entry, account="somebody else")
     late = asyncio.ensure_future(launch.keep())
     await asyncio.gather(keeping, unwanted, forgetting, late)
     assert launch._store.order[-1] == "removed"

@@ -621,14 +621,31 @@ async def test_the_workshop_ends(world):
     assert world.states() == {STOPPED}
     assert world.status().reason == "the workshop is over"
     assert (world.place.running, world.store.files) == ({}, {})
-    world.launcher.visit("ws01")
     with pytest.raises(ControlError, match="the workshop is over"):
         await world.launcher.start_desktops(["ws01"])
+    world.launcher.visit("ws01")
+    world.launcher.retry("ws01")
+    await asyncio.sleep(10)
+    assert len(world.place.started) == 2
     world.launcher.apply(roster(*names, "ws03"))
     await world.restart()
     await asyncio.sleep(60)
     assert world.states() == {STOPPED}
     assert len(world.place.started) == 2
+
+
+async def test_pools_end_with_the_workshop(world):
+    end = datetime.fromtimestamp(EPOCH + 600, UTC)
+    await world.start(settings(general={"end": end.isoformat()}, policy="pool", pool=2), roster("ws01"))
+    await asyncio.sleep(500)
+    world.launcher.visit("ws01")
+    await asyncio.sleep(50)
+    assert len(world.place.running) == 3
+    await asyncio.sleep(60)
+    world.launcher.visit("ws01")
+    world.launcher.apply(roster("ws01", "ws02"))
+    await asyncio.sleep(60)
+    assert (world.place.running, world.store.files, len(world.place.started)) == ({}, {}, 3)
 
 
 async def test_a_daemon_that_starts_after_the_workshop_ends_what_is_left(world):

@@ -221,7 +221,7 @@ class Launcher:
 
     def _begin(self, runner: Runner) -> None:
         """A desktop that is new in the roster: its policy has the word. One that cannot be started says so at once."""
-        if not self._is_over and self._policy(runner) in (None, Policy.EAGER):
+        if self._policy(runner) in (None, Policy.EAGER):
             runner.start()
 
     def _update(self, runner: Runner, account: Account) -> None:
