@@ -45,7 +45,7 @@ class Ssh(HostPlace):
         self.hosts = tuple(hostlist.expand(settings.hosts))
         self._settings = settings
         self._gate_folder = gate_folder
-        self._lines: dict[Whom, _Line] = {}
+        self._lines: dict[Whom, Line] = {}
         self._forwards: dict[str, tuple[asyncssh.SSHClientConnection, asyncssh.SSHListener]] = {}
         self._forwarding = asyncio.Lock()
 
@@ -129,13 +129,13 @@ class Ssh(HostPlace):
             raise LaunchError(f"{path}: longer than the {LONGEST_SOCKET} bytes that the path of a unix socket may have")
         return path
 
-    def _line(self, whom: Whom) -> _Line:
+    def _line(self, whom: Whom) -> Line:
         if whom not in self._lines:
-            self._lines[whom] = _Line(self._settings, whom)
+            self._lines[whom] = Line(self._settings, whom)
         return self._lines[whom]
 
 
-class _Line:
+class Line:
     """The one connection to a host as a user: made when it is needed, and again when it was lost."""
 
     def __init__(self, settings: SshPlace, whom: Whom) -> None:
