@@ -960,8 +960,10 @@ async def ready_in_pool(world, count=3):
 
 async def test_who_comes_gets_one_of_the_pool_at_once(world):
     names = [f"ws{number:02}" for number in range(1, 11)]
-    await world.start(settings(**POOL), roster(*names))
+    await world.start(settings(**POOL, idle_timeout=60.0), roster(*names))
     await ready_in_pool(world)
+    await asyncio.sleep(300)
+    assert len(world.place.started) == 3  # nobody is to use them yet
     assert world.states() == {STOPPED}
     assert all(desktop.password.startswith("random") for desktop in world.place.running.values())
     there = set(world.place.running)

@@ -27,7 +27,7 @@ def store(tmp_path):
 
 async def test_what_is_kept_is_found_in_the_order_in_which_it_was_asked_for(store):
     assert await store.load() == []
-    late = Entry(Handle("slurm", "ws02", "a" * 16), "", "gedit", "", Want.DOWN, 2e9)
+    late = Entry(Handle("slurm", "ws02", "0" * 16), "", "gedit", "", Want.DOWN, 2e9)
     await store.put(late)
     await store.put(ENTRY)
     assert await Store(store.folder).load() == [ENTRY, late]
