@@ -183,6 +183,12 @@ class TestRun:
         )
         assert (Path(self.home) / "modes").read_text().split() == ["700", "600", "0022"]
 
+    def test_the_display_is_for_those_with_its_cookie(self):
+        need("xdpyinfo")
+        look = "xdpyinfo >/dev/null && echo mine; XAUTHORITY=/dev/null xdpyinfo || echo not mine"
+        done = run(self.folder, spec("sh", "-c", look, home=self.home))
+        assert done.stdout.split("\n")[-3:-1] == ["mine", "not mine"]
+
     def test_setup_lines_are_run_before_the_command(self):
         setup = 'greet() { echo "it\'s $1"; }\nexport GREETING=$(greet me); cd /'
         done = run(self.folder, spec("sh", "-c", 'echo "$GREETING"; pwd', home=self.home, setup=setup))

@@ -70,8 +70,6 @@ look() {
       line=
       [ -f report ] && read -r line <report
       printf '%s running %s\n' "$nonce" "$line"
-      # A talkative session does not fill the disk.
-      [ -z "$(find log -size +2048k)" ] || { end=$(tail -c 65536 log) && printf '%s\n' "$end" >log; }
     elif [ ! -e process ] && [ -n "$(find . -prune -mmin -1)" ]; then
       echo "$nonce running" # it is about to be
     elif [ "${booted-$boot}" != "$boot" ]; then
@@ -81,6 +79,10 @@ look() {
       [ -f status ] && read -r status <status
       printf '%s gone %s %s\n' "$nonce" "$status" "$(tail -c 500 log | tail -n 1 | tr -d '\000-\037')"
     fi
+  done
+  # A talkative session does not fill the disk.
+  find "$root" -maxdepth 2 -name log -size +2048k 2>/dev/null | while read -r log; do
+    end=$(tail -c 65536 "$log") && printf '%s\n' "$end" >"$log"
   done
 }
 

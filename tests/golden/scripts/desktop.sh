@@ -60,26 +60,37 @@ fi
 # --- Ending: the session, then the server, then its files -------------------------------------------------------------
 
 umask 077
-unset server session display XDG_RUNTIME_DIR
+unset server display XDG_RUNTIME_DIR
 
-# Processes of this desktop other than this one and the server: children, adopted ones too, and what has its mark.
-others() {
+# Children other than the server, adopted ones too.
+children() {
+  local pid
+  for pid in $(<"/proc/$$/task/$$/children"); do
+    case $pid in $BASHPID | "${server-}") ;; *) echo "$pid" ;; esac
+  done
+}
+
+# Processes with the mark of this desktop, other than this one and the server. It looks at every process of the host.
+marked() {
   local file pid
   while read -r file; do
     pid=${file//[!0-9]/}
     case $pid in $$ | $BASHPID | "${server-}") ;; *) echo "$pid" ;; esac
-  done < <(tr ' ' '\n' <"/proc/$$/task/$$/children" && exec env -u VNCGATE_DESKTOP grep -lszxF "VNCGATE_DESKTOP=$nonce" /proc/[0-9]*/environ)
+  done < <(exec env -u VNCGATE_DESKTOP grep -lszxF "VNCGATE_DESKTOP=$nonce" /proc/[0-9]*/environ)
 }
 
-# Signal the others until there are none, for at most so many tenths of a second.
+# Signal all that belongs to the desktop until there is nothing, for at most so many tenths of a second.
 end_others() {
-  local pids tenths
+  local tenths pids
+  pids=$(marked && children)
   for ((tenths = 0; tenths < $2; tenths++)); do
-    pids=$(others)
     [ -n "$pids" ] || return 0
     kill "-$1" $pids 2>/dev/null
     sleep 0.1
+    pids=$(children)
+    [ -n "$pids" ] || pids=$(marked)
   done
+  return 1
 }
 
 end_server() {
@@ -101,9 +112,8 @@ end_server() {
 finish() {
   local status=$? why
   trap '' TERM HUP INT
-  end_others TERM 20
+  end_others TERM 20 || end_others KILL 20
   end_server
-  end_others KILL 20
   [ -n "${XDG_RUNTIME_DIR-}" ] || return
   why=$(cat "$XDG_RUNTIME_DIR/reason" 2>/dev/null)
   # What is mounted there (gvfs, document portal) shows files that are not ours to remove.
@@ -188,7 +198,6 @@ said=$({ printf '%s %s\n' "$nonce" "$where" >"$folder/report.new" && mv "$folder
 
 bus=$(type -P dbus-run-session)
 ${bus:+"$bus" --} "$BASH" --noprofile --norc "$0" session &
-session=$!
 wait -n
 status=$?
 if ! kill -0 "$server" 2>/dev/null; then
