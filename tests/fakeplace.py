@@ -40,6 +40,7 @@ class FakePlace:
         self.started, self.calls = [], Counter()
         self.peak = 0
         self.hold, self.silent, self.refuse = False, False, None
+        self.refuses_logins = False
         self.lag = 0.0
         self.log_text = ""
 
@@ -109,7 +110,7 @@ class FakePlace:
         self.calls["login"] += 1
         await asyncio.sleep(self.answer)
         desktop = self.running.get(account.desktop.unix.removeprefix("/"))
-        if desktop is None or not self.is_up(desktop):
+        if desktop is None or not self.is_up(desktop) or self.refuses_logins:
             raise DesktopError(f"desktop {account.desktop} refused the connection", Readiness.OFFLINE)
         if desktop.password != account.password.reveal():
             raise DesktopError(f"desktop {account.desktop} refused the password", Readiness.WRONG_PASSWORD)

@@ -36,8 +36,9 @@ def make(tmp_path):
     async def login(account):
         raise AssertionError
 
-    def make(kinds=KINDS):
-        return Desktops(DesktopsSettings(kinds=kinds), tmp_path / "state", login, lambda names: None)
+    def make(kinds=KINDS, places=None):
+        settings = DesktopsSettings(kinds=kinds, places=places or {})
+        return Desktops(settings, tmp_path / "state", login, lambda names: None)
 
     return make
 
@@ -64,6 +65,17 @@ async def test_the_folder_lets_users_through_to_their_own_whatever_the_umask(mak
         os.umask(old)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "state", tmp_path / "state" / "handles")}
     assert modes == {"state": 0o711, "handles": 0o700}
+
+
+@pytest.mark.parametrize(("uid", "user", "warnings"), [(0, "", 2), (0, "{account}", 0), (1000, "", 0)])
+async def test_desktops_as_root_are_warned_of(make, monkeypatch, caplog, uid, user, warnings):
+    gate = make(places={"local": {"type": "local", "user": user}})
+    monkeypatch.setattr(desktops.os, "geteuid", lambda: uid)
+    await gate.start()
+    await gate.aclose()
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        f"desktops of kind {kind} run as root" for kind in KINDS
+    ][:warnings]
 
 
 async def test_without_kinds_nothing_is_touched(make, tmp_path):

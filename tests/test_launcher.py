@@ -461,9 +461,7 @@ async def test_a_manual_desktop_that_died_waits_for_an_operator(world):
     assert (world.state(), world.status().reason, world.place.started) == (FAILED, "out of memory", ["ws01"])
 
 
-@pytest.mark.parametrize(
-    ("policy", "after"), [("manual", STOPPED), ("on_demand", STOPPED), ("pool", STOPPED), ("eager", RUNNING)]
-)
+@pytest.mark.parametrize(("policy", "after"), [("manual", STOPPED), ("on_demand", STOPPED), ("eager", RUNNING)])
 async def test_who_logs_out_gets_no_new_session_unless_it_is_eager(world, policy, after):
     await world.start(settings(policy=policy), roster("ws01"))
     await world.launcher.start_desktops(["ws01"])
@@ -832,6 +830,22 @@ async def test_the_next_daemon_leads_browsers_to_where_they_were(world):
     await world.until(lambda: "ws02" not in world.launcher.located())
     await world.running("ws01")
     assert world.launcher.located()["ws01"] == where["ws01"]
+
+
+async def test_a_desktop_that_ran_is_not_ended_because_the_next_daemon_cannot_log_in(world):
+    """The way to it may be blocked, or its server busy; but its place says that it is there, and so is somebody's work."""
+    await world.start(settings({"local": {"type": "local", "start_timeout": 5.0}}), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    world.place.refuses_logins = True
+    await world.restart()
+    await asyncio.sleep(600)
+    assert world.state() is STARTING
+    assert "refused the connection" in world.status().reason
+    assert world.launcher.located().keys() == {"ws01"}
+    world.place.refuses_logins = False
+    await world.running()
+    assert (world.place.started, world.place.calls["cancel"]) == (["ws01"], 0)
 
 
 async def test_who_waits_in_line_is_not_forgotten_by_the_next_daemon(world):

@@ -259,10 +259,14 @@ class Runner:
             self._handle(Event.MOVED)
         if self.state is DesktopState.STARTING:
             limit = yard.settings.start_timeout
-            if now - view.life.since - self._patience > limit:
-                why = f" ({self._trouble})" if self._trouble else ""
+            is_late = now - view.life.since - self._patience > limit
+            why = f" ({self._trouble})" if self._trouble else ""
+            if is_late and launch.entry.desktop is None:
                 self._fail(Event.START_FAILED, f"no VNC login within {span(limit)}{why}", log_tells=True)
-            elif desktop is not None:
+                return
+            if is_late:  # but it ran once: somebody's work may be in it
+                view.doubt = f"it is there, but lets nobody in{why}"
+            if desktop is not None:
                 self._do_aside(lambda: self._log_in(launch, yard, desktop), "log in to")
         elif not (launch.is_kept and self._has_its_password(launch)):
             self._do_aside(lambda: self._settle_in(launch), "settle in")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import fcntl
+import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from vncgate.launchers.base import Place
 from vncgate.launchers.scripts import Scripts
 from vncgate.model import Account, AccountStatus, Desktop, Roster
 from vncgate.store import Store
+
+log = logging.getLogger(__name__)
 
 USE_INTERVAL = 2.0
 """Seconds between two looks at who used their desktop; see desktop_runner.LATE_NEWS."""
@@ -60,6 +63,8 @@ class Desktops:
                 self._root.chmod(0o711)  # whatever the umask: accounts' own users have folders in it
             self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.geteuid() == 0:
+                self._warn_of_root()
             await self.launcher.start()
         except BlockingIOError:
             raise SettingsError(f"desktops.folder: {self._root} is that of another gate, which runs") from None
@@ -85,6 +90,13 @@ class Desktops:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _warn_of_root(self) -> None:
+        for name, kind in self._settings.kinds.items():
+            place = self._settings.place(kind.place)
+            if isinstance(place, LocalPlace) and not place.user:
+                words = "desktops of kind %s run as root: set `user` of their place %s, for example to {account}"
+                log.warning(words, name, kind.place)
 
     def _found(self, account: Account, desktop: Desktop | None) -> Account:
         if account.desktop is not None or desktop is None:

@@ -12,7 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from vncgate import hostlist
+from vncgate.errors import HostListError
 
 
 class Section(BaseModel):
@@ -27,6 +30,14 @@ def _words(value: object) -> object:
 
 def _command(value: object) -> object:
     return shlex.split(value) if isinstance(value, str) else value
+
+
+def _hosts(value: str) -> str:
+    try:
+        hostlist.expand(value)
+    except HostListError as error:
+        raise ValueError(str(error)) from None
+    return value
 
 
 def _file(value: object) -> object:
@@ -141,6 +152,12 @@ class Kind(Resources):
             raise ValueError(f"size {self.size!r} is not among its sizes")
         if self.wrap is Wrap.APPTAINER and not self.image:
             raise ValueError("wrap apptainer needs an image")
+        if self.image.startswith("-"):
+            raise ValueError("image: its name cannot begin with -")
+        if self.home and not self.home.startswith("/"):
+            raise ValueError("home: write it from the root on, as /scratch/school/{account}")
+        if self.policy is Policy.POOL and not self.pool:
+            raise ValueError("policy pool needs to know how many to keep ready: pool = 5")
         return self
 
     def sized(self, size: str) -> Kind:
@@ -172,7 +189,7 @@ class SshPlace(_Place):
     """Hosts reached by ssh."""
 
     type: Literal["ssh"]
-    hosts: Annotated[str, Field(min_length=1)]
+    hosts: Annotated[str, AfterValidator(_hosts)]
     """Hosts in Slurm's notation, for example "node[01-08]"; new desktops go where there are fewest."""
     port: Annotated[int, Field(ge=1, le=65535, strict=True)] = 22
     """Port of sshd."""
@@ -235,6 +252,8 @@ class DockerPlace(_Place):
     starts_at_once: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
 
 
+RESERVED = frozenset({"handles", "lock"})
+"""Names that no place may have: they are files of ours where the places have their folders."""
 PLACES: dict[str, type[Section]] = {"local": LocalPlace, "ssh": SshPlace, "slurm": SlurmPlace, "docker": DockerPlace}
 """The types of places."""
 AnyPlace = Annotated[LocalPlace | SshPlace | SlurmPlace | DockerPlace, Field(discriminator="type")]
@@ -268,10 +287,14 @@ class DesktopsSettings(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> DesktopsSettings:
+        if taken := RESERVED & self.places.keys():
+            raise ValueError(f"places.{min(taken)}: a place cannot have this name")
         for name, kind in self.kinds.items():
             place = self.place(kind.place)
             if place is None:
                 raise ValueError(f"kinds.{name}.place: there is no place {kind.place!r}")
+            if kind.image and kind.wrap is Wrap.NONE and not isinstance(place, DockerPlace):
+                raise ValueError(f"kinds.{name}: its image is for wrap apptainer, or for a place of type docker")
             if isinstance(place, DockerPlace) and (kind.wrap is not Wrap.NONE or not kind.image):
                 raise ValueError(f"kinds.{name}: in a place of type docker it needs an image, and no wrap")
         if self.kind and self.kinds and self.kind not in self.kinds:

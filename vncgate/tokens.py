@@ -276,7 +276,7 @@ class _Reader:
     def _password(self, column: int, text: str, desktop_is_new: bool) -> None:
         octets = text.encode(errors="surrogateescape")
         if not octets:
-            self._warn(column, "vncpassword is empty: everybody can open this desktop")
+            self._warn(column, "vncpassword is empty: everybody can open this desktop (nobody, if the gate starts it)")
             return
         if len(octets) > PASSWORD_BYTES:
             self._warn(

@@ -68,7 +68,7 @@ def test_json(file, capsys):
     assert main(["check", "--json", file(GOOD + "a n p 80 1 ''\nb n q x 2 s\n")]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [tuple(problem.values()) for problem in found["problems"]] == [
-        (3, 12, "warning", "vncpassword is empty: everybody can open this desktop"),
+        (3, 12, "warning", "vncpassword is empty: everybody can open this desktop (nobody, if the gate starts it)"),
         (4, 7, "error", "websocketport must be a number from 1 to 65535, or - for none"),
     ]
     assert list(found["problems"][0]) == ["line", "column", "severity", "message"]
