@@ -92,10 +92,9 @@ async def test_no_word_comes_after_the_last(launch):
     unwanted = asyncio.ensure_future(launch.unwanted())
     await asyncio.sleep(0)
     forgetting = asyncio.ensure_future(launch.forget())
-    await asyncio.sleep(0)
+    await asyncio.gather(keeping, unwanted, forgetting)
     launch.entry = replace(launch.entry, account="somebody else")
-    late = asyncio.ensure_future(launch.keep())
-    await asyncio.gather(keeping, unwanted, forgetting, late)
+    await launch.keep()
     assert launch._store.order[-1] == "removed"
     assert launch._store.order[0] == (False, "", Want.UP)
     assert launch._store.files == {}

@@ -641,6 +641,7 @@ async def test_pools_end_with_the_workshop(world):
     assert len(world.place.running) == 3
     await asyncio.sleep(60)
     world.launcher.visit("ws01")
+    await asyncio.sleep(10)
     world.launcher.apply(roster("ws01", "ws02"))
     await asyncio.sleep(60)
     assert (world.place.running, world.store.files, len(world.place.started)) == ({}, {}, 3)
@@ -833,7 +834,7 @@ async def test_the_next_daemon_leads_browsers_to_where_they_were(world):
 
 
 async def test_a_desktop_that_ran_is_not_ended_because_the_next_daemon_cannot_log_in(world):
-    """The way to it may be blocked, or its server busy; but its place says that it is there, and so is somebody's work."""
+    """Its server may be busy; but its place says that it is there, and so is somebody's work."""
     await world.start(settings({"local": {"type": "local", "start_timeout": 5.0}}), roster("ws01"))
     world.launcher.visit("ws01")
     await world.running()
