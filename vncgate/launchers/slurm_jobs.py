@@ -82,9 +82,9 @@ def parse_rows(text: str, mark: str) -> list[Job]:
     """The jobs that squeue listed with `row_format(mark)` and SLURM_TIME_FORMAT=%s. What is no such row is left out."""
     jobs = []
     for line in text.splitlines():
-        number, found, rest = line.partition(mark)
+        number, _, rest = line.partition(mark)
         fields = [field.strip() for field in rest.split("|")]
-        if found and len(number) == 20 and number.strip().isdigit() and len(fields) >= len(_FIELDS):
+        if number.strip().isdecimal() and len(fields) >= len(_FIELDS):
             state, starts, ends, host, code, reason, comment, *_ = fields
             jobs.append(
                 Job(
@@ -241,6 +241,7 @@ _SILENT = (
     "Communication connection failure",
     "in standby mode",
     "Could not establish a configuration source",
+    "Unable to establish control machine address",
     "Protocol authentication error",
 )
 _IN_DOUBT = (
