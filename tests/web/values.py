@@ -21,7 +21,10 @@ PASSWORD = "k3Vq9xTb"
 """The password of every account here: it must be found in nothing that is rendered or served."""
 
 DESKTOPS = DesktopsSettings(
-    kinds={policy: {"command": "xterm", "policy": policy} for policy in ("manual", "eager", "on_demand", "pool")}
+    kinds={
+        **{policy: {"command": "xterm", "policy": policy} for policy in ("manual", "eager", "on_demand")},
+        "pool": {"command": "xterm", "policy": "pool", "pool": 1},
+    }
 )
 """Settings with a kind for each policy, and of its name."""
 
