@@ -41,6 +41,7 @@ PLACES = {
     "slurm_rest_site": "slurm_cluster",
     "docker_site": "podman",
     "apptainer_site": "apptainer_path",
+    "apptainer_slurm_site": "apptainer_slurm_parts",
 }
 """The fixture of each Site, and the one of a wider scope that it takes what it runs on from."""
 
@@ -103,7 +104,10 @@ class Site:
 
     async def start(self, *command: str, **more) -> tuple[Spec, Handle, Sighting]:
         """A desktop that serves."""
-        spec = self.spec(*command, **more)
+        return await self.start_of(self.spec(*command, **more))
+
+    async def start_of(self, spec: Spec) -> tuple[Spec, Handle, Sighting]:
+        """That desktop, serving."""
         handle = await self.submit(spec)
         return spec, handle, await self.serving(handle)
 
@@ -253,5 +257,21 @@ async def apptainer_site(apptainer_path, desktop_tree, short_folder, monkeypatch
     root = short_folder / "local"
     extra = {"wrap": "apptainer", "image": str(desktop_tree)}
     site = Site(lambda: Local("local", LocalPlace(), root, Scripts(None)), root, short_folder, extra=extra)
+    yield site
+    await site.aclose()
+
+
+@pytest.fixture(scope="module")
+def apptainer_slurm_parts(apptainer_path, slurm_cluster):
+    return apptainer_path, slurm_cluster
+
+
+@pytest_asyncio.fixture
+async def apptainer_slurm_site(apptainer_slurm_parts, desktop_tree, short_folder, monkeypatch):
+    apptainer_path, cluster = apptainer_slurm_parts
+    monkeypatch.setenv("PATH", str(apptainer_path), prepend=os.pathsep)
+    extra = {"wrap": "apptainer", "image": str(desktop_tree)}
+    place = cluster.place()
+    site = Site(lambda: Slurm("hpc", place, Scripts(None)), cluster.shared, short_folder, extra=extra)
     yield site
     await site.aclose()

@@ -125,7 +125,7 @@ class Docker:
             return Sighting(Seen.UNKNOWN, reason=str(error))
         reported = report.parse(text.decode(errors="replace"), handle.nonce)
         # That it serves is its own word; where is ours.
-        return Sighting(Seen.RUNNING, Desktop(unix=f"{folder}/vnc.sock") if reported else None)
+        return Sighting(Seen.RUNNING, Desktop(unix=f"{folder}/vnc.sock", owner=-1) if reported else None)
 
     async def cancel(self, handle: Handle) -> None:
         """See Place."""
@@ -238,8 +238,9 @@ def _named(nonce: str) -> str:
 
 
 def _last(said: str) -> str:
-    """The last line that a command wrote."""
-    return printable(said.strip().rpartition("\n")[2])
+    """The last line that a command wrote; where to find help is no answer."""
+    lines = [line for line in said.splitlines() if line.strip() and "--help" not in line]
+    return printable(lines[-1].strip()) if lines else "it said nothing"
 
 
 def _absent(folder: Path, handle: Handle) -> Sighting:

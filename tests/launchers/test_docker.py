@@ -1,0 +1,200 @@
+"""Tests of vncgate.launchers.docker; what every place promises is in test_contract.py."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.launchers.places import log_in
+from vncgate.errors import LaunchError
+from vncgate.kinds import DockerPlace
+from vncgate.launchers import docker
+from vncgate.launchers.base import Handle, Seen
+from vncgate.launchers.container import Person
+from vncgate.launchers.docker import Docker, End, as_engine
+from vncgate.launchers.scripts import Scripts
+
+OWN = Person("gate", 990, 991, (5,))
+
+
+@pytest.mark.parametrize(
+    ("info", "person"),
+    [
+        ({"host": {"security": {"rootless": True}}}, Person("gate", 990, 991, (), "keep-id")),
+        ({"host": {"security": {"rootless": False}}}, OWN),
+        ({"SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless"]}, Person("root", 0, 0)),
+        ({"SecurityOptions": ["name=apparmor"]}, OWN),
+        ({}, OWN),
+    ],
+)
+def test_whom_an_engine_knows_us_as(info, person):
+    assert as_engine(OWN, info) == person
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (End(137, True, ""), "more memory than its limit"),
+        (End(137, False, ""), "killed from outside"),
+        (End(127, False, "no such file"), "no such file"),
+        (End(1, False, ""), "the last line"),
+    ],
+)
+def test_why_a_container_ended(end, words):
+    assert words in end.words("the last line")
+    assert End(3, False, "").words("") == "its container ended with exit status 3"
+
+
+async def test_an_engine_that_is_not_there_is_named(tmp_path):
+    place = Docker("c", DockerPlace(type="docker", command=["nonesuch-engine"]), tmp_path / "s", Scripts(None))
+    seen = await place.query(Handle("c", "ws01", "0123456789abcdef"))
+    assert (seen.seen, seen.reason) == (
+        Seen.UNKNOWN,
+        "nonesuch-engine: No such file or directory; is Docker or Podman installed?",
+    )
+    with pytest.raises(LaunchError, match="nonesuch-engine"):
+        await place.cancel(Handle("c", "ws01", "0123456789abcdef"))
+    await place.aclose()
+
+
+def engine(tmp_path: Path, script: str) -> DockerPlace:
+    """A command that notes each call, and does what `script` says."""
+    path = tmp_path / "engine"
+    path.write_text(f'#!/bin/bash\nprintf "%q " "$@" >>{tmp_path}/calls; echo >>{tmp_path}/calls\n{script}\n')
+    path.chmod(0o755)
+    return DockerPlace(type="docker", command=[str(path)])
+
+
+async def test_one_question_for_all(tmp_path):
+    said = "echo vncgate-0000000000000001 running; echo vncgate-0000000000000002 Up 3 minutes"
+    place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
+    handles = [Handle("c", "ws", f"{number:016d}", job="x") for number in range(1, 41)]
+    seen = await asyncio.gather(*map(place.query, handles))
+    assert [one.seen for one in seen] == [Seen.RUNNING] * 2 + [Seen.GONE] * 38
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1
+    await place.aclose()
+
+
+async def test_an_engine_that_fails_or_hangs_ends_nothing(tmp_path, monkeypatch):
+    handle = Handle("c", "ws01", "0123456789abcdef", job="x")
+    place = Docker("c", engine(tmp_path, "echo cannot connect >&2; exit 1"), tmp_path / "s", Scripts(None))
+    seen = await place.query(handle)
+    assert seen.seen is Seen.UNKNOWN
+    assert seen.reason.endswith("ps ended with exit status 1: cannot connect")
+    monkeypatch.setattr(docker, "PATIENCE", 0.2)
+    engine(tmp_path, "exec sleep 100")
+    seen = await place.query(handle)
+    assert seen.seen is Seen.UNKNOWN
+    assert seen.reason.endswith("ps does not answer within 0.2 s")
+    await place.aclose()
+
+
+async def test_a_container_that_does_not_go_is_told(tmp_path):
+    said = "case $1 in ps) echo vncgate-0123456789abcdef running;; rm) echo busy >&2; exit 1;; esac"
+    place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
+    with pytest.raises(LaunchError, match="does not remove vncgate-0123456789abcdef: busy"):
+        await place.cancel(Handle("c", "ws01", "0123456789abcdef"))
+    await place.aclose()
+
+
+async def test_one_that_may_be_about_to_be_is_not_started_twice(tmp_path, monkeypatch):
+    place = Docker("c", engine(tmp_path, ""), tmp_path / "s", Scripts(None))
+    handle = Handle("c", "ws01", "0123456789abcdef")
+    (tmp_path / "s" / handle.nonce).mkdir(parents=True)
+    assert (await place.query(handle)).seen is Seen.RUNNING, "its daemon may have been killed before it knew"
+    known = await place.query(dataclasses.replace(handle, job="42"))
+    assert (known.seen, known.reason) == (Seen.GONE, "its container was removed from outside")
+    monkeypatch.setattr(docker, "ABOUT_TO_BE", -1.0)
+    assert (await place.query(handle)).seen is Seen.GONE
+    await place.aclose()
+
+
+# On a real engine
+
+
+@pytest.mark.real
+async def test_one_that_is_killed_from_outside_is_gone_with_words(docker_site, podman):
+    _, handle, _ = await docker_site.start()
+    podman.run("kill", f"vncgate-{handle.nonce}")
+    seen = await docker_site.gone(handle)
+    assert (seen.reason, seen.exit_status) == ("its container was killed from outside (SIGKILL)", 137)
+    podman.run("rm", f"vncgate-{handle.nonce}")
+    assert (await docker_site.place.query(handle)).reason == "its container was removed from outside"
+
+
+@pytest.mark.real
+async def test_an_image_that_is_missing_is_named_and_leaves_nothing(docker_site, podman):
+    spec = docker_site.spec(image="nonesuch:1")
+    with pytest.raises(LaunchError) as error:
+        await docker_site.submit(spec)
+    assert f"the image nonesuch:1 is not on this host: `{podman.command} pull nonesuch:1` brings it" in str(error.value)
+    assert docker_site.left(spec.nonce) == []
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("kind", "words"), [({"binds": ["/nonesuch"]}, "nonesuch"), ({"extra": ["--nonesuch"]}, "unknown flag: --nonesuch")]
+)
+async def test_what_an_engine_refuses_is_told_in_its_words_and_leaves_nothing(docker_site, kind, words):
+    spec = docker_site.spec(**kind)
+    with pytest.raises(LaunchError, match=words):
+        await docker_site.submit(spec)
+    assert docker_site.left(spec.nonce) == []
+
+
+@pytest.mark.real
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start desktops as others")
+async def test_as_another_user_with_a_home_folder_that_is_made(docker_site, podman, short_folder):
+    short_folder.chmod(0o755)
+    home = short_folder / "homes" / "ws01"
+    command = ["sh", "-c", "id -un >who; echo $HOME >>who; exec xterm"]
+    spec = docker_site.spec(*command, home=str(home), window_manager="openbox")
+    _, handle, seen = await docker_site.start_of(dataclasses.replace(spec, user="nobody"))
+    await log_in(seen)
+    async with asyncio.timeout(20):
+        while not (home / "who").exists() or (home / "who").read_text().count("\n") < 2:
+            await asyncio.sleep(0.05)
+    assert (home / "who").read_text() == f"nobody\n{home}\n"
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert home.owner() == "nobody"
+    about = json.loads(podman.run("inspect", f"vncgate-{handle.nonce}"))[0]
+    assert about["Config"]["Labels"] == {"vncgate.account": "ws01", "vncgate.nonce": handle.nonce}
+    assert spec.password.reveal() not in json.dumps(about)
+
+
+@pytest.mark.real
+async def test_without_a_home_it_has_one_that_goes_with_it(docker_site):
+    spec, handle, _ = await docker_site.start("sh", "-c", "pwd >&2; exec sleep 1000", home="")
+    async with asyncio.timeout(20):
+        while "home" not in await docker_site.place.logs(handle):
+            await asyncio.sleep(0.05)
+    assert (docker_site.root / spec.nonce / "home").is_dir()
+    await docker_site.place.cancel(handle)
+    assert docker_site.left(spec.nonce) == []
+
+
+@pytest.mark.real
+async def test_several_at_once_are_apart(docker_site):
+    started = await asyncio.gather(*(docker_site.start() for _ in range(3)))
+    assert len({seen.desktop.unix for _, _, seen in started}) == 3
+    await asyncio.gather(*(log_in(seen) for _, _, seen in started))
+
+
+@pytest.mark.real
+async def test_a_start_that_is_cancelled_leaves_nothing(docker_site, podman):
+    spec = docker_site.spec()
+    podman.fault("[ $1 != run ] || sleep 100")
+    starting = asyncio.create_task(docker_site.place.submit(spec))
+    async with asyncio.timeout(20):
+        while not (docker_site.root / spec.nonce / "passwd").exists():
+            await asyncio.sleep(0.02)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    podman.fault("")
+    assert docker_site.left(spec.nonce) == []
