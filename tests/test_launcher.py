@@ -1077,6 +1077,21 @@ async def test_nobody_gets_one_of_the_pool_that_the_next_daemon_would_give_to_an
     await world.running()
 
 
+async def test_one_of_the_pool_that_cannot_be_given_away_is_replaced(world):
+    await world.start(settings(**POOL), roster("ws01"))
+    await ready_in_pool(world)
+
+    async def refusing(handle, password):
+        raise LaunchError("its folder is gone")
+
+    world.place.rekey = refusing
+    world.launcher.visit("ws01")
+    await asyncio.sleep(119)
+    assert world.state() is STARTING
+    await world.running(limit=10)
+    assert world.place.of("ws01").password == "secret"
+
+
 async def test_a_full_disk_ends_no_desktop_that_is_started_already(world):
     await world.start(settings(), roster("ws01"))
     world.launcher.visit("ws01")

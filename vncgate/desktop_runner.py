@@ -177,7 +177,8 @@ class Runner:
         view.account, view.in_pool = account, False
         self._log = logging.LoggerAdapter(log, {"account": account.name})
         now = self._all.wall_clock()
-        view.launch.entry = replace(view.launch.entry, account=account.name, requested=now)
+        # Nobody's work is in it: when nobody can log in to it now, it is to be another.
+        view.launch.entry = replace(view.launch.entry, account=account.name, requested=now, desktop=None)
         self._log.info("takes desktop %s out of the pool", view.launch.entry.handle.nonce)
         self._handle(Event.MOVED)
         self._tend(asyncio.get_running_loop().time(), view.desktop)
@@ -450,9 +451,9 @@ class Runner:
         try:
             async with yard.logins:
                 await self._settle_in(launch)
-                if launch.secret is None:
+                if not self._has_its_password(launch):
                     return
-                await self._all.login(replace(self.account, desktop=desktop, password=launch.secret))
+                await self._all.login(replace(self.account, desktop=desktop, password=self.password))
         except DesktopError as error:
             self._trouble = str(error)
             if error.readiness is Readiness.WRONG_PASSWORD:
