@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import threading
 
@@ -125,3 +126,52 @@ async def test_a_desktop_whose_host_vanishes_is_noticed(free_port):
     assert idle + interval * count <= 60
     transport.abort()
     server.close()
+
+
+@pytest.fixture
+async def socket_of_ours(tmp_path):
+    """A unix socket that takes connections, and where it is."""
+    path = tmp_path / "vnc.sock"
+    server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), path)
+    yield path
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("owner", [os.geteuid(), -1])
+async def test_a_socket_where_others_may_write(socket_of_ours, owner):
+    transport = await dial.connect(Desktop(unix=str(socket_of_ours), owner=owner), asyncio.Protocol, 5.0)
+    transport.close()
+    await asyncio.sleep(0)
+
+
+async def test_the_gate_opens_no_socket_that_a_participant_links_to(socket_of_ours, tmp_path):
+    link = tmp_path / "link.sock"
+    link.symlink_to(socket_of_ours)
+    with pytest.raises(DesktopError, match=r"link\.sock (is no socket|cannot be reached)"):
+        await dial.connect(Desktop(unix=str(link), owner=-1), asyncio.Protocol, 5.0)
+    with pytest.raises(DesktopError, match=r"vnc\.sock is not its user's"):
+        await dial.connect(Desktop(unix=str(socket_of_ours), owner=os.geteuid() + 1), asyncio.Protocol, 5.0)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(DesktopError, match="file is no socket"):
+        await dial.connect(Desktop(unix=str(file), owner=-1), asyncio.Protocol, 5.0)
+    with pytest.raises(DesktopError, match="no such socket"):
+        await dial.connect(Desktop(unix=str(tmp_path / "nothing"), owner=-1), asyncio.Protocol, 5.0)
+
+
+async def test_a_full_backlog_is_waited_for(tmp_path):
+    path = tmp_path / "vnc.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        desktop = Desktop(unix=str(path), owner=-1)
+        first = await dial.connect(desktop, asyncio.Protocol, 5.0)
+        second = asyncio.ensure_future(dial.connect(desktop, asyncio.Protocol, 5.0))
+        await asyncio.wait([second], timeout=0.1)
+        assert not second.done()
+        listener.accept()[0].close()
+        transport = await second
+        for each in (first, transport):
+            each.close()
+        await asyncio.sleep(0)

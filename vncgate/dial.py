@@ -12,6 +12,8 @@ import contextlib
 import errno
 import os
 import socket
+import stat
+import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,6 +22,9 @@ import aiofastnet
 
 from vncgate.errors import DesktopError
 from vncgate.model import Desktop, Readiness
+
+FULL_BACKLOG = 0.02
+"""Seconds between two tries to connect to a unix socket that cannot take more at the moment."""
 
 _looking_up: dict[str, Future[list[str]]] = {}
 
@@ -53,6 +58,8 @@ async def connect(
 async def _connect(desktop: Desktop, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.Transport:
     loop = asyncio.get_running_loop()
     if desktop.unix:
+        if desktop.owner is not None:
+            return await _connect_to_owned(desktop, desktop.owner, protocol)
         return (await aiofastnet.create_unix_connection(loop, protocol, desktop.unix))[0]
     *others, last = await _addresses(desktop.host)
     for address in others:
@@ -61,6 +68,36 @@ async def _connect(desktop: Desktop, protocol: Callable[[], asyncio.BaseProtocol
         except OSError:
             continue
     return await _connect_to(last, desktop.port, protocol)
+
+
+async def _connect_to_owned(
+    desktop: Desktop, owner: int, protocol: Callable[[], asyncio.BaseProtocol]
+) -> asyncio.Transport:
+    """Connect to a socket where a participant may write: who runs the gate may open more sockets than they, and is not
+    to do it for them.
+    """
+    found = os.open(desktop.unix, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            raise DesktopError(f"desktop {desktop} is no socket", Readiness.OFFLINE)
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.setblocking(False)
+            while True:
+                try:
+                    sock.connect(f"/proc/self/fd/{found}")  # that very socket, whatever has its name by now
+                    break
+                except BlockingIOError:  # its backlog is full, and nothing tells when it is not
+                    await asyncio.sleep(FULL_BACKLOG)
+            _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if owner not in (uid, -1):
+                raise DesktopError(f"desktop {desktop} is not its user's", Readiness.OFFLINE)
+            return (await aiofastnet.create_unix_connection(asyncio.get_running_loop(), protocol, sock=sock))[0]
+        except BaseException:
+            sock.close()
+            raise
+    finally:
+        os.close(found)
 
 
 async def _connect_to(address: str, port: int, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.Transport:

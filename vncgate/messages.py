@@ -207,7 +207,7 @@ def decode(line: bytes) -> Message | None:
 def route_to_json(route: Route) -> dict[str, Any]:
     """A route as it travels."""
     desktop = route.desktop
-    place = {"host": desktop.host, "port": desktop.port, "unix": desktop.unix} if desktop else None
+    place = dataclasses.asdict(desktop) if desktop else None
     body = {"name": route.name, "desktop": place, "path": route.path, "port": route.port}
     return {**body, "watch_input": route.watch_input}
 

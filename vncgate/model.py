@@ -48,12 +48,16 @@ class Secret:
 class Desktop:
     """Where a VNC server listens: `host` and `port`, or the path of a unix socket.
 
+    A socket with an `owner` lies where somebody else may write: its path is not followed through a link, and what
+    listens there must be of that user (number; -1: of any).
+
     `str()` gives `node01:5901`, `[::1]:5901` or `unix:/run/x.sock`, as logs and close reasons show it.
     """
 
     host: str = ""
     port: int = 0
     unix: str = ""
+    owner: int | None = None
 
     def __str__(self) -> str:
         if self.unix:

@@ -16,6 +16,9 @@ from vncgate.launchers.host import HostPlace, UnsureError, Whom
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.model import Desktop
 
+KILL_TIMEOUT = 5.0
+"""Seconds after SIGKILL that a shell is waited for; only the kernel can hold it longer (a dead disk or share)."""
+
 _KEPT = ("HOME", "LANG", "LOGNAME", "PATH", "USER")
 
 # uvloop lets a child inherit its own ends of the pipes: a desktop that held them would keep us waiting for their end.
@@ -53,7 +56,8 @@ class Local(HostPlace):
         return str(self._own / user)
 
     async def _reach(self, handle: Handle, reported: Desktop) -> Desktop:  # noqa: ARG002 - it says that it serves
-        return Desktop(unix=f"{self._folder((handle.host, handle.user))}/{handle.nonce}/vnc.sock")
+        owner = _person(handle.user).pw_uid if handle.user else os.geteuid()
+        return Desktop(unix=f"{self._folder((handle.host, handle.user))}/{handle.nonce}/vnc.sock", owner=owner)
 
     async def _let_go(self, handle: Handle) -> None:
         pass
@@ -84,9 +88,18 @@ class Local(HostPlace):
             raise UnsureError(f"this host did not do within {timeout:g} s what it was asked") from None
         finally:
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                await _kill(process)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End a shell and all in its session, and let go of its pipes."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.stdin is not None:
+        process.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILL_TIMEOUT):
+            await process.communicate()
 
 
 def _person(user: str) -> pwd.struct_passwd:

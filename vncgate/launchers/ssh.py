@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from pathlib import Path
 
 import asyncssh
@@ -103,7 +104,7 @@ class Ssh(HostPlace):
         async with self._forwarding:
             connection = await self._line(whom).connection()
             if self._forwards.get(handle.nonce, (None,))[0] is connection:
-                return Desktop(unix=str(path))
+                return Desktop(unix=str(path), owner=os.geteuid())
             self._end_forward(handle.nonce)
             try:
                 self._gate_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,7 +113,7 @@ class Ssh(HostPlace):
             except (OSError, asyncssh.Error) as error:
                 raise LaunchError(f"{path}: no socket for a desktop on {handle.host}: {error}") from None
             self._forwards[handle.nonce] = connection, listener
-        return Desktop(unix=str(path))
+        return Desktop(unix=str(path), owner=os.geteuid())
 
     async def _let_go(self, handle: Handle) -> None:
         self._end_forward(handle.nonce)
