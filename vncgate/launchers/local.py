@@ -56,7 +56,7 @@ class Local(HostPlace):
         return str(self._own / user)
 
     async def _reach(self, handle: Handle, reported: Desktop) -> Desktop:  # noqa: ARG002 - it says that it serves
-        owner = _person(handle.user).pw_uid if handle.user else os.geteuid()
+        owner = (await asyncio.to_thread(_person, handle.user)).pw_uid if handle.user else os.geteuid()
         return Desktop(unix=f"{self._folder((handle.host, handle.user))}/{handle.nonce}/vnc.sock", owner=owner)
 
     async def _let_go(self, handle: Handle) -> None:
