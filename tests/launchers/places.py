@@ -41,7 +41,6 @@ PLACES = {
     "slurm_rest_site": "slurm_cluster",
     "docker_site": "podman",
     "apptainer_site": "apptainer_path",
-    "apptainer_slurm_site": "apptainer_slurm_parts",
 }
 """The fixture of each Site, and the one of a wider scope that it takes what it runs on from."""
 
@@ -261,17 +260,11 @@ async def apptainer_site(apptainer_path, desktop_tree, short_folder, monkeypatch
     await site.aclose()
 
 
-@pytest.fixture(scope="module")
-def apptainer_slurm_parts(apptainer_path, slurm_cluster):
-    return apptainer_path, slurm_cluster
-
-
 @pytest_asyncio.fixture
-async def apptainer_slurm_site(apptainer_slurm_parts, desktop_tree, short_folder, monkeypatch):
-    apptainer_path, cluster = apptainer_slurm_parts
+async def apptainer_slurm_site(apptainer_path, slurm_cluster, desktop_tree, short_folder, monkeypatch):
     monkeypatch.setenv("PATH", str(apptainer_path), prepend=os.pathsep)
     extra = {"wrap": "apptainer", "image": str(desktop_tree)}
-    place = cluster.place()
-    site = Site(lambda: Slurm("hpc", place, Scripts(None)), cluster.shared, short_folder, extra=extra)
+    place = slurm_cluster.place()
+    site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder, extra=extra)
     yield site
     await site.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +128,24 @@ async def test_an_overlay_is_made_when_it_is_missing_and_kept(apptainer_site, ap
         return  # not every machine for tests may mount it
     _, handle, _ = await apptainer_site.start(**more)
     assert path.stat().st_ino == made
+
+
+@pytest.fixture(scope="module")
+def parts(apptainer_path, slurm_cluster):
+    """What outlives a test, set up before any of them."""
+
+
+@pytest.mark.real
+async def test_as_a_job_of_slurm(parts, apptainer_slurm_site, short_folder):
+    site = apptainer_slurm_site
+    command = ["sh", "-c", "echo $APPTAINER_NAME >seen; exec xterm"]
+    spec, handle, seen = await site.start(*command, window_manager="openbox", binds=[f"{short_folder}:/data"])
+    await log_in(seen)
+    path = short_folder / spec.home / "seen"
+    await site.until(handle, lambda _: path.exists() and path.read_text())
+    assert path.read_text() == f"{Path(site.extra['image']).name}\n"
+    await site.place.cancel(handle)
+    assert site.left(spec.nonce) == []
+    handle = await site.submit(site.spec(image="/nonesuch/x.sif"))
+    await site.gone(handle)
+    assert "The image /nonesuch/x.sif is missing on" in await site.place.logs(handle)

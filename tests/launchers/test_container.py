@@ -20,9 +20,9 @@ PLACE = DockerPlace(type="docker")
 ROOT = Person("root", 0, 0)
 
 texts = st.text(st.characters(blacklist_characters="\0"))
-values = st.recursive(
-    texts | st.integers() | st.booleans() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(texts, inner)
-)
+names = st.text(st.characters(blacklist_characters="\0"), max_size=20)  # YAML's keys are no longer than 1024
+plain = texts | st.integers() | st.booleans() | st.none()
+values = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=8)
 
 
 @given(values)
