@@ -26,6 +26,7 @@ LONGEST_SOCKET = 107
 """Bytes that the path of a unix socket may have (unix(7))."""
 
 _SPECIAL = re.compile(r"[^\w@%+=:,./-]")
+_QUOTED = {"\\": r"\\", "'": r"\'", "\n": r"$'\n'", "\r": r"$'\r'"}
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -53,17 +54,15 @@ def quote(text: object) -> str:
 def quote_job(text: object) -> str:
     r"""`text` as one word of a job script: of bash, and of sbatch's #SBATCH lines; a list or tuple as its words.
 
-    Both know single quotes, but sbatch sees backslashes in them too, and outside of them no escaped blanks. Raises
-    LaunchError for a NUL or an end of line, which no #SBATCH line can have.
+    Both know single quotes, but sbatch sees backslashes in them too, and outside of them no escaped blanks. An end of
+    line is one to bash alone: no #SBATCH line can have it, and none is ended by it. Raises LaunchError for a NUL.
     """
     if isinstance(text, list | tuple):
         return " ".join(map(quote_job, text))
-    if set(str(text)) & set("\0\n\r"):
-        raise LaunchError(f"{text!r} has a character that no line of a job script can have")
-    pieces = re.split(r"([\\'])", str(text))
-    return (
-        "".join(f"\\{it}" if it in ("\\", "'") else f"'{it}'" if _SPECIAL.search(it) else it for it in pieces) or "''"
-    )
+    if "\0" in str(text):
+        raise LaunchError(f"{text!r} has a NUL character, which no command can be given")
+    pieces = re.split(r"([\\'\n\r])", str(text))
+    return "".join(_QUOTED.get(it) or (f"'{it}'" if _SPECIAL.search(it) else it) for it in pieces) or "''"
 
 
 class Templates:
