@@ -114,6 +114,23 @@ async def test_one_that_may_be_about_to_be_is_not_started_twice(tmp_path, monkey
     await place.aclose()
 
 
+async def test_a_talkative_session_does_not_fill_the_disk(tmp_path):
+    place = Docker("c", engine(tmp_path, "echo vncgate-0123456789abcdef running"), tmp_path / "s", Scripts(None))
+    handle = Handle("c", "ws01", "0123456789abcdef")
+    folder = tmp_path / "s" / handle.nonce
+    folder.mkdir(parents=True)
+    (folder / "log").write_bytes(b"first\n" + bytes(3 << 20) + b"\nlast\n")
+    await place.query(handle)
+    assert (folder / "log").stat().st_size < 1 << 20
+    assert await place.logs(handle, 1) == "last\n"
+    (folder / "log").unlink()
+    (tmp_path / "another").write_bytes(bytes(3 << 20))
+    (folder / "log").symlink_to(tmp_path / "another")
+    await place.query(handle)
+    assert (tmp_path / "another").stat().st_size == 3 << 20
+    await place.aclose()
+
+
 # On a real engine
 
 

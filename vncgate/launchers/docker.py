@@ -23,7 +23,15 @@ from vncgate.launchers import report
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
 from vncgate.launchers.container import Person
 from vncgate.launchers.scripts import Listen, Scripts
-from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
+from vncgate.launchers.share import (
+    Share,
+    last_lines,
+    make_session,
+    read_end,
+    remove_session,
+    replace_in_session,
+    shorten,
+)
 from vncgate.model import Desktop, Secret
 from vncgate.text import printable
 
@@ -120,6 +128,7 @@ class Docker:
                 return await self._share.do(_absent, folder, handle)
             if state in _ENDED:
                 return await self._ended(handle, folder)
+            await self._share.do(shorten, folder / "log")
             text = await self._share.do(read_end, folder / "report", LONGEST_REPORT)
         except LaunchError as error:
             return Sighting(Seen.UNKNOWN, reason=str(error))

@@ -25,6 +25,8 @@ TIMEOUT = 20.0
 """Seconds that the file system may take for one thing, before it counts as hanging."""
 THREADS = 4
 """Things that are done at the same time, at most: so many threads does a file system hold that hangs."""
+LONGEST_LOG = 2 * 1024 * 1024
+"""Bytes that a log may have before it is shortened: a talkative session does not fill the disk."""
 LONGEST_TAIL = 256 * 1024
 """Bytes of a log's end that are read."""
 
@@ -134,6 +136,22 @@ def read_end(path: Path, most: int = LONGEST_TAIL) -> bytes:
         return os.pread(descriptor, most, max(0, its.st_size - most))
     finally:
         os.close(descriptor)
+
+
+def shorten(path: Path, most: int = LONGEST_LOG) -> None:
+    """Of a log in a session's folder that has become longer than `most` bytes, keep the end.
+
+    Whoever writes it must append (O_APPEND), and may lose lines that are written at the same moment.
+    """
+    try:
+        if path.lstat().st_size <= most:
+            return
+    except FileNotFoundError:
+        return
+    end = read_end(path)
+    if end:
+        with open(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "wb") as file:  # noqa: PTH123 (a descriptor)
+            file.write(end)
 
 
 def last_lines(data: bytes, lines: int) -> str:
