@@ -593,7 +593,7 @@ async def test_of_a_short_time_half_is_left_for_the_warning(world):
     assert world.status().idle_end is not None
 
 
-async def test_a_time_limit_is_told_when_it_is_near(world):
+async def test_a_time_limit_is_told_and_warned_of_when_it_is_near(world):
     await world.start(settings(), roster("ws01"))
     world.launcher.visit("ws01")
     await world.running()
@@ -601,9 +601,9 @@ async def test_a_time_limit_is_told_when_it_is_near(world):
     desktop = world.place.of("ws01")
     desktop.sighting = Sighting(Seen.RUNNING, Desktop(unix=f"/{desktop.handle.nonce}"), "node7", ends=end)
     await asyncio.sleep(3290)
-    assert (world.status().ends, world.status().host) == (None, "node7")
+    assert (world.status().ends, world.status().is_ending, world.status().host) == (end, False, "node7")
     await asyncio.sleep(20)
-    assert world.status().ends == end
+    assert (world.status().ends, world.status().is_ending) == (end, True)
 
 
 async def test_the_workshop_ends(world):
@@ -612,9 +612,9 @@ async def test_the_workshop_ends(world):
     await world.start(settings(general={"end": end.isoformat()}, policy="eager"), roster(*names))
     await world.running(*names)
     await asyncio.sleep(6800)
-    assert world.status().ends is None
+    assert (world.status().ends, world.status().is_ending) == (EPOCH + 7200, False)
     await asyncio.sleep(200)
-    assert world.status().ends == EPOCH + 7200
+    assert (world.status().ends, world.status().is_ending) == (EPOCH + 7200, True)
     await asyncio.sleep(210)
     assert world.states() == {STOPPED}
     assert world.status().reason == "the workshop is over"

@@ -72,7 +72,8 @@ class View:
             since=self.since,
             desktop=self.desktop if state is DesktopState.RUNNING else None,
             starts=seen.starts if state is DesktopState.PENDING else None,
-            ends=self._shown_end(wall),
+            ends=(ends := self._end()),
+            is_ending=ends is not None and ends - wall <= self.settings.warn,
             idle_end=self._shown_idle_end(wall, now),
             restarts=self.life.restarts,
         )
@@ -110,13 +111,12 @@ class View:
         entry = self.launch.entry
         return "" if (choice.name, choice.size) == (entry.kind, entry.size) else f"{choice} from its next start on"
 
-    def _shown_end(self, wall: float) -> float | None:
-        """When it ends for want of time, where that is soon."""
+    def _end(self) -> float | None:
+        """When it ends for want of time."""
         if self.life.state not in (DesktopState.RUNNING, DesktopState.STARTING):
             return None
         over = self.settings.end.timestamp() if self.settings.end else None
-        end = min((end for end in (self.sighting.ends, over) if end is not None), default=None)
-        return end if end is not None and end - wall <= self.settings.warn else None
+        return min((end for end in (self.sighting.ends, over) if end is not None), default=None)
 
     def _shown_idle_end(self, wall: float, now: float) -> float | None:
         """When it ends because nobody uses it, where that is soon: to the second, which no clock's drift changes."""

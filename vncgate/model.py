@@ -247,7 +247,7 @@ class DesktopStatus:
 
     `reason` says in words why it is so: what a queue says, why it failed, when it is tried again. `starts` is when a
     queue expects it to start, `ends` when it ends by itself for want of time, `idle_end` when it will be ended because
-    nobody uses it: the last two are set from the warning on, so that whoever sees them is warned.
+    nobody uses it. Its participant is warned while `idle_end` is set, and of `ends` while `is_ending`.
     """
 
     account: str
@@ -262,6 +262,7 @@ class DesktopStatus:
     desktop: Desktop | None = None
     starts: float | None = None
     ends: float | None = None
+    is_ending: bool = False
     idle_end: float | None = None
     restarts: int = 0
 

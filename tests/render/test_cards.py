@@ -124,8 +124,9 @@ def test_the_times_of_a_desktop_are_told_where_they_mean_something():
         "state": "PENDING", "reason": "", "starts": 5.0, "ends": None, "idle_end": None, "offer": "",
         "kind": "on_demand",
     }  # fmt: skip
-    told = launched(DesktopState.RUNNING, {}, starts=5.0, ends=9.0, idle_end=7.0).public["desktop"]
+    told = launched(DesktopState.RUNNING, {}, starts=5.0, ends=9.0, is_ending=True, idle_end=7.0).public["desktop"]
     assert (told["starts"], told["ends"], told["idle_end"]) == (None, 9.0, 7.0)
+    assert launched(DesktopState.RUNNING, {}, ends=9.0).public["desktop"]["ends"] is None  # nobody is warned yet
 
 
 def test_a_desktop_to_which_browsers_are_not_led_yet_is_starting():

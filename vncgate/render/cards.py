@@ -139,7 +139,7 @@ def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool) -
     reason = textwrap.shorten(status.reason, LONGEST_REASON, placeholder=" …")
     match status.state:
         case DesktopState.RUNNING if is_served:
-            return Launched(status.state, ends=status.ends, idle_end=status.idle_end)
+            return Launched(status.state, ends=status.ends if status.is_ending else None, idle_end=status.idle_end)
         case DesktopState.RUNNING:
             return Launched(DesktopState.STARTING)
         case DesktopState.STOPPED if policy is Policy.MANUAL:

@@ -24,7 +24,9 @@ def report(statuses: Sequence[AccountStatus], desktops: Sequence[DesktopStatus] 
 
 def launched(status: DesktopStatus) -> dict[str, Any]:
     """A desktop that the gate starts itself, as JSON values; times are in seconds (epoch), None where not known."""
-    return {**asdict(status), "desktop": str(status.desktop) if status.desktop else None}
+    body = {**asdict(status), "desktop": str(status.desktop) if status.desktop else None}
+    del body["is_ending"]  # whoever reads this has a clock
+    return body
 
 
 def summary(statuses: Sequence[AccountStatus], trouble: str) -> str:
