@@ -102,7 +102,12 @@ class Desktops:
         if account.desktop is not None or desktop is None:
             return account
         kind = self._settings.kinds.get(account.kind or self._settings.default_kind)
-        return dataclasses.replace(account, desktop=desktop, watch_input=bool(kind and kind.idle_timeout))
+        return dataclasses.replace(
+            account,
+            desktop=desktop,
+            password=self.launcher.password(account.name) or account.password,
+            watch_input=bool(kind and kind.idle_timeout),
+        )
 
 
 def _places(settings: DesktopsSettings, root: Path) -> dict[str, Place]:
