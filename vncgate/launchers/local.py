@@ -45,8 +45,8 @@ class Local(HostPlace):
             self._own.mkdir(parents=True, exist_ok=True)
             self._own.chmod(0o711)
             room = self._own / user
-            if not room.is_dir():
-                room.mkdir(mode=0o700, exist_ok=True)
+            room.mkdir(mode=0o700, exist_ok=True)
+            if room.stat().st_uid != person.pw_uid:  # new, or a gate was killed before it came to this
                 os.chown(room, person.pw_uid, person.pw_gid)
         except OSError as error:
             raise LaunchError(f"{self._own}: no folder for the desktops of {user}: {error.strerror}") from None
