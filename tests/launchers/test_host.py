@@ -61,8 +61,16 @@ async def test_what_is_asked_within_a_moment_is_one_question_a_host_and_user():
     assert {one.seen for one in seen} == {Seen.GONE}
     assert [whom for whom, _ in place.calls] == [("node01", "ada"), ("node02", "ada")]
     assert {call for _, call in place.calls} == {" ".join(["look", *NONCES])}
-    await place.query(handle())
-    assert len(place.calls) == 3
+
+
+@pytest.mark.virtual_time
+async def test_a_moment_has_an_end():
+    place = Scripted("vncgate\n" + "".join(f"{nonce} gone -\n" for nonce in NONCES))
+    first = asyncio.ensure_future(place.query(handle(NONCES[0])))
+    await asyncio.sleep(host.MOMENT / 2)
+    await asyncio.gather(first, place.query(handle(NONCES[1])))
+    await place.query(handle(NONCES[2]))
+    assert [call for _, call in place.calls] == [f"look {NONCES[0]} {NONCES[1]}", f"look {NONCES[2]}"]
 
 
 @pytest.mark.parametrize(

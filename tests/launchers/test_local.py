@@ -79,8 +79,8 @@ os.kill(os.getpid(), 9)
     handle = await site.submit(site.spec())  # a handle to be made another's
     found = type(handle)("local", "ws01", other.nonce)
     await log_in(await site.serving(found))
-    pids = [pid for pid, _ in processes(f"VNCGATE_DESKTOP={other.nonce}")]
-    assert all(os.getsid(pid) != os.getsid(0) for pid in pids)
+    leader = int((root / other.nonce / "process").read_text().split()[0])
+    assert os.getsid(leader) == leader
     await site.place.cancel(found)
     assert site.left(other.nonce) == []
     await site.aclose()
