@@ -12,13 +12,15 @@ import pytest
 
 from tests.launchers.places import log_in
 from vncgate.errors import LaunchError
-from vncgate.kinds import DockerPlace
+from vncgate.kinds import DockerPlace, Kind
 from vncgate.launchers import docker
-from vncgate.launchers.base import Handle, Seen
+from vncgate.launchers.base import Handle, Seen, Spec
 from vncgate.launchers.container import Person
 from vncgate.launchers.docker import Docker, End, as_engine
 from vncgate.launchers.scripts import Scripts
+from vncgate.model import Secret
 
+SPEC = Spec("ws01", "0123456789abcdef", "", Kind(command=["xterm"], image="desktop:1"), Secret("secret01"))
 OWN = Person("gate", 990, 991, (5,))
 
 
@@ -43,6 +45,7 @@ def test_whom_an_engine_knows_us_as(info, person):
         (End(137, False, ""), "killed from outside"),
         (End(127, False, "no such file"), "no such file"),
         (End(1, False, ""), "the last line"),
+        (End(0, True, ""), "the last line"),
     ],
 )
 def test_why_a_container_ended(end, words):
@@ -91,6 +94,25 @@ async def test_an_engine_that_fails_or_hangs_ends_nothing(tmp_path, monkeypatch)
     seen = await place.query(handle)
     assert seen.seen is Seen.UNKNOWN
     assert seen.reason.endswith("ps does not answer within 0.2 s")
+    await place.aclose()
+
+
+async def test_an_engine_that_hangs_at_a_start_may_have_made_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(docker, "WORK_TIMEOUT", 0.3)
+    place = Docker("c", engine(tmp_path, "[ $1 != run ] || exec sleep 100"), tmp_path / "s", Scripts(None))
+    handle = await place.submit(SPEC)
+    assert handle.job == ""
+    assert (await place.query(handle)).seen is Seen.RUNNING
+    await place.cancel(handle)
+    assert (await place.query(handle)).seen is Seen.GONE
+    await place.aclose()
+
+
+async def test_an_engine_that_cannot_be_reached_leaves_no_files(tmp_path):
+    place = Docker("c", engine(tmp_path, "echo cannot connect >&2; exit 125"), tmp_path / "s", Scripts(None))
+    with pytest.raises(LaunchError, match="cannot connect"):
+        await place.submit(SPEC)
+    assert list((tmp_path / "s").iterdir()) == []
     await place.aclose()
 
 

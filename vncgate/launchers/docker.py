@@ -54,6 +54,10 @@ _ENDED = ("exited", "dead", "stopped", "removing")
 _CANNOT_RUN = (125, 126, 127)  # docker-run(1), podman-run(1): EXIT STATUS
 
 
+class SilentError(LaunchError):
+    """The engine was asked to do something, and nothing is known about what became of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """How a container ended, as the engine tells."""
@@ -64,7 +68,7 @@ class End:
 
     def words(self, said: str) -> str:
         """Why it ended; `said` is the last line that its session wrote."""
-        if self.is_out_of_memory:
+        if self.is_out_of_memory and self.status:
             return "it used more memory than its limit allows, and was ended by the kernel"
         if self.error:
             return self.error
@@ -90,7 +94,10 @@ class Docker:
         self._engine: Mapping[str, object] | None = None
 
     async def submit(self, spec: Spec) -> Handle:
-        """See Place. The image must be there: nothing is fetched when somebody waits for a desktop."""
+        """See Place. The image must be there: nothing is fetched when somebody waits for a desktop.
+
+        Where the engine does not say whether it started, `query()` will tell.
+        """
         folder = session_folder(self._root, spec.nonce)
         inside, owner = await self._persons(spec.user)
         # The outside's home is not seen inside: without one of its own, the desktop has one that goes with it.
@@ -113,9 +120,13 @@ class Docker:
                 raise LaunchError(await self._refusal(container.image, done.stderr))
             if done.status:
                 raise LaunchError(f"{self._command} run {process.describe_exit(done.status)}: {_last(done.stderr)}")
+        except SilentError:
+            return handle
         except BaseException:
             with suppress(LaunchError):
                 await self.cancel(handle)
+            with suppress(LaunchError):  # also where the engine cannot be reached
+                await self._share.do(remove_session, folder)
             raise
         return replace(handle, job=_last(done.stdout))
 
@@ -221,11 +232,11 @@ class Docker:
         return done.stdout
 
     async def _run(self, argv: Sequence[str], timeout: float) -> process.Result:
-        """Run the engine's command. Raises LaunchError when it is not there, or does not end in time."""
+        """Run the engine's command. Raises LaunchError when there is none, SilentError when it does not end in time."""
         try:
             return await process.run([*self._settings.command, *argv], timeout=timeout)
         except TimeoutError:
-            raise LaunchError(f"{self._command} {argv[0]} does not answer within {timeout:g} s") from None
+            raise SilentError(f"{self._command} {argv[0]} does not answer within {timeout:g} s") from None
         except OSError as error:
             raise LaunchError(f"{self._command}: {error.strerror}; is Docker or Podman installed?") from None
 
