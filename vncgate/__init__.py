@@ -9,7 +9,7 @@ The house has floors; a room imports only from the floors below its own (checked
              messages render desktop_life desktop_choice desktop_words
     1  hands: channel files handover watch roster process nursery listeners dial probe scrape systemd log tasks serving
     2  engines (base, relay, pool, websockify)
-    3  supervisor  prober  launcher (desktop_runner, desktop_view, launch, yard, store)  publish  upgrade  worker
+    3  supervisor  prober  images launcher (desktop_runner, desktop_view, launch, yard, store)  publish  upgrade worker
     4  web  control
     5  daemon  rehearsal  demo  doctor  cli
 
