@@ -42,6 +42,7 @@ class Cluster:
         self.lasts = 0.0  # seconds that an answer takes
         self.to_die = 0  # further questions that a cancelled job is listed as ending
         self.cancelled = []
+        self.located = []
 
     async def submit(self, script, owner):
         number = str(len(self.scripts) + 1)
@@ -68,6 +69,10 @@ class Cluster:
     async def cancel(self, job):
         self.cancelled.append(job)
         self.all[job] = Job(job, "COMPLETING", comment=self.all[job].comment)
+
+    async def address(self, node):
+        self.located.append(node)
+        return f"10.0.0.{node.removeprefix('n')}"
 
     async def aclose(self):
         pass
@@ -188,8 +193,13 @@ async def test_a_desktop_from_the_queue_to_its_end(place, cluster):
     seen = await place.query(handle)
     assert (seen.seen, seen.desktop, seen.host, seen.ends) == (Seen.RUNNING, None, "n1", 500.0)
     folder = place._folder(handle)
-    (folder / "report").write_text(f"{NONCE} tcp n1 5901\n")
-    assert (await place.query(handle)).desktop == Desktop("n1", 5901)
+    # Where its node is, only the cluster can say: the report may be any participant's work.
+    (folder / "report").write_text(f"{NONCE} unix /run/docker.sock\n")
+    assert (await place.query(handle)).desktop is None
+    (folder / "report").write_text(f"{NONCE} tcp evil.example.org 5901\n")
+    assert (await place.query(handle)).desktop == Desktop("10.0.0.1", 5901)
+    assert (await place.query(handle)).desktop == Desktop("10.0.0.1", 5901)
+    assert cluster.located == ["n1"]
     await place.cancel(handle)
     assert (sessions(place), cluster.cancelled) == ([], ["1"])
     assert (await place.query(handle)).seen is Seen.GONE

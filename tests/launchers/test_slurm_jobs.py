@@ -100,21 +100,22 @@ def test_a_job_that_is_not_there_yet(state):
 
 
 @pytest.mark.parametrize(
-    ("state", "words"),
+    ("state", "words", "status"),
     [
-        ("CANCELLED", "cancelled"),
-        ("TIMEOUT", "time limit"),
-        ("NODE_FAIL", "the node n1 failed"),
-        ("PREEMPTED", "higher priority"),
-        ("OUT_OF_MEMORY", "memory"),
-        ("BOOT_FAIL", "the node n1 did not boot"),
-        ("DEADLINE", "deadline"),
-        ("FAILED", "failed: JobLaunchFailure"),
+        # Meant, or agreed to: nothing after which a desktop would be started again.
+        ("CANCELLED", "cancelled", 0),
+        ("TIMEOUT", "time limit", 0),
+        ("DEADLINE", "deadline", 0),
+        ("NODE_FAIL", "the node n1 failed", None),
+        ("PREEMPTED", "higher priority", None),
+        ("OUT_OF_MEMORY", "memory", None),
+        ("BOOT_FAIL", "the node n1 did not boot", None),
+        ("FAILED", "failed: JobLaunchFailure", None),
     ],
 )
-def test_a_job_that_is_over(state, words):
+def test_a_job_that_is_over(state, words, status):
     found = seen(state, host="n1", reason="JobLaunchFailure", ends=200.0)
-    assert (found.seen, found.exit_status, found.ends) == (Seen.GONE, None, None)
+    assert (found.seen, found.exit_status, found.ends) == (Seen.GONE, status, None)
     assert words in found.reason
     assert Job("7", state).is_over
 
@@ -124,7 +125,7 @@ def test_exit_status_is_told_of_scripts_that_ended_by_themselves():
     failed = seen("FAILED", reason="NonZeroExitCode", exit_status=3)
     assert (failed.exit_status, failed.reason) == (3, "the job ended with exit status 3")
     assert seen("FAILED", exit_status=-9).reason == "the job was killed by SIGKILL"
-    assert seen("CANCELLED", exit_status=15).exit_status is None
+    assert seen("CANCELLED", exit_status=15).exit_status == 0
 
 
 def test_a_job_that_is_not_listed_is_gone_and_a_state_of_tomorrow_is_not():

@@ -35,7 +35,7 @@ PATIENCE = 30.0
 """Seconds until what does not happen in the cluster fails the test."""
 TOKENS = list(Path("/usr/lib").glob("**/slurm*/auth_jwt.so"))
 """Slurm's plug-in for tokens, without which slurmrestd serves only the user that it runs as."""
-COMMANDS = ("sbatch", "squeue", "scancel")
+COMMANDS = ("sbatch", "squeue", "scancel", "scontrol")
 
 CONF = """
 ClusterName=vncgate

@@ -211,7 +211,7 @@ async def test_every_end_has_its_words(cluster, make_site, transport):
     cluster.run("scancel", cancelled.job)
     seen = await until(site, handles, lambda seen: all(one.seen is Seen.GONE for one in seen))
     assert [(one.reason, one.exit_status) for one in seen] == [
-        ("the job was cancelled", None),
+        ("the job was cancelled", 0),
         ("the job ended with exit status 7", 7),
         ("the job ended with exit status 127", 127),
     ]

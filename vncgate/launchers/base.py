@@ -43,7 +43,7 @@ class Sighting:
 
     `desktop` is where its VNC server can be reached by the gate, as soon as it has reported that. `reason` is in words:
     why it waits, or why it is gone where the place knows that. `exit_status` is that of its session, where it is GONE
-    and the place knows it: 0 is a participant who logged out.
+    and the place knows it: 0 is a participant who logged out, or an end that was meant (its time was up).
     """
 
     seen: Seen

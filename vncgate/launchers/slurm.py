@@ -25,7 +25,7 @@ from vncgate.launchers.share import Share, last_lines, make_session, read_end, r
 from vncgate.launchers.slurm_commands import Commands
 from vncgate.launchers.slurm_jobs import DoubtError, Job
 from vncgate.launchers.slurm_rest import Rest
-from vncgate.model import Secret
+from vncgate.model import Desktop, Secret
 
 CANCEL_TIMEOUT = 120.0
 """Seconds for a job to end: Slurm's KillWait is 30 s by default, and its epilog comes after that."""
@@ -48,6 +48,9 @@ class Transport(Protocol):
 
     async def cancel(self, job: str) -> None:
         """Have a job end; of one that has ended already nothing is said."""
+
+    async def address(self, node: str) -> str:
+        """Where a node is reached."""
 
     async def aclose(self) -> None:
         """Let go of connections."""
@@ -123,6 +126,7 @@ class Slurm:
         # By nonce and by user: the answers to these questions know nothing yet of a job, or of a user's jobs.
         self._submitted: dict[str, int] = {}
         self._met: dict[str, int] = {}
+        self._addresses: dict[str, str] = {}
 
     async def submit(self, spec: Spec) -> Handle:
         """See Place. When the cluster did not say whether it took the job, that is found out first; a job that turns
@@ -171,7 +175,19 @@ class Slurm:
             text = await self._share.do(read_end, self._folder(handle) / "report", LONGEST_REPORT)
         except LaunchError as error:
             return Sighting(Seen.UNKNOWN, host=sighting.host, reason=str(error))
-        return replace(sighting, desktop=report.parse(text.decode(errors="replace"), handle.nonce))
+        reported = report.parse(text.decode(errors="replace"), handle.nonce)
+        if reported is None or not reported.port:
+            return sighting
+        try:
+            # The port is the session's word, which may be any; where its node is, the cluster's.
+            return replace(sighting, desktop=Desktop(await self._address(sighting.host), reported.port))
+        except LaunchError as error:
+            return Sighting(Seen.UNKNOWN, host=sighting.host, reason=str(error))
+
+    async def _address(self, node: str) -> str:
+        if node not in self._addresses:
+            self._addresses[node] = await self._transport.address(node)
+        return self._addresses[node]
 
     async def cancel(self, handle: Handle) -> None:
         """See Place. It waits until the job has left its node."""

@@ -64,6 +64,14 @@ class Commands:
         if (result.status or "error:" in result.stderr) and not is_over:
             raise slurm_jobs.problem(result.stderr)
 
+    async def address(self, node: str) -> str:
+        """See Transport."""
+        result = await self._run("scontrol", *self._cluster, "--oneliner", "show", "node", node)
+        found = re.search(r"\bNodeAddr=(\S+)", result.stdout)
+        if result.status or found is None:
+            raise slurm_jobs.problem(result.stderr)
+        return found[1]
+
     async def aclose(self) -> None:
         """Nothing is kept."""
 

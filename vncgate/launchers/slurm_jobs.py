@@ -129,6 +129,8 @@ _OVER = {
     "DEADLINE": "it could not end before its deadline",
     "REVOKED": "another cluster of the federation took the job",
 }
+_MEANT = frozenset({"CANCELLED", "DEADLINE", "TIMEOUT"})
+"""Ends that somebody meant, or had agreed to: no accident, after which a desktop would be started again."""
 _WAITING = {
     "PENDING": "",
     "CONFIGURING": "its node is being made ready",
@@ -169,6 +171,8 @@ NO_FOLDER = -53
 def _gone(job: Job) -> Sighting:
     words = _OVER[job.state].format(host=job.host)
     has_status = job.state == "COMPLETED" or (job.state == "FAILED" and bool(job.exit_status))
+    if job.state in _MEANT:
+        return Sighting(Seen.GONE, host=job.host, reason=words, exit_status=0)
     if job.state == "FAILED":
         if job.exit_status == NO_FOLDER:
             return Sighting(Seen.GONE, host=job.host, reason=f"{job.host} could not open its folder: is it shared?")

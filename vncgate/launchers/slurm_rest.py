@@ -70,6 +70,14 @@ class Rest:
             if not any(words in str(error) for words in slurm_jobs.OVER_ALREADY):
                 raise
 
+    async def address(self, node: str) -> str:
+        """See Transport."""
+        answer = await self._request("GET", f"/node/{quote(node, safe='')}")
+        try:
+            return str(answer["nodes"][0]["address"])
+        except (LookupError, TypeError):
+            raise LaunchError(f"slurmrestd does not say where the node {node} is") from None
+
     async def aclose(self) -> None:
         """Close the connections."""
         if self._session is not None:
