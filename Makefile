@@ -24,6 +24,7 @@ demo: install
 
 test: $(VENV)/.dev
 	@.ci/system-packages
+	@$(BIN)/python -m tests.real.apptainer
 	@$(BIN)/pytest $(PYTEST)
 
 fuzz: $(VENV)/.dev

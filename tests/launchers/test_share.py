@@ -138,3 +138,21 @@ async def test_a_file_system_that_hangs_holds_a_few_threads_and_nobody_for_long(
     end.set()
     monkeypatch.setattr(share, "TIMEOUT", 30)
     assert await its.do(lambda: "it is back") == "it is back"
+
+
+def test_a_session_is_removed_though_somebody_else_removes_files_of_it(tmp_path, monkeypatch):
+    folder = tmp_path / "session"
+    (folder / "home").mkdir(parents=True)
+    (folder / "passwd").write_text("x")
+    remove, raced = share.shutil.rmtree, []
+
+    def racing(path):
+        if not raced:
+            raced.append(path)
+            raise FileNotFoundError(2, "No such file or directory", str(path / "home" / "gone"))
+        remove(path)
+
+    monkeypatch.setattr(share.shutil, "rmtree", racing)
+    share.remove_session(folder)
+    assert not folder.exists()
+    share.remove_session(folder)  # twice does no harm

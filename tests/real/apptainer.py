@@ -6,6 +6,7 @@ the tree as its root folder, with /tmp, /dev, /proc, /run and /sys of the host i
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -47,6 +48,13 @@ def install(folder: Path) -> Path:
     return folder
 
 
+def prepare() -> None:
+    """Make the tree before the tests, whose time is limited; where it cannot be made, they say why."""
+    if not (shutil.which("apptainer") or TREE.exists()) and shutil.which("mmdebstrap") and os.geteuid() == 0:
+        print("Making a tree of Debian sid for Apptainer ...", flush=True)
+        _make_tree()
+
+
 def _make_tree() -> None:
     TREE.parent.mkdir(exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix="apptainer-", dir=TREE.parent))
@@ -63,3 +71,7 @@ def _make_tree() -> None:
     except BaseException:
         shutil.rmtree(new)
         raise
+
+
+if __name__ == "__main__":
+    prepare()

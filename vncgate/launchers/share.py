@@ -161,6 +161,7 @@ def last_lines(data: bytes, lines: int) -> str:
 
 
 def remove_session(folder: Path) -> None:
-    """Remove a session's folder, where there is one."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+    """Remove a session's folder, where there is one; also while what ends in there still removes files of its own."""
+    while os.path.lexists(folder):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
