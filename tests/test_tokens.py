@@ -279,7 +279,11 @@ def test_a_line_with_errors_still_holds_what_it_claims():
     ("lines", "where", "message"),
     [
         ("a n p 80 1 longsecret", "1:12", "vncpassword is longer than 8 characters: VncAuth reads no more than those"),
-        ("a n p 80 1 ''", "1:12", "vncpassword is empty: everybody can open this desktop (nobody, if the gate starts it)"),
+        (
+            "a n p 80 1 ''",
+            "1:12",
+            "vncpassword is empty: everybody can open this desktop (nobody, if the gate starts it)",
+        ),
         ("a n p 80 1 same\nb n q 81 2 same", "2:12", "vncpassword is the same as on line 1"),
         ("a n p 80 1 s\nb N q 81 1 t", "2:3", "desktop is the same as on line 1"),
         ("a n p 80 1 same\nb n q 81 1 same", "2:3", "desktop is the same as on line 1"),
