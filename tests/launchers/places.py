@@ -44,7 +44,7 @@ PLACES = {
 }
 """The fixture of each Site, and the one of a wider scope that it takes what it runs on from."""
 
-PASSWORD = Secret("secret01")
+PASSWORD = Secret("'\"$(x)\\%")
 PATIENCE = 30.0
 """Seconds until what does not happen fails a test."""
 
