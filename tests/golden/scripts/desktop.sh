@@ -49,6 +49,13 @@ if [ "$stage" = session ]; then
   eval 'module load matlab
 export A='"'"'b c'"'"''
   openbox &
+  # A window that is there before its manager does not get the keyboard.
+  if type -P xprop >/dev/null; then
+    for ((tenths = 0; tenths < 30; tenths++)); do
+      xprop -root _NET_SUPPORTING_WM_CHECK 2>/dev/null | grep -q "window id" && break
+      sleep 0.1
+    done
+  fi
   command=(startxfce4 --with 'two words')
   if ! type -P -- "${command[0]}" >/dev/null; then
     reason "${command[0]}: command not found on $(uname -n)"
