@@ -177,6 +177,7 @@ class World:
         self.places = {"local": self.place}
         self.launcher, self.told = None, []
         self.numbers = iter(range(1_000_000))
+        self.is_blind = False
 
     async def start(self, configured=None, accounts=None):
         if configured is not None:
@@ -194,6 +195,7 @@ class World:
             wall_clock=lambda: EPOCH + loop.time(),
             nonce=lambda: f"{next(self.numbers):016}",
             password=lambda: Secret(f"random{next(self.numbers)}"),
+            is_blind=self.is_blind,
         )
         await self.launcher.start()
         self.launcher.apply(self.roster)

@@ -21,6 +21,7 @@ from vncgate.desktop_life import (
     STARTING,
     STOPPED,
     STOPPING,
+    WELL,
     Action,
     Event,
     IllegalEventError,
@@ -74,6 +75,7 @@ EXPECTED = {
         Event.UP: (RUNNING, Action.NOTHING),
         Event.MOVED: (STARTING, Action.NOTHING),
         Event.DIED: (STOPPING, Action.END),
+        Event.START_FAILED: (STOPPING, Action.END),
         Event.FINISHED: (STOPPING, Action.END),
         Event.BROKE: (STOPPING, Action.END),
     },
@@ -157,9 +159,20 @@ def test_what_cannot_be_started_ends_failed_and_whoever_asks_revives_it():
     assert (life.state, life.failures, life.hopeless, action) == (REQUESTED, 0, False, Action.LINE_UP)
 
 
-def test_a_login_forgives_failed_starts():
+def test_running_well_forgives_failed_starts_and_a_moment_does_not():
     life, _ = run(Life(), Event.START, Event.TURN, Event.START_FAILED, Event.ENDED, Event.DELAY_OVER, *STARTS)
-    assert life.failures == 0
+    assert life.failures == 1
+    assert step(life, Event.START_FAILED, life.since + WELL - 1, 0.0)[0].failures == 2
+    assert step(life, Event.DIED, life.since + WELL, 0.0)[0].failures == 0
+
+
+def test_a_session_that_ends_at_once_is_given_up():
+    life, action = run(Life(), Event.START)
+    for _ in range(START_TRIES):
+        life, action = run(life, *STARTS, Event.START_FAILED, Event.ENDED)
+        if life.state is REQUESTED:
+            life, _ = run(life, Event.DELAY_OVER)
+    assert (life.state, action) == (FAILED, Action.GIVE_UP)
 
 
 def test_what_another_try_would_not_help_fails_at_once():

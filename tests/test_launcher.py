@@ -849,6 +849,34 @@ async def test_a_desktop_that_ran_is_not_ended_because_the_next_daemon_cannot_lo
     assert (world.place.started, world.place.calls["cancel"]) == (["ws01"], 0)
 
 
+async def test_who_is_not_seen_is_not_taken_for_idle(world):
+    """The daemon before was killed, and people are connected through workers of its that nobody hears of any more."""
+    await world.start(settings(idle_timeout=60.0), roster("ws01", "ws02"))
+    await world.launcher.start_desktops(["ws01", "ws02"])
+    await world.running("ws01", "ws02")
+    world.is_blind = True
+    await world.restart()
+    await world.running("ws01", "ws02")
+    world.launcher.used("ws01", asyncio.get_running_loop().time())  # who is seen once can be idle again
+    await asyncio.sleep(600)
+    assert (world.state("ws01"), world.state("ws02")) == (STOPPED, RUNNING)
+    assert world.status("ws02").idle_end is None
+
+
+@pytest.mark.parametrize(("policy", "tries"), [("on_demand", 3), ("eager", 3), ("manual", 1)])
+async def test_a_session_that_ends_at_once_is_no_desktop(world, policy, tries):
+    """A command that does not exist, say: a login may come before its end."""
+    await world.start(settings(policy=policy), roster("ws01"))
+    await world.launcher.start_desktops(["ws01"])
+    for _ in range(tries):
+        await world.until(lambda: world.state() in (RUNNING, FAILED), limit=120)
+        if world.state() is RUNNING:
+            world.place.of("ws01").sighting = Sighting(Seen.GONE, exit_status=127)
+            await world.until(lambda: world.state() is not RUNNING)
+    await world.until(lambda: world.state() is FAILED)
+    assert len(world.place.started) == tries
+
+
 async def test_who_waits_in_line_is_not_forgotten_by_the_next_daemon(world):
     names = [f"ws{number:02}" for number in range(20)]
     await world.start(settings({"local": {"type": "local", "starts_at_once": 1}}), roster(*names, "other"))

@@ -127,7 +127,8 @@ class Gate:
         self._roster = Roster()
         self._found = asyncio.Event()
         root = folder(settings.desktops, environ, os.getuid())
-        self._desktops = Desktops(settings.desktops, root, self._probe, lambda _: self._found.set())
+        blind = not self._inherited.workers
+        self._desktops = Desktops(settings.desktops, root, self._probe, lambda _: self._found.set(), is_blind=blind)
         self._apache = ApachePublisher(settings) if settings.apache.snippet else None
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -26,6 +26,8 @@ JITTER = 0.2
 """A wait is lengthened by up to this part of itself, so that a class does not restart in step."""
 DECAY = 60.0
 """Seconds of running well that forgive one death."""
+WELL = 10.0
+"""Seconds that a session must run for its end to be that of a desktop, and not that of a start."""
 START_TRIES = 3
 """Failed starts in a row after which a desktop is FAILED."""
 
@@ -123,6 +125,7 @@ TABLE: dict[tuple[DesktopState, Event], tuple[DesktopState, Action]] = {
     (RUNNING, Event.UP): (RUNNING, Action.NOTHING),
     (RUNNING, Event.MOVED): (STARTING, Action.NOTHING),
     (RUNNING, Event.DIED): (STOPPING, Action.END),
+    (RUNNING, Event.START_FAILED): (STOPPING, Action.END),  # it was no more than a moment
     (RUNNING, Event.FINISHED): (STOPPING, Action.END),
     (RUNNING, Event.BROKE): (STOPPING, Action.END),
     (RUNNING, Event.STOP): (STOPPING, Action.END),
@@ -144,6 +147,8 @@ def step(life: Life, event: Event, now: float, chance: float) -> tuple[Life, Act
         state, action = TABLE[life.state, event]
     except KeyError:
         raise IllegalEventError(life.state, event) from None
+    if life.state is RUNNING and now - life.since >= WELL:
+        life = replace(life, failures=0)
     if event is Event.START and state is REQUESTED and life.delay:
         action = Action.LINE_UP
     if event is Event.ENDED and life.want is Want.UP:
@@ -157,8 +162,6 @@ def step(life: Life, event: Event, now: float, chance: float) -> tuple[Life, Act
             after = replace(after, want=Want.DOWN, delay=0.0, hopeless=False)
         case Event.ADOPTED:
             after = replace(after, want=Want.UP)
-        case Event.READY:
-            after = replace(after, failures=0)
         case Event.BROKE:
             after = replace(after, hopeless=True, delay=0.0)
         case Event.DELAY_OVER:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vncgate import tasks
 from vncgate.desktop_choice import Choice, choose
-from vncgate.desktop_life import Action, Event, death, step
+from vncgate.desktop_life import WELL, Action, Event, death, step
 from vncgate.desktop_view import NOT_SEEN, View
 from vncgate.desktop_words import last_words, span
 from vncgate.errors import DesktopError, LaunchError
@@ -54,6 +54,7 @@ class Shared:
     wall_clock: Callable[[], float]
     nonce: Callable[[], str]
     password: Callable[[], Secret]
+    is_blind: bool
 
 
 class Runner:
@@ -158,6 +159,7 @@ class Runner:
         yard = self._all.yards.get(place)
         view.launch = Launch(entry, yard, self._all.store, is_kept=True)
         view.life = replace(view.life, restarts=entry.restarts)
+        view.is_unseen = self._all.is_blind
         if yard is None:
             view.doubt = f"its place {place} is not in the settings"
             self._log.warning("%s: the desktop is left alone", view.doubt)
@@ -192,7 +194,7 @@ class Runner:
 
     def used(self, at: float) -> None:
         """Somebody used it at `at`, on the loop's clock."""
-        self._view.used = max(self._view.used, at)
+        self._view.used, self._view.is_unseen = max(self._view.used, at), False
         self._tell()
 
     async def logs(self, lines: int) -> str:
@@ -281,6 +283,8 @@ class Runner:
         if self.state is DesktopState.RUNNING or (self._is_adopted and self.state is DesktopState.REQUESTED):
             policy = self.kind.policy if self.kind else Policy.MANUAL
             event = death(Policy.EAGER if self.in_pool else policy, status, was_asked_for=bool(job))
+            if event is Event.DIED and status and now - self._view.life.since < WELL:
+                event = Event.START_FAILED  # its command does not exist, or ends at once
         else:
             event = Event.START_FAILED
         is_told = sighting.reason or (status == 0 and event is not Event.START_FAILED)

@@ -21,7 +21,8 @@ class View:
     """What a runner knows. `since` is seconds since the epoch, `used` seconds on the loop's clock.
 
     `reason` is why it ended or was not started, `hindrance` why it cannot be ended; `doubt` is why nobody knows how it
-    is now, `sighting` how it was when somebody last knew. `desktop` is where the last login succeeded.
+    is now, `sighting` how it was when somebody last knew. `desktop` is where the last login succeeded. With `is_unseen`
+    somebody may use it whom this gate does not see.
     """
 
     settings: DesktopsSettings
@@ -36,6 +37,7 @@ class View:
     reason: str = ""
     hindrance: str = ""
     used: float = 0.0
+    is_unseen: bool = False
 
     @property
     def kind(self) -> Kind | None:
@@ -54,7 +56,9 @@ class View:
     def idle_timeout(self) -> float:
         """Seconds after which it is ended when nobody uses it; 0: never."""
         kind = self.kind
-        return kind.idle_timeout if kind and not self.in_pool and self.life.state is DesktopState.RUNNING else 0.0
+        if kind is None or self.in_pool or self.is_unseen or self.life.state is not DesktopState.RUNNING:
+            return 0.0
+        return kind.idle_timeout
 
     def status(self, wall: float, now: float) -> DesktopStatus:
         """How it is, at `wall` by the wall's clock and `now` by the loop's."""

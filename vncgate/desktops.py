@@ -45,12 +45,22 @@ class Desktops:
         root: Path,
         login: Callable[[Account], Awaitable[object]],
         changed: Callable[[frozenset[str]], None],
+        *,
+        is_blind: bool = False,
     ) -> None:
+        """With `is_blind`, people may be connected to desktops through workers of a gate before this one that are
+        unknown to this one: such a desktop is not ended as idle before somebody was seen to use it here.
+        """
         self._settings = settings
         self._root = root
         self._lock = -1
         self.launcher = Launcher(
-            settings, _places(settings, root), store=Store(root / "handles"), login=login, changed=changed
+            settings,
+            _places(settings, root),
+            store=Store(root / "handles"),
+            login=login,
+            changed=changed,
+            is_blind=is_blind,
         )
 
     async def start(self) -> None:

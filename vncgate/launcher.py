@@ -46,7 +46,8 @@ class Launcher:
     `places` are by their names in `settings`; `aclose()` closes them. `login(account)` makes a full VNC login to
     `account.desktop` and raises DesktopError; `changed(names)` is called, at most once in a turn of the loop, after
     something that a status shows changed. `chance` gives random numbers in [0, 1), `wall_clock` seconds since the
-    epoch, `nonce` 16 letters and digits, `password` one for a desktop whose account has none.
+    epoch, `nonce` 16 letters and digits, `password` one for a desktop whose account has none. With `is_blind`, people
+    may use what is on disk whom this gate does not see.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Launcher:
         wall_clock: Callable[[], float] = time.time,
         nonce: Callable[[], str] = _nonce,
         password: Callable[[], Secret] = _password,
+        is_blind: bool = False,
     ) -> None:
         self._yards = {
             name: Yard(name, known, place) for name, place in places.items() if (known := settings.place(name))
@@ -78,6 +80,7 @@ class Launcher:
             wall_clock=wall_clock,
             nonce=nonce,
             password=password,
+            is_blind=is_blind,
         )
         self._runners: dict[str, Runner] = {}
         self._pools: dict[str, list[Runner]] = {}
