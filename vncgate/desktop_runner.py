@@ -306,6 +306,8 @@ class Runner:
         view.life, action = step(before, event, loop.time(), self._all.chance())
         if self.state is not before.state:
             self._log.debug("%s -> %s", before.state, self.state)
+            if self.state is DesktopState.STOPPED and view.reason:
+                self._log.info("the desktop has ended: %s", view.reason)
             self._came_into(self.state, loop.time())
         if event is Event.START_FAILED and (yard := self._yard) and view.launch:
             yard.blame(view.launch.entry.handle.host)
@@ -326,7 +328,8 @@ class Runner:
                 if self._wish():
                     self._keep_wish()
             case Action.GIVE_UP:
-                self._log.error("%s; given up: `vncgate desktop start %s` tries again", view.reason, self.name)
+                again = "" if view.in_pool else f": `vncgate desktop start {self.name}` tries again"
+                self._log.error("%s; given up%s", view.reason, again)
         self._tell()
         if self.state not in _STARTING and (yard := self._yard):
             yard.settle(self)  # after all were told: who waits may take this one instead of starting one

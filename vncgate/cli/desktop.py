@@ -56,12 +56,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _named(args: argparse.Namespace, path: Path) -> dict[str, Desktop]:
     """The desktops that are meant, by account. Raises ControlError where a name fits none."""
-    if not args.all and not args.accounts:
+    is_all = args.all or (args.action == "status" and not args.accounts)  # to look does no harm
+    if not is_all and not args.accounts:
         args.usage("name accounts, or give --all")
     desktops = _look(path)
-    if args.all and not desktops:
+    if is_all and not desktops:
         raise ControlError("no desktop is the gate's to start: in the token file that is written as vnchost `-`")
-    found = {pattern: fnmatch.filter(desktops, pattern) for pattern in (["*"] if args.all else args.accounts)}
+    found = {pattern: fnmatch.filter(desktops, pattern) for pattern in (["*"] if is_all else args.accounts)}
     if unknown := [pattern for pattern, names in found.items() if not names]:
         raise ControlError(f"no such desktop of the gate's own: {', '.join(unknown)}")
     return {name: desktops[name] for names in found.values() for name in names}
