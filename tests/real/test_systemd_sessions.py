@@ -51,8 +51,8 @@ async def frame(reader):
 
 class Browser:
     async def come(self, number):
-        # The first half of them through the account's own port: neighbours' ports are different workers'.
-        port, path = (6000 + number, "websockify") if number < 30 else (8081, f"ws/path{number:02}")
+        # Half of them through the account's own port: neighbours' ports are different workers'.
+        port, path = (6000 + number, "websockify") if number % 4 < 2 else (8081, f"ws/path{number:02}")
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
         self.writer.write((f"GET /{path} HTTP/1.1\r\nHost: x\r\n"
             "Connection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -171,7 +171,7 @@ async def test_a_warning_comes_while_one_works_and_goes_with_the_status(browse, 
     await connected(page)
     warning = page.locator("[data-part=warning]")
     await expect(warning).to_be_hidden()
-    gate.desktops.set("ws01", RUNNING, ends=time.time() + 250)
+    gate.desktops.set("ws01", RUNNING, ends=time.time() + 250, is_ending=True)
     await page.clock.fast_forward(16_000)  # while one works no stream is held: the gate is asked now and then
     await expect(warning).to_contain_text("time is up at")
     await expect(page.get_by_role("button", name="Stay")).to_be_hidden()
