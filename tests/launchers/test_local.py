@@ -78,7 +78,7 @@ os.kill(os.getpid(), 9)
     assert done.returncode == -9
     handle = await site.submit(site.spec())  # a handle to be made another's
     found = type(handle)("local", "ws01", other.nonce)
-    await log_in(await site.serving(found))
+    await log_in(await site.serving(found), Secret("secret01"))
     leader = int((root / other.nonce / "process").read_text().split()[0])
     assert os.getsid(leader) == leader
     await site.place.cancel(found)
