@@ -18,7 +18,7 @@ from vncgate.errors import ControlError, TokensError
 from vncgate.model import Desktop, DesktopState, DesktopStatus, Want
 
 
-class Desktops:
+class FakeDesktops:
     def __init__(self, calls):
         self.calls = calls
 
@@ -47,7 +47,7 @@ class Desktops:
 class Operator:
     def __init__(self):
         self.calls = []
-        self.desktops = Desktops(self.calls)
+        self.desktops = FakeDesktops(self.calls)
 
     def status(self):
         return {"accounts": []}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.workshop import Workshop
 from vncgate import desktops
-from vncgate.desktops import Desktops, folder
+from vncgate.desktops import LaunchedDesktops, folder
 from vncgate.errors import SettingsError
 from vncgate.kinds import DesktopsSettings
 from vncgate.model import Account, AccountStatus, Desktop, Readiness, Roster, Secret, State, Traffic, Want
@@ -38,7 +38,7 @@ def make(tmp_path):
 
     def make(kinds=KINDS, places=None):
         settings = DesktopsSettings(kinds=kinds, places=places or {})
-        return Desktops(settings, tmp_path / "state", login, lambda names: None)
+        return LaunchedDesktops(settings, tmp_path / "state", login, lambda names: None)
 
     return make
 

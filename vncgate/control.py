@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from vncgate.launchers.base import Desktops
+    from vncgate.launchers.base import DesktopCommands
     from vncgate.scrape import Handler
 
 REPLY_TIMEOUT = 60.0
@@ -82,7 +82,7 @@ class Operator(Protocol):
     """What the daemon lets an operator do. Errors are VncgateErrors in plain words."""
 
     @property
-    def desktops(self) -> Desktops:
+    def desktops(self) -> DesktopCommands:
         """The desktops that the gate starts itself."""
 
     def status(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any
 
 from vncgate import __version__, control, handover, listeners, probe, scrape, tasks, upgrade
 from vncgate.checks import check_roster, check_settings
-from vncgate.desktops import Desktops, folder
+from vncgate.desktops import LaunchedDesktops, folder
 from vncgate.engines import ENGINES
 from vncgate.engines.base import GOING_AWAY, Engine, Limits
 from vncgate.engines.pool import Pool
@@ -128,7 +128,9 @@ class Gate:
         self._found = asyncio.Event()
         root = folder(settings.desktops, environ, os.getuid())
         blind = not self._inherited.workers
-        self._desktops = Desktops(settings.desktops, root, self._probe, lambda _: self._found.set(), is_blind=blind)
+        self._desktops = LaunchedDesktops(
+            settings.desktops, root, self._probe, lambda _: self._found.set(), is_blind=blind
+        )
         self._apache = ApachePublisher(settings) if settings.apache.snippet else None
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -36,7 +36,7 @@ def folder(settings: DesktopsSettings, environ: Mapping[str, str], uid: int) -> 
     return Path(home) / "vncgate" / "desktops"
 
 
-class Desktops:
+class LaunchedDesktops:
     """The launched half of a gate. `login` is a full VNC login; `changed` is called when a status has news."""
 
     def __init__(

@@ -130,7 +130,7 @@ class Place(Protocol):
         """Let go of connections and tasks; desktops stay."""
 
 
-class Desktops(Protocol):
+class DesktopCommands(Protocol):
     """What operators and portals may do with the desktops that the gate starts itself; the launcher fulfils it.
 
     Names may be patterns (`ws0*`). Verbs return the names that were meant as soon as that is asked for, and raise

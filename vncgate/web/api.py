@@ -20,7 +20,7 @@ from aiohttp import web
 from vncgate.errors import LaunchError, VncgateError
 from vncgate.forwarded import TrustedProxies
 from vncgate.grants import Grant, Scope
-from vncgate.launchers.base import Desktops
+from vncgate.launchers.base import DesktopCommands
 from vncgate.model import AccountStatus, DesktopStatus, Roster
 from vncgate.render.status import launched
 from vncgate.scrape import Handler
@@ -46,7 +46,7 @@ def add(
     settings: Settings,
     roster: Callable[[], Roster],
     statuses: Callable[[], Sequence[AccountStatus]],
-    desktops: Desktops | None,
+    desktops: DesktopCommands | None,
 ) -> None:
     """Add the API to the pages, if the settings name its tokens."""
     if settings.api.tokens is None or desktops is None:
@@ -96,7 +96,7 @@ class Api:
     """The handlers. Each gets the grant of whoever asks."""
 
     def __init__(
-        self, roster: Callable[[], Roster], statuses: Callable[[], Sequence[AccountStatus]], desktops: Desktops
+        self, roster: Callable[[], Roster], statuses: Callable[[], Sequence[AccountStatus]], desktops: DesktopCommands
     ) -> None:
         self._roster = roster
         self._statuses = statuses

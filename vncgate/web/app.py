@@ -25,7 +25,7 @@ from vncgate.render.reach import Reach
 from vncgate.scrape import Handler
 from vncgate.settings import Settings
 from vncgate.web import api, assets
-from vncgate.web.desktops import Desktops, deeds
+from vncgate.web.desktops import DesktopDeeds, deeds
 from vncgate.web.events import Events
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def build(
     roster: Callable[[], Roster],
     statuses: Callable[[], Sequence[AccountStatus]],
     metrics: Handler | None = None,
-    desktops: Desktops | None = None,
+    desktops: DesktopDeeds | None = None,
 ) -> web.Application:
     """The application, for an aiohttp runner. `roster` and `statuses` give what is now, and must not block.
 
@@ -103,7 +103,7 @@ class Site:
         settings: Settings,
         roster: Callable[[], Roster],
         statuses: Callable[[], Sequence[AccountStatus]],
-        desktops: Desktops | None,
+        desktops: DesktopDeeds | None,
     ) -> None:
         self._settings = settings
         self._roster = roster

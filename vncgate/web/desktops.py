@@ -22,7 +22,7 @@ from vncgate.scrape import Handler
 from vncgate.settings import Settings
 
 
-class Desktops(base.Desktops, Protocol):
+class DesktopDeeds(base.DesktopCommands, Protocol):
     """The desktops that the gate starts itself, by their accounts' names. What is here answers at once."""
 
     def visit(self, name: str) -> None:
@@ -35,7 +35,7 @@ class Desktops(base.Desktops, Protocol):
         """The participant goes on using it: idle time begins anew."""
 
 
-def deeds(desktops: Desktops, settings: Settings, cards: Callable[[], Mapping[str, Card]]) -> Handler:
+def deeds(desktops: DesktopDeeds, settings: Settings, cards: Callable[[], Mapping[str, Card]]) -> Handler:
     """The handler of all three. It answers with what the account's card tells afterwards."""
     ways = {"visit": desktops.visit, "start": desktops.retry, "stay": desktops.stay}
 
