@@ -290,3 +290,12 @@ async def test_a_command_that_is_not_there():
 async def test_a_command_that_leaves_something_running_is_not_waited_for_longer():
     done = await run_to_its_end(["sh", "-c", "setsid sleep 100 & echo $!"], timeout=20)
     os.kill(int(done.stdout), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("script", ["exec yes", "head -c 5000 /dev/zero >&2"])
+async def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch, script):
+    monkeypatch.setattr(process, "LONGEST_OUTPUT", 4096)
+    monkeypatch.setattr(process, "MEASURE", 0.02)
+    with pytest.raises(OSError, match="answers with more than 0 MiB"):
+        await run_to_its_end(["sh", "-c", script], timeout=PATIENCE)
+    assert (await run_to_its_end(["head", "-c", "4096", "/dev/zero"], timeout=PATIENCE)).stdout == "\0" * 4096

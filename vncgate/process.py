@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -32,6 +33,10 @@ DRAIN_TIMEOUT = 1.0
 """Seconds after a child's end that its output is read on, should one who left its session hold it open."""
 KILL_TIMEOUT = 5.0
 """Seconds after SIGKILL that a child is waited for; only the kernel can hold it longer (a dead disk or share)."""
+LONGEST_OUTPUT = 64 * 1024 * 1024
+"""Bytes that a command may answer with: a hundred thousand jobs of a cluster have half of it."""
+MEASURE = 0.5
+"""Seconds between two looks at how long the answer has become."""
 
 _STARTER = """
 import ctypes, os, signal, sys
@@ -210,9 +215,9 @@ async def run(
 ) -> Result:
     """Run a command that answers and ends; `stdin` is all that it can read.
 
-    `env` is its whole environment, ours where it is None. Raises OSError (no such command, or no process to be had),
-    and TimeoutError when it has not ended after `timeout` seconds: then, and when cancelled, it is killed with all it
-    started before that is raised.
+    `env` is its whole environment, ours where it is None. Raises OSError (no such command, or no process to be had; an
+    answer longer than LONGEST_OUTPUT, of which a part might be taken for the whole), and TimeoutError when it has not
+    ended after `timeout` seconds. Then, and when cancelled, it is killed with all it started before that is raised.
     """
     # Files, not pipes: a command may end without having read, and what it leaves running may hold its output open.
     with contextlib.ExitStack() as stack:
@@ -223,7 +228,7 @@ async def run(
         process = await _start(argv, files, env)
         try:
             async with asyncio.timeout(timeout):
-                status = await process.wait()
+                status = await _ended(process, files[1:])
         except BaseException:
             await _kill(process)
             raise
@@ -249,6 +254,18 @@ async def _start(
         with contextlib.suppress(OSError):
             await _kill(await starting)
         raise
+
+
+async def _ended(process: asyncio.subprocess.Process, outputs: Sequence[IO[bytes]]) -> int:
+    status = None
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MEASURE):
+                status = await process.wait()
+        if any(os.fstat(file.fileno()).st_size > LONGEST_OUTPUT for file in outputs):
+            raise OSError(errno.EFBIG, f"it answers with more than {LONGEST_OUTPUT >> 20} MiB")
+        if status is not None:
+            return status
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
