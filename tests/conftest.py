@@ -36,6 +36,12 @@ def pytest_make_collect_report(collector):
     return nothing_skipped((yield))
 
 
+def pytest_collection_finish():
+    """All tests and what they import stay: `gc.collect()` before each test need not look at them (0.15 s each time)."""
+    gc.collect()
+    gc.freeze()
+
+
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """A loop whose clock jumps to the next timer when nothing else is to be done: an hour passes at once."""
 
