@@ -170,13 +170,19 @@ class Kind(Resources):
 
 class _Place(Section):
     user: str = ""
-    """Unix user that desktops run as, for example "{account}". Empty: the daemon's own, or the remote's default."""
+    """Unix user that desktops run as, for example "{account}". Empty: the daemon's own, or whom ssh takes by itself; a
+    daemon that is root needs a name here. "root" where there is nobody else, as in a container that the gate is in."""
     starts_at_once: Annotated[int, Field(ge=1, le=1000, strict=True)] = 8
     """Desktops that are being started at the same time, at most."""
     most: Count = 0
     """Desktops that may be there at the same time. 0: any number."""
     start_timeout: Seconds = 120.0
     """Seconds from the start of its process to the first full VNC login."""
+
+    @property
+    def may_be_root(self) -> bool:
+        """Whether desktops may run as root: only where the settings say so in so many words, for no {account}."""
+        return self.user == "root"
 
 
 class LocalPlace(_Place):
