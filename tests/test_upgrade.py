@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import live, state
+from tests.live import PASSWORD, live, state
 from vncgate import control, settings
 from vncgate.daemon import Gate
 from vncgate.errors import ControlError
@@ -180,6 +180,45 @@ async def test_a_reload_is_an_upgrade_where_settings_are_new(tmp_path, free_port
         status, said, _ = await gate.run("reload", "--config", str(gate.config))
         assert (status, said) == (0, "4 unchanged\n")
         assert await gate.all_type() == 4
+
+
+def kind(gate, name):
+    """Settings with a kind of desktop; nobody starts one."""
+    return f'[desktops]\nfolder = "{gate.folder}/desktops"\nkinds.{name} = {{command = "true", policy = "manual"}}\n'
+
+
+async def test_new_kinds_and_accounts_that_have_them_come_by_one_command(tmp_path, free_port):
+    """By each command, handed over as the unit does it; and what does not go together changes nothing."""
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    line = f"ws09 - path09 - - {PASSWORD} desktop={{}}"
+    async with live(tmp_path, free_port, settings=SLOW, environ=environ, accounts=2) as gate:
+        await gate.come(2)
+        files = ("--tokens", str(gate.tokens), "--config", str(gate.config))
+        for command, name in (("reload", "xfce"), ("upgrade", "mate")):
+            gate.write(*gate.lines(), line.format(name))
+            gate.configure(kind(gate, name))
+            status, _, complaint = await gate.run(command, *files)
+            assert status == 0, complaint
+            kinds = {each["name"]: each["launched"] for each in (await gate.ask())["accounts"]}
+            assert kinds.pop("ws09")["kind"] == name
+            assert kinds == {"ws00": None, "ws01": None}
+        since = (await gate.ask())["since"]
+        gate.write(*gate.lines(), line.format("other"))
+        gate.configure(kind(gate, "third"))
+        status, said, complaint = await gate.run("reload", *files)
+        assert (status, said) == (1, "")
+        assert "what is on disk cannot take over, so nothing changes" in complaint
+        assert "there is no kind of desktop 'other' in the settings; known are third" in complaint
+        assert "Nor does the token file go with what runs now" in complaint
+        assert (await gate.ask())["since"] == since
+        gate.write(*gate.lines(), line.format("third"))  # the file alone was what had to be mended
+        status, _, complaint = await gate.run("reload", *files)
+        assert status == 0, complaint
+        gate.write()
+        status, _, complaint = await gate.run("upgrade", *files)
+        assert status == 1
+        assert "has no accounts" in complaint
+        assert await gate.all_type() == 2
 
 
 def broken_settings(gate):

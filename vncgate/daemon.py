@@ -44,7 +44,7 @@ from vncgate.settings import EngineName, HostPort, Settings, is_loopback
 from vncgate.supervisor import Supervisor
 from vncgate.systemd import Notifier
 from vncgate.tally import Tally
-from vncgate.tokens import Parsed, render
+from vncgate.tokens import Parsed, parse, render
 from vncgate.watch import Watcher
 from vncgate.web import app, export
 
@@ -101,7 +101,7 @@ class Gate:
         self._code = upgrade.fingerprint()
         self._upgrading = False
         self._upgrade_error = ""
-        self._refused: tuple[bytes | None, int] | None = None
+        self._refused: tuple[bytes | None, bytes | None, int] | None = None
         self._inherited = inherited or Inheritance()
         self._handed = (
             control.HandedOver.from_json(self._inherited.state.tokens) if self._inherited.state.tokens else None
@@ -284,7 +284,7 @@ class Gate:
         self, handed: control.HandedOver | None = None, config: control.HandedOver | None = None
     ) -> dict[str, Any]:
         """See control.Operator. Raises TokensError with all problems when the new roster is not taken."""
-        trouble = await self._take_news(handed, config) if config else None
+        trouble = await self._take_news(handed, config) if config else ""
         if isinstance(trouble, dict):
             return trouble
         if handed is None and self._is_credential:
@@ -297,6 +297,10 @@ class Gate:
             try:
                 roster = await self._load_handed(handed)
                 changes = await self._take(roster)
+            except TokensError as error:
+                if trouble:  # and the file may well be good with the settings that were not taken
+                    raise TokensError(f"{trouble}\nNor does the token file go with what runs now:\n{error}") from None
+                raise
             finally:
                 if not self._stopping.is_set():
                     self._notifier.ready(self._summary())
@@ -307,15 +311,17 @@ class Gate:
     async def _take_news(self, handed: control.HandedOver | None, config: control.HandedOver) -> dict[str, Any] | str:
         """Start anew where settings or code are new, and answer so; else, or where that fails, what is wrong.
 
-        What failed once is not tried again before it changes: each change of the token file comes by here.
+        The token file is tried with them, as it may need them: new kinds of desktops, and accounts that have them. What
+        failed once is not tried again before one of all these changes; a file that only the trial reads may have.
         """
         news = await self._news(config)
-        seen = (config.content, await asyncio.to_thread(upgrade.fingerprint))
+        code = await asyncio.to_thread(upgrade.fingerprint)
+        seen = (handed.content, config.content, code) if handed else None
         if not news:
             self._upgrade_error = ""
         elif not isinstance(self._engine, Pool):
             self._upgrade_error = f"there are new {news}, which only a restart takes up (this gate has no workers)"
-        elif seen != self._refused:
+        elif seen is None or seen != self._refused:
             try:
                 return {**await self.upgrade(handed, config), "changes": f"new {news}: starting anew"}
             except ControlError as error:
@@ -329,20 +335,16 @@ class Gate:
         async with self._reloading:
             if self._upgrading:
                 raise ControlError("an upgrade is under way; try again when it is done")
-            before = self._handed
-            await self._load_handed(tokens)
-            try:
-                await upgrade.try_out(self._state(self._engine, config), self._environ)
-            except BaseException:
-                self._handed = before
-                raise
+            # With the settings of now a token file cannot be judged that is for those to come: the trial does it.
+            await upgrade.try_out(self._state(self._engine, tokens, config), self._environ)
             self._upgrading = True
-            self._spawn(self._start_anew(config), "start anew")
+            self._spawn(self._start_anew(tokens, config), "start anew")
         return {"since": self._began}
 
-    def _state(self, engine: Pool, config: control.HandedOver | None) -> State:
+    def _state(self, engine: Pool, tokens: control.HandedOver | None, config: control.HandedOver | None) -> State:
+        handed = self._which(tokens)
         return State(
-            tokens=self._handed.to_json() if self._handed else None,
+            tokens=handed.to_json() if handed else None,
             roster=render(self._roster.values()),
             config=config.to_json() if config else self._inherited.state.config,
             stopped=[each.name for each in self._supervisor.statuses() if each.want is Want.DOWN],
@@ -358,7 +360,7 @@ class Gate:
             return f"settings ({config.name})"
         return "code on disk" if await asyncio.to_thread(upgrade.fingerprint) != self._code else ""
 
-    async def _start_anew(self, config: control.HandedOver | None) -> None:
+    async def _start_anew(self, tokens: control.HandedOver | None, config: control.HandedOver | None) -> None:
         """Become the code on disk. Everything that listens or is connected is handed over, and waits meanwhile.
 
         A signal that comes now is for the code that runs next, unless this one is being stopped already.
@@ -377,7 +379,7 @@ class Gate:
             if self._stopping.is_set():
                 control.remove(door)
                 return
-            state = self._state(self._engine, config)
+            state = self._state(self._engine, tokens, config)
             sockets = {**self._listeners.all(), **self._engine.channels(), "control": door}
             for handler in logging.getLogger().handlers:
                 handler.flush()
@@ -413,12 +415,16 @@ class Gate:
 
     async def _load_handed(self, handed: control.HandedOver | None) -> Roster:
         """The roster of a file that was handed over, which from now on is ours; without one, of the file on disk."""
-        before, self._handed = self._handed, handed or (self._handed if self._is_credential else None)
+        before, self._handed = self._handed, self._which(handed)
         try:
             return await self._load(self._read())
         except BaseException:
             self._handed = before
             raise
+
+    def _which(self, handed: control.HandedOver | None) -> control.HandedOver | None:
+        """The file that counts in the place of the one on disk, now that a command handed over `handed`."""
+        return handed or (self._handed if self._is_credential else None)
 
     async def _read(self) -> Parsed:
         """The token file, or the one that was handed over in its place."""
@@ -439,7 +445,7 @@ class Gate:
             self._log_problems([problem for problem in self._problems if problem not in before])
         if errors := sum(problem.severity is Severity.ERROR for problem in self._problems):
             raise self._not_taken(f"{self._source} has {errors} error{'s' if errors > 1 else ''}")
-        if self._supervisor.roster and not parsed.roster:
+        if not parsed.roster and (self._supervisor.roster or parse(self._inherited.state.roster.encode()).roster):
             # An editor's or a script's accident far sooner than the wish to throw everybody out.
             raise self._not_taken(f"{self._source} has no accounts (`vncgate stop` stops them)")
         if trouble:
