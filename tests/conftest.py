@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from tests.fakeplace import World
 from tests.ports import free_ports
 
 uvloop.new_event_loop().close()  # with a process's first loop libuv makes a pipe that it keeps
@@ -165,3 +166,11 @@ class Ports:
 def free_port():
     """A function that gives a port of 127.0.0.1 that is free."""
     return Ports()
+
+
+@pytest_asyncio.fixture
+async def world():
+    """A launcher of desktops at a fake place; `start()` it."""
+    world = World()
+    yield world
+    await world.launcher.aclose()

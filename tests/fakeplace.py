@@ -222,3 +222,14 @@ class World:
 
     async def running(self, *names, limit=60.0):
         await self.until(lambda: all(self.state(name) is DesktopState.RUNNING for name in names or ("ws01",)), limit)
+
+
+POOL = {"policy": "pool", "pool": 3}
+
+
+async def ready_in_pool(world, count=3):
+    """Until so many desktops are there, which the launcher knows of."""
+    await world.until(
+        lambda: len(world.place.running) == count and all(map(world.place.is_up, world.place.running.values()))
+    )
+    await asyncio.sleep(1)

@@ -127,7 +127,11 @@ async def test_a_log_that_cannot_be_read_hinders_no_end(launch, place, caplog):
 
 async def test_a_password_is_set_once(launch, place):
     await launch.submit("ws01", KIND, Secret("secret"))
-    await launch.rekey(Secret("secret"))
+    assert await launch.settle(Secret("secret")) == ""
     assert place.calls["rekey"] == 0
-    await launch.rekey(Secret("better"))
+    assert await launch.settle(Secret("better")) == ""
+    assert [launch.has(Secret(password)) for password in ("better", "", "secret")] == [True, True, False]
     assert (place.of("ws01").password, launch.secret) == ("better", Secret("better"))
+    place.silent = True
+    assert await launch.settle(Secret("another")) == "its password could not be set: no answer"
+    assert launch.has(Secret("better"))

@@ -12,13 +12,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vncgate import tasks
+from vncgate import desktop_ends
+from vncgate.deeds import Deeds
 from vncgate.desktop_choice import Choice, choose
-from vncgate.desktop_life import WELL, Action, Event, death, step
-from vncgate.desktop_view import NOT_SEEN, View
-from vncgate.desktop_words import last_words, span
+from vncgate.desktop_ends import End
+from vncgate.desktop_life import Action, Event, step
+from vncgate.desktop_view import NOT_SEEN, ON_ITS_WAY, View
+from vncgate.desktop_words import last_words
 from vncgate.errors import DesktopError, LaunchError
-from vncgate.kinds import DesktopsSettings, Kind, Policy
+from vncgate.kinds import DesktopsSettings, Policy
 from vncgate.launch import Launch
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Readiness, Secret, Want
@@ -31,14 +33,9 @@ LOOK_STARTING = 0.5
 """Seconds between two looks at a desktop that starts."""
 LOOK = 3.0
 """Seconds between two looks at any other."""
-UNSURE = 5.0
-"""Seconds for which a desktop that the daemon before this one was just asking for may still come to life."""
-LATE_NEWS = 4.0
-"""Seconds after which a use is known here at the latest: a worker reports it within one, and is asked every two."""
 CANCEL_RETRY = 2.0
 """Seconds until a desktop that could not be ended is ended again; doubles up to the longest."""
 LONGEST_CANCEL_RETRY = 60.0
-_STARTING = (DesktopState.REQUESTED, DesktopState.STARTING)
 
 
 @dataclass(frozen=True)
@@ -64,84 +61,46 @@ class Runner:
 
     def __init__(self, shared: Shared, account: Account, *, in_pool: bool = False) -> None:
         self._all = shared
-        self._view = View(shared.settings, account, in_pool, shared.wall_clock())
+        self.view = View(shared.settings, account, in_pool, shared.wall_clock())
         self._choice: Choice | None = None
-        self._is_adopted = False
         self._looked = 0.0
-        self._patience = 0.0
+        self.view.patience = 0.0
         self._trouble = ""
         self._log_tells = False
         self._last_log = ""
         self._shown: DesktopStatus | None = None
-        self._deed: asyncio.Task[None] | None = None
-        self._aside: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._deeds: Deeds[Event | None] = Deeds()
         self._timer: asyncio.TimerHandle | None = None
         self._log = logging.LoggerAdapter(log, {"account": account.name})
 
     @property
-    def account(self) -> Account:
-        """Whose it is."""
-        return self._view.account
-
-    @property
     def name(self) -> str:
         """Its account's name."""
-        return self._view.account.name
+        return self.view.account.name
 
     @property
     def in_pool(self) -> bool:
-        """Whether it waits in a pool, and nobody waits for it."""
-        return self._view.in_pool
+        """See yard.Guest."""
+        return self.view.in_pool
+
+    @property
+    def handle(self) -> Handle | None:
+        """See yard.Guest."""
+        return self.view.handle
 
     @property
     def state(self) -> DesktopState:
         """What it is."""
-        return self._view.life.state
+        return self.view.life.state
 
     @property
     def want(self) -> Want:
         """What was asked for."""
-        return self._view.life.want
-
-    @property
-    def handle(self) -> Handle | None:
-        """By what its place finds it; None while its place has nothing of it."""
-        return self._view.launch.handle if self._view.launch else None
-
-    @property
-    def has_nothing(self) -> bool:
-        """Whether neither its place has anything of it nor it is FAILED: it is stopped, or waits for its turn."""
-        return self.handle is None and self.state in (DesktopState.STOPPED, DesktopState.REQUESTED)
-
-    @property
-    def desktop(self) -> Desktop | None:
-        """Where it is, while it runs."""
-        return self._view.desktop if self.state is DesktopState.RUNNING else None
-
-    @property
-    def led_to(self) -> Desktop | None:
-        """Where browsers are led: one that is taken up stays where it was until its place says otherwise, and so do
-        those who are connected.
-        """
-        launch = self._view.launch
-        if self._is_adopted and launch and self.state in _STARTING:
-            return launch.entry.desktop
-        return self.desktop
-
-    @property
-    def password(self) -> Secret:
-        """What its VNC server asks for: the account's password, or one of ours where the account has none."""
-        return self.account.password or (self._view.launch and self._view.launch.secret) or Secret("")
-
-    @property
-    def kind(self) -> Kind | None:
-        """What runs or, where nothing does, is to run; None where the settings do not have it."""
-        return self._view.kind
+        return self.view.life.want
 
     def status(self) -> DesktopStatus:
         """How it is now."""
-        return self._view.status(self._all.wall_clock(), asyncio.get_running_loop().time())
+        return self.view.status(self._all.wall_clock(), asyncio.get_running_loop().time())
 
     def start(self) -> None:
         """Want it."""
@@ -155,7 +114,7 @@ class Runner:
 
     def adopt(self, entry: Entry) -> None:
         """Take up what a daemon before this one had started, or was about to start or end."""
-        view, place = self._view, entry.handle.place
+        view, place = self.view, entry.handle.place
         yard = self._all.yards.get(place)
         view.launch = Launch(entry, yard, self._all.store, is_kept=True)
         view.life = replace(view.life, restarts=entry.restarts)
@@ -164,7 +123,7 @@ class Runner:
             view.doubt = f"its place {place} is not in the settings"
             self._log.warning("%s: the desktop is left alone", view.doubt)
         elif entry.asked:
-            self._is_adopted = True
+            self.view.is_adopted = True
             yard.arrive(self)
         self._handle(Event.ADOPTED if entry.asked else Event.START)
         if entry.want is Want.DOWN:
@@ -174,7 +133,7 @@ class Runner:
         """From now on this running desktop of a pool is that account's; it runs again when its password is the
         account's.
         """
-        view = self._view
+        view = self.view
         assert view.launch is not None  # noqa: S101
         view.account, view.in_pool = account, False
         self._log = logging.LoggerAdapter(log, {"account": account.name})
@@ -187,26 +146,26 @@ class Runner:
 
     def update(self, account: Account) -> None:
         """Take over what changed in its line: a password at once, the rest with its next start."""
-        self._view.account = account
+        self.view.account = account
         if yard := self._yard:
             yard.look_soon(self)
         self._tell()
 
     def used(self, at: float) -> None:
         """Somebody used it at `at`, on the loop's clock."""
-        self._view.used, self._view.is_unseen = max(self._view.used, at), False
+        self.view.used, self.view.is_unseen = max(self.view.used, at), False
         self._tell()
 
     async def logs(self, lines: int) -> str:
         """The end of its session's log, or of that of the last one. Raises LaunchError."""
-        if (launch := self._view.launch) is None or launch.handle is None:
+        if (launch := self.view.launch) is None or launch.handle is None:
             return "\n".join(self._last_log.splitlines()[-lines:])
         return await launch.logs(lines)
 
     async def aclose(self) -> None:
         """End what is under way here; the desktop stays as it is."""
         self._cancel_timer()
-        await tasks.end(*self._tasks)
+        await self._deeds.aclose()
 
     # What its yard tells it
 
@@ -221,87 +180,66 @@ class Runner:
 
     def next_look(self) -> float:
         """See yard.Guest."""
-        return LOOK_STARTING if self.state in _STARTING else LOOK
+        return LOOK_STARTING if self.state in ON_ITS_WAY else LOOK
 
     def seen(self, sighting: Sighting) -> None:
         """See yard.Guest."""
-        view, now = self._view, asyncio.get_running_loop().time()
+        view, now = self.view, asyncio.get_running_loop().time()
         since_last, self._looked = now - self._looked, now
         if sighting.seen is Seen.UNKNOWN:
             # Nobody knows how far it came meanwhile.
-            self._patience += since_last
+            self.view.patience += since_last
             view.doubt = sighting.reason or "its place does not say how it is"
         else:
             view.sighting, view.doubt = sighting, ""
         match sighting.seen:
             case Seen.PENDING:
                 self._handle(Event.QUEUED)
-                self._wait_in_queue(now)
+                self._end_for(desktop_ends.queued_too_long(view, now))
             case Seen.RUNNING:
                 self._handle(Event.UP)
                 self._tend(now, sighting.desktop)
             case Seen.GONE:
-                self._gone(now, sighting)
-        if (timeout := view.idle_timeout) and now >= view.used + timeout + LATE_NEWS:
-            self.stop(f"nobody used it for {span(timeout)}")
+                if end := desktop_ends.gone(view, sighting, now):
+                    self._end_for(end)
+                else:
+                    view.doubt = f"the gate was started anew while it was asking {view.place} for it"
+        self._end_for(desktop_ends.idle(view, now))
         self._tell()
-
-    def _wait_in_queue(self, now: float) -> None:
-        yard, view = self._yard, self._view
-        if yard and yard.queue_timeout and now - view.life.since - self._patience > yard.queue_timeout:
-            why = f": {view.sighting.reason}" if view.sighting.reason else ""
-            words = f"still in the queue of {yard.name} after {span(yard.queue_timeout)}{why}"
-            self._fail(Event.BROKE, words)
 
     def _tend(self, now: float, desktop: Desktop | None) -> None:
         """Bring a desktop whose process is there to where it can be used, and keep it there."""
-        launch, yard, view = self._view.launch, self._yard, self._view
+        launch, yard, view = self.view.launch, self._yard, self.view
         if launch is None or yard is None:
             return
         if self.state is DesktopState.RUNNING and desktop is not None and desktop != view.desktop:
             self._handle(Event.MOVED)
         if self.state is DesktopState.STARTING:
-            limit = yard.settings.start_timeout
-            is_late = now - view.life.since - self._patience > limit
-            why = f" ({self._trouble})" if self._trouble else ""
-            if is_late and launch.entry.desktop is None:
-                self._fail(Event.START_FAILED, f"no VNC login within {span(limit)}{why}", log_tells=True)
+            end = desktop_ends.starts_too_long(view, now, self._trouble)
+            if end and launch.entry.desktop is None:
+                self._end_for(end)
                 return
-            if is_late:  # but it ran once: somebody's work may be in it
+            if end:  # but it ran once: somebody's work may be in it
+                why = f" ({self._trouble})" if self._trouble else ""
                 view.doubt = f"it is there, but lets nobody in{why}"
             if desktop is not None:
                 self._do_aside(lambda: self._log_in(launch, yard, desktop), "log in to")
-        elif not (launch.is_kept and self._has_its_password(launch)):
+        elif not (launch.is_kept and launch.has(self.view.account.password)):
             self._do_aside(lambda: self._settle_in(launch), "settle in")
-
-    def _gone(self, now: float, sighting: Sighting) -> None:
-        status, job = sighting.exit_status, self.handle.job if self.handle else ""
-        if self._is_adopted and not job and now - self._view.life.since < UNSURE:
-            self._view.doubt = f"the gate was started anew while it was asking {self._view.place} for it"
-            return
-        words = sighting.reason or "the session ended" + (f" with exit status {status}" if status else "")
-        if self.state is DesktopState.RUNNING or (self._is_adopted and self.state is DesktopState.REQUESTED):
-            policy = self.kind.policy if self.kind else Policy.MANUAL
-            event = death(Policy.EAGER if self.in_pool else policy, status, was_asked_for=bool(job))
-            if event is Event.DIED and status and now - self._view.life.since < WELL:
-                event = Event.START_FAILED  # its command does not exist, or ends at once
-        else:
-            event = Event.START_FAILED
-        is_told = sighting.reason or (status == 0 and event is not Event.START_FAILED)
-        self._fail(event, words, log_tells=not is_told)
 
     # From events to deeds
 
     def _because(self, reason: str, *, log_tells: bool = False) -> None:
         """It ends, or was not started, for this reason; where `log_tells`, the end of its log says more."""
-        self._view.reason, self._log_tells = reason, log_tells
+        self.view.reason, self._log_tells = reason, log_tells
 
-    def _fail(self, event: Event, reason: str, *, log_tells: bool = False) -> None:
-        self._because(reason, log_tells=log_tells)
-        self._handle(event)
+    def _end_for(self, end: End | None) -> None:
+        if end:
+            self._because(end.reason, log_tells=end.log_tells)
+            self._handle(end.event)
 
     def _handle(self, event: Event) -> None:
-        view, loop = self._view, asyncio.get_running_loop()
+        view, loop = self.view, asyncio.get_running_loop()
         before = view.life
         view.life, action = step(before, event, loop.time(), self._all.chance())
         if self.state is not before.state:
@@ -321,7 +259,7 @@ class Runner:
                 self._watch()
             case Action.END:
                 self._leave_off()
-                self._do(functools.partial(self._end, self._deed), None, "end")
+                self._do(functools.partial(self._end, self._deeds.under_way), None, "end")
             case Action.WAIT:
                 self._log.warning("%s; trying again in %.0f s", view.reason, view.life.delay)
                 self._timer = loop.call_later(view.life.delay, self._handle, Event.DELAY_OVER)
@@ -331,56 +269,41 @@ class Runner:
                 again = "" if view.in_pool else f": `vncgate desktop start {self.name}` tries again"
                 self._log.error("%s; given up%s", view.reason, again)
         self._tell()
-        if self.state not in _STARTING and (yard := self._yard):
+        if self.state not in ON_ITS_WAY and (yard := self._yard):
             yard.settle(self)  # after all were told: who waits may take this one instead of starting one
 
     def _came_into(self, state: DesktopState, now: float) -> None:
-        self._view.since, self._patience, self._looked = self._all.wall_clock(), 0.0, now
+        self.view.since, self.view.patience, self._looked = self._all.wall_clock(), 0.0, now
         if state is DesktopState.RUNNING:
-            self._view.used, self._is_adopted = now, False
-            self._log.info("desktop %s runs", self._view.desktop)
+            self.view.used, self.view.is_adopted = now, False
+            self._log.info("desktop %s runs", self.view.desktop)
 
     def _do(self, deed: Callable[[], Coroutine[Any, Any, Event | None]], otherwise: Event | None, word: str) -> None:
-        """Run `deed` as this desktop's one deed; its outcome is the next event, `otherwise` if it breaks.
+        """Have `deed` done; its outcome is the next event, `otherwise` if it breaks."""
 
-        Where another deed takes its place, nobody is interested in the outcome any more.
-        """
-
-        async def run() -> None:
-            event = otherwise
-            try:
-                event = await deed()
-            except Exception as error:  # noqa: BLE001  (a defect of ours must not leave the desktop in between)
+        def then(outcome: Event | Exception | None) -> None:
+            if isinstance(outcome, Exception):  # a defect of ours must not leave the desktop in between
                 self._because(f"the desktop could not {word}; the gate's log says why")
-                self._log.error("a defect: the desktop could not %s", word, exc_info=error)
-            if self._deed is asyncio.current_task():
-                self._deed = None
-                if event is not None:
-                    self._handle(event)
+                self._log.error("a defect: the desktop could not %s", word, exc_info=outcome)
+                outcome = otherwise
+            if outcome is not None:
+                self._handle(outcome)
 
-        self._deed = self._spawn(run(), f"{word} desktop {self.name}")
+        self._deeds.do(deed, f"{word} desktop {self.name}", then)
 
     def _do_aside(self, deed: Callable[[], Coroutine[Any, Any, None]], word: str) -> None:
-        """Run `deed` beside, unless something runs there already."""
-        if self._aside is None or self._aside.done():
-            self._aside = self._spawn(deed(), f"{word} desktop {self.name}")
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = tasks.spawn(work, name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._deeds.do_aside(deed, f"{word} desktop {self.name}")
 
     def _wish(self) -> Yard | None:
         """Have its launch be what its account's line now asks for; None: it cannot be, and has FAILED."""
         try:
-            choice = self._choice = choose(self._all.settings, self.account)
+            choice = self._choice = choose(self._all.settings, self.view.account)
             if (yard := self._all.yards.get(choice.kind.place)) is None:
                 raise LaunchError(f"kind {choice.name}: its place {choice.kind.place} is not there")
         except LaunchError as error:
-            self._fail(Event.BROKE, str(error))
+            self._end_for(End(Event.BROKE, str(error)))
             return None
-        before, shared = self._view.launch, self._all
+        before, shared = self.view.launch, self._all
         entry = Entry(
             handle=Handle(yard.name, self.name, before.entry.handle.nonce if before else shared.nonce()),
             account="" if self.in_pool else self.name,
@@ -388,18 +311,18 @@ class Runner:
             size=choice.size,
             want=Want.UP,
             requested=before.entry.requested if before else shared.wall_clock(),
-            restarts=self._view.life.restarts,
+            restarts=self.view.life.restarts,
             asked=False,
         )
         if before:
             before.entry, before.yard = entry, yard
         else:
-            self._view.launch = Launch(entry, yard, shared.store, is_kept=False)
+            self.view.launch = Launch(entry, yard, shared.store, is_kept=False)
         return yard
 
     def _keep_wish(self) -> None:
         """Have the daemon after this one know of the wish, unless a policy has it wish the same."""
-        launch, kind = self._view.launch, self.kind
+        launch, kind = self.view.launch, self.view.kind
         if launch and kind and kind.policy is not Policy.EAGER and not self.in_pool and not launch.is_kept:
             self._do_aside(launch.keep, "remember")
 
@@ -408,12 +331,12 @@ class Runner:
             yard.line_up(self)
 
     async def _submit(self) -> Event:
-        launch, choice = self._view.launch, self._choice
+        launch, choice = self.view.launch, self._choice
         assert launch is not None and choice is not None  # noqa: PT018, S101
         place, nonce = launch.entry.handle.place, launch.entry.handle.nonce
         self._log.info("asking %s for a desktop (%s, %s)", place, choice, nonce)
         try:
-            await launch.submit(self.name, choice.kind, self.account.password or self._all.password())
+            await launch.submit(self.name, choice.kind, self.view.account.password or self._all.password())
         except LaunchError as error:
             self._because(str(error))
             return Event.START_FAILED
@@ -421,9 +344,8 @@ class Runner:
 
     async def _end(self, before: asyncio.Task[None] | None) -> Event | None:
         """End all of it; None: nobody can."""
-        view = self._view
-        if self._aside is not None:
-            await tasks.end(self._aside)
+        view = self.view
+        await self._deeds.end_aside()
         if before is not None:
             await asyncio.wait([before])  # what was asked of a place half-way might come to life later
         if (launch := view.launch) is not None:
@@ -440,27 +362,27 @@ class Runner:
             launch.yard.leave(self)
         view.launch = view.desktop = None
         view.sighting, view.doubt, self._trouble = NOT_SEEN, "", ""
-        self._is_adopted = False
+        self.view.is_adopted = False
         return Event.ENDED
 
     async def _cancel(self, launch: Launch) -> None:
         """End it at its place, however often that must be tried."""
         wait = CANCEL_RETRY
         while words := await launch.cancel():
-            self._view.hindrance = words
+            self.view.hindrance = words
             self._log.warning("the desktop cannot be ended: %s; trying again in %.0f s", words, wait)
             self._tell()
             await asyncio.sleep(wait)
             wait = min(LONGEST_CANCEL_RETRY, 2 * wait)
-        self._view.hindrance = ""
+        self.view.hindrance = ""
 
     async def _log_in(self, launch: Launch, yard: Yard, desktop: Desktop) -> None:
         try:
             async with yard.logins:
                 await self._settle_in(launch)
-                if not self._has_its_password(launch):
+                if not launch.has(self.view.account.password):
                     return
-                await self._all.login(replace(self.account, desktop=desktop, password=self.password))
+                await self._all.login(replace(self.view.account, desktop=desktop, password=self.view.password))
         except DesktopError as error:
             self._trouble = str(error)
             if error.readiness is Readiness.WRONG_PASSWORD:
@@ -468,26 +390,24 @@ class Runner:
             return
         launch.entry = replace(launch.entry, desktop=desktop)
         await launch.keep()
-        if self.state is DesktopState.STARTING and launch.is_known_as_its_accounts and self._has_its_password(launch):
-            self._view.desktop = desktop
+        if (
+            self.state is DesktopState.STARTING
+            and launch.is_known_as_its_accounts
+            and launch.has(self.view.account.password)
+        ):
+            self.view.desktop = desktop
             self._handle(Event.READY)
 
     async def _settle_in(self, launch: Launch) -> None:
-        """Have it known as its account's, on disk and to its VNC server; what fails is tried with the next look."""
-        await launch.keep()
-        try:
-            await launch.rekey(self.account.password or launch.secret or self._all.password())
-        except LaunchError as error:
-            if (trouble := f"its password could not be set: {error}") != self._trouble:
-                self._log.warning("%s", trouble)
-            self._trouble = trouble
-
-    def _has_its_password(self, launch: Launch) -> bool:
-        return launch.secret is not None and launch.secret == (self.account.password or launch.secret)
+        """What fails is tried again with the next look."""
+        trouble = await launch.settle(self.view.account.password or launch.secret or self._all.password())
+        if trouble and trouble != self._trouble:
+            self._log.warning("%s", trouble)
+        self._trouble = trouble or self._trouble
 
     @property
     def _yard(self) -> Yard | None:
-        return self._view.launch.yard if self._view.launch else None
+        return self.view.launch.yard if self.view.launch else None
 
     def _watch(self) -> None:
         if yard := self._yard:

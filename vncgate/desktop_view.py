@@ -10,10 +10,11 @@ from vncgate.desktop_words import ordinal, span
 from vncgate.errors import LaunchError
 from vncgate.kinds import DesktopsSettings, Kind
 from vncgate.launch import Launch
-from vncgate.launchers.base import Seen, Sighting
-from vncgate.model import Account, Desktop, DesktopState, DesktopStatus
+from vncgate.launchers.base import Handle, Seen, Sighting
+from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Secret
 
 NOT_SEEN = Sighting(Seen.UNKNOWN)
+ON_ITS_WAY = (DesktopState.REQUESTED, DesktopState.STARTING)
 
 
 @dataclass
@@ -22,7 +23,8 @@ class View:
 
     `reason` is why it ended or was not started, `hindrance` why it cannot be ended; `doubt` is why nobody knows how it
     is now, `sighting` how it was when somebody last knew. `desktop` is where the last login succeeded. With `is_unseen`
-    somebody may use it whom this gate does not see.
+    somebody may use it whom this gate does not see. One that `is_adopted` was started by a daemon before this one, and
+    has not run here yet. `patience` is seconds for which nobody knew how it was, of those since it is what it is.
     """
 
     settings: DesktopsSettings
@@ -38,6 +40,41 @@ class View:
     hindrance: str = ""
     used: float = 0.0
     is_unseen: bool = False
+    is_adopted: bool = False
+    patience: float = 0.0
+
+    def waited(self, now: float) -> float:
+        """Seconds for which it has been what it is, without those in which nobody knew how it was."""
+        return now - self.life.since - self.patience
+
+    @property
+    def handle(self) -> Handle | None:
+        """By what its place finds it; None while its place has nothing of it."""
+        return self.launch.handle if self.launch else None
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether neither its place has anything of it nor it is FAILED: it is stopped, or waits for its turn."""
+        return self.handle is None and self.life.state in (DesktopState.STOPPED, DesktopState.REQUESTED)
+
+    @property
+    def usable(self) -> Desktop | None:
+        """Where it is, while it runs."""
+        return self.desktop if self.life.state is DesktopState.RUNNING else None
+
+    @property
+    def led_to(self) -> Desktop | None:
+        """Where browsers are led: one that is taken up stays where it was until its place says otherwise, and so do
+        those who are connected.
+        """
+        if self.is_adopted and self.launch and self.life.state in ON_ITS_WAY:
+            return self.launch.entry.desktop
+        return self.usable
+
+    @property
+    def password(self) -> Secret:
+        """What its VNC server asks for: the account's password, or one of ours where the account has none."""
+        return self.account.password or (self.launch and self.launch.secret) or Secret("")
 
     @property
     def kind(self) -> Kind | None:
@@ -74,7 +111,7 @@ class View:
             state=state,
             reason=self._words(),
             since=self.since,
-            desktop=self.desktop if state is DesktopState.RUNNING else None,
+            desktop=self.usable,
             starts=seen.starts if state is DesktopState.PENDING else None,
             ends=(ends := self._end()),
             is_ending=ends is not None and ends - wall <= self.settings.warn,

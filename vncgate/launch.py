@@ -85,11 +85,20 @@ class Launch:
         """Whether a daemon after this one would give it to nobody else."""
         return self._kept is not None and self._kept.account == self.entry.account
 
-    async def rekey(self, secret: Secret) -> None:
-        """Have its VNC server ask for `secret`. Raises LaunchError."""
+    def has(self, password: Secret) -> bool:
+        """Whether its VNC server asks for `password`, or where that is empty, for one of ours."""
+        return self.secret is not None and self.secret == (password or self.secret)
+
+    async def settle(self, secret: Secret) -> str:
+        """Have it known as its account's, on disk and to its VNC server by `secret`; returns, in words, what failed."""
+        await self.keep()
         if self.yard is not None and secret != self.secret:
-            await self.yard.place.rekey(self.entry.handle, secret)
+            try:
+                await self.yard.place.rekey(self.entry.handle, secret)
+            except LaunchError as error:
+                return f"its password could not be set: {error}"
             self.secret = secret
+        return ""
 
     async def logs(self, lines: int) -> str:
         """The end of its session's log. Raises LaunchError."""

@@ -111,7 +111,7 @@ class Launcher:
             self._retire(self._runners.pop(name), _REMOVED)
         new = [Runner(self._all, account) for name, account in ours.items() if name not in self._runners]
         for name, runner in self._runners.items():
-            if runner.account != ours[name]:
+            if runner.view.account != ours[name]:
                 self._update(runner, ours[name])
         known = {**self._runners, **{runner.name: runner for runner in new}}
         self._runners = {name: known[name] for name in ours}
@@ -134,12 +134,12 @@ class Launcher:
 
     def located(self) -> dict[str, Desktop]:
         """Where browsers are led, by account."""
-        return {name: runner.led_to for name, runner in self._runners.items() if runner.led_to}
+        return {name: runner.view.led_to for name, runner in self._runners.items() if runner.view.led_to}
 
     def password(self, name: str) -> Secret | None:
         """What an account's desktop asks for: the account's password, or one of ours where it has none."""
         runner = self._runners.get(name)
-        return runner.password if runner else None
+        return runner.view.password if runner else None
 
     async def start_desktops(self, names: Iterable[str]) -> list[str]:
         """Ask for desktops; returns their accounts at once, statuses say how it goes on.
@@ -220,7 +220,7 @@ class Launcher:
     # Who is wanted
 
     def _policy(self, runner: Runner) -> Policy | None:
-        return runner.kind.policy if runner.kind else None
+        return runner.view.kind.policy if runner.view.kind else None
 
     def _begin(self, runner: Runner) -> None:
         """A desktop that is new in the roster: its policy has the word. One that cannot be started says so at once."""
@@ -228,7 +228,7 @@ class Launcher:
             runner.start()
 
     def _update(self, runner: Runner, account: Account) -> None:
-        is_other = (account.kind, account.size) != (runner.account.kind, runner.account.size)
+        is_other = (account.kind, account.size) != (runner.view.account.kind, runner.view.account.size)
         runner.update(account)
         if is_other and runner.state in (DesktopState.FAILED, DesktopState.STOPPED):
             runner.stop("")
@@ -242,11 +242,11 @@ class Launcher:
 
     def _give_one(self, runner: Runner) -> bool:
         """Give an account that has nothing yet a desktop of its pool, and say whether there was one."""
-        account = runner.account
+        account = runner.view.account
         name = account.kind or self._settings.default_kind
         pool = self._pools.get(name, [])
-        ready = next((each for each in pool if each.desktop), None)
-        if ready is None or not runner.has_nothing or account.size not in ("", self._settings.kinds[name].size):
+        ready = next((each for each in pool if each.view.usable), None)
+        if ready is None or not runner.view.has_nothing or account.size not in ("", self._settings.kinds[name].size):
             return False
         pool.remove(ready)
         self._runners[account.name] = ready
@@ -258,7 +258,7 @@ class Launcher:
     def _hand_out(self) -> None:
         """Give those who wait in line what has become ready in a pool."""
         for runner in list(self._runners.values()):
-            if runner.want is Want.UP and runner.has_nothing and self._give_one(runner):
+            if runner.want is Want.UP and runner.view.has_nothing and self._give_one(runner):
                 self._fill()
 
     def _fill(self) -> None:

@@ -1,0 +1,121 @@
+"""Whose turn it is, on which host: starts are bounded and in line."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.fakeplace import EPOCH, roster, settings
+from vncgate.errors import LaunchError
+from vncgate.launchers.base import Seen, Sighting
+from vncgate.model import DesktopState
+
+pytestmark = pytest.mark.virtual_time
+
+STOPPED, REQUESTED, PENDING, STARTING, RUNNING, STOPPING, FAILED = DesktopState
+
+
+async def test_a_storm_is_served_first_come_first_served_and_bounded(world):
+    names = [f"ws{number:03}" for number in range(200)]
+    await world.start(settings({"local": {"type": "local", "starts_at_once": 5}}), roster(*names))
+    late_first = names[100:] + names[:100]
+    for name in late_first:
+        world.launcher.visit(name)
+    await asyncio.sleep(0.5)
+    in_line = [world.status(name) for name in late_first[5:]]
+    assert [each.reason for each in in_line[:4]] == ["1st in line", "2nd in line", "3rd in line", "4th in line"]
+    assert {each.state for each in in_line} == {REQUESTED}
+    await world.until(lambda: world.states() == {RUNNING}, 120, step=1.0)
+    moved = [abs(late_first.index(name) - index) for index, name in enumerate(world.place.started)]
+    assert max(moved) < 5  # those whose turn it is at the same time race
+    assert len(moved) == 200
+    assert world.place.peak == 5
+    assert world.place.calls["submit"] == 200
+    # One that starts is asked twice a second, one that runs every 3 s: never more than that.
+    assert world.place.calls["query"] < 200 * (4 + 60 / 3)
+    assert len(world.told) < asyncio.get_running_loop().time() * 100
+
+
+async def test_positions_move_and_whoever_waits_is_told(world):
+    await world.start(settings({"local": {"type": "local", "starts_at_once": 1}}), roster("ws01", "ws02", "ws03"))
+    await world.launcher.start_desktops(["*"])
+    await asyncio.sleep(0.1)
+    assert world.status("ws03").reason == "2nd in line"
+    world.told.clear()
+    await world.running("ws01")
+    await asyncio.sleep(0.1)
+    assert world.status("ws03").reason == "1st in line"
+    assert any("ws03" in names for names in world.told)
+    await world.launcher.stop_desktops(["ws03"])
+    await asyncio.sleep(20)
+    assert world.place.started == ["ws01", "ws02"]
+    assert world.state("ws03") is STOPPED
+
+
+async def test_no_more_are_there_at_the_same_time_than_may_be(world):
+    await world.start(settings({"local": {"type": "local", "most": 2}}, policy="eager"), roster("ws01", "ws02", "ws03"))
+    await world.running("ws01", "ws02")
+    await asyncio.sleep(10)
+    assert world.status("ws03").reason == "1st in line: 2 desktops are there, and no more may be"
+    await world.launcher.stop_desktops(["ws01"])
+    await world.running("ws03")
+    assert len(world.place.running) == 2
+    await world.restart()
+    await asyncio.sleep(10)
+    assert (len(world.place.running), len(world.place.started)) == (2, 3)
+
+
+async def test_jobs_in_a_places_own_queue_hold_up_nobody(world):
+    world.places["cluster"] = world.place
+    world.place.hold = True
+    places = {"cluster": {"type": "slurm", "folder": "/shared", "starts_at_once": 2}}
+    await world.start(settings(places, place="cluster", policy="eager"), roster(*(f"ws{n}" for n in range(20))))
+    await world.until(lambda: world.states() == {PENDING}, 20)
+    assert (world.status("ws7").reason, world.status("ws7").starts) == ("Resources", None)
+    world.place.of("ws7").sighting = Sighting(Seen.PENDING, reason="Priority", starts=EPOCH + 600)
+    await asyncio.sleep(4)
+    assert (world.status("ws7").reason, world.status("ws7").starts) == ("Priority", EPOCH + 600)
+    world.place.of("ws7").sighting = None
+    world.place.hold = False
+    await world.until(lambda: world.states() == {RUNNING}, 20)
+    assert world.status("ws7").starts is None
+
+
+async def test_new_desktops_go_where_there_are_fewest(world):
+    world.place.hosts = ("node1", "node2", "node3")
+    await world.start(settings(policy="eager"), roster(*(f"ws{n}" for n in range(9))))
+    await world.until(lambda: world.states() == {RUNNING})
+    hosts = [desktop.handle.host for desktop in world.place.running.values()]
+    assert {host: hosts.count(host) for host in hosts} == {"node1": 3, "node2": 3, "node3": 3}
+    assert world.status("ws0").host in world.place.hosts
+
+
+async def test_a_host_that_is_down_does_not_attract_every_start(world):
+    world.place.hosts = ("down", "node1", "node2")
+    submit = world.place.submit
+
+    async def refusing(spec):
+        if spec.host == "down":
+            raise LaunchError("down: no route to host")
+        return await submit(spec)
+
+    world.place.submit = refusing
+    names = [f"ws{number}" for number in range(40)]
+    await world.start(settings(policy="eager"), roster(*names))
+    await world.running(*names)
+    assert not any(status.reason for status in world.launcher.statuses())
+
+
+async def test_a_stop_wins_over_a_turn_that_comes_at_the_same_time(world):
+    await world.start(settings({"local": {"type": "local", "starts_at_once": 1}}), roster("ws01", "ws02"))
+    for _ in range(3):
+        await world.launcher.start_desktops(["ws01", "ws02"])
+        await world.launcher.stop_desktops(["ws02"])
+        await world.running("ws01")
+        assert world.state("ws02") is STOPPED
+        await world.launcher.restart_desktops(["*"])
+        await world.launcher.stop_desktops(["*"])
+        await asyncio.sleep(1)
+        assert world.states() == {STOPPED}
+    assert world.place.started == ["ws01"] * 3
