@@ -1,51 +1,32 @@
-"""Every place shown whole: from the landing page in Chromium to a key that is typed into a real session there."""
+"""Every place shown whole: from the landing page in Chromium to a key that is typed into a real session there, and to
+another when the daemon was killed.
+"""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
 from tests.real.browser import log_in
 from tests.real.conftest import browse, chromium, need  # noqa: F401 - fixtures
-from tests.real.launching import Gate, types
+from tests.real.launching import Gate, kind, section, types
 from tests.real.podman import IMAGE
 
 need("Xvnc", "openbox", "xterm", "chromium")
 # All places are made for it: a cluster, an image, Apptainer.
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 
-KIND = """
-[desktops.kinds.{name}]
-place = "{place}"
-command = "xterm -maximized"
-window_manager = "openbox"
-home = "{{homes}}/{{account}}"
-{more}
-"""
-
-
-def section(name, place):
-    """A place as the settings' file has it: JSON's values are TOML's, too."""
-    values = place.model_dump(mode="json", exclude_unset=True).items()
-    lines = [f"{key} = {json.dumps(value)}" for key, value in values if value is not None]
-    return "\n".join([f"[desktops.places.{name}]", *lines, ""])
-
-
-def kind(name, place, more=""):
-    return KIND.format(name=name, place=place, more=more)
-
 
 @pytest.fixture
 def gate(sshd, slurm_cluster, podman, apptainer_path, desktop_tree, short_folder):
     """A gate with an account for each place and wrap, which has its name."""
+    (sshd.home / "bin").mkdir()
+    (sshd.home / "bin/apptainer").symlink_to(apptainer_path / "apptainer")
     places = {"ssh": sshd.place(), "slurm": slurm_cluster.place(), "docker": podman.place()}
     wrap = f'wrap = "apptainer"\nimage = "{desktop_tree}"'
     kinds = {
         **{name: kind(name, name) for name in ("local", "ssh", "slurm")},
         "docker": kind("docker", "docker", f'image = "{IMAGE}"'),
-        "apptainer": kind("apptainer", "local", wrap),
-        "apptainer-slurm": kind("apptainer-slurm", "slurm", wrap),
+        **{f"apptainer-{name}": kind(f"apptainer-{name}", name, wrap) for name in ("local", "ssh", "slurm")},
     }
     settings = "".join([*(section(name, place) for name, place in places.items()), *kinds.values()])
     gate = Gate(short_folder, settings, **{name: name for name in kinds})
@@ -54,7 +35,7 @@ def gate(sshd, slurm_cluster, podman, apptainer_path, desktop_tree, short_folder
         yield gate
 
 
-async def test_from_the_landing_page_to_a_typed_key(browse, gate):  # noqa: F811
+async def test_from_the_landing_page_to_a_typed_key_and_to_another_when_the_daemon_was_killed(browse, gate):  # noqa: F811
     pages = {}
     for name in gate.states():
         pages[name] = await browse(gate.url)
@@ -63,4 +44,14 @@ async def test_from_the_landing_page_to_a_typed_key(browse, gate):  # noqa: F811
         await log_in(page, f"pw-{name}")
     for name, page in pages.items():
         await types(page, gate.home(name), "typed")
-    assert gate.states() == dict.fromkeys(pages, "RUNNING")
+    everywhere = dict.fromkeys(pages, "RUNNING")
+    assert gate.states() == everywhere
+    before = gate.servers()
+    assert len(before) == len(pages)
+
+    gate.begin_anew()
+    gate.until(lambda: gate.states() == everywhere)
+    for name, page in pages.items():
+        await types(page, gate.home(name), "again")
+    assert gate.servers() == before, "the same ones, and none twice"
+    assert {gate.desktop(name)["restarts"] for name in pages} == {0}

@@ -9,7 +9,6 @@ tests/live.py has people at its desktops.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from tests.ports import free_ports
 from tests.real.xvnc import Xvnc
+from vncgate import control
 
 PATIENCE = 20.0
 
@@ -101,7 +101,8 @@ class RunningGate:
         return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
 
     def status(self) -> dict:
-        return json.loads(self.command("status", "--json").stdout)
+        """What `vncgate status --json` tells; no process is started for it."""
+        return control.call(self.control, "/status")
 
     def account(self, name: str) -> dict:
         return next(account for account in self.status()["accounts"] if account["name"] == name)

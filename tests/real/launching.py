@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from pathlib import Path
@@ -16,7 +17,27 @@ import vncgate
 from tests.real.browser import PATIENCE, connected, log_in
 from tests.real.gate import RunningGate
 
+KIND = """
+[desktops.kinds.{name}]
+place = "{place}"
+command = "xterm -maximized"
+window_manager = "openbox"
+home = "{{homes}}/{{account}}"
+{more}
+"""
 TEMPLATE = Path(vncgate.__file__).parent / "launchers" / "templates" / "desktop.sh.j2"
+
+
+def section(name, place):
+    """A place as the settings' file has it: JSON's values are TOML's, too."""
+    values = place.model_dump(mode="json", exclude_unset=True).items()
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values if value is not None]
+    return "\n".join([f"[desktops.places.{name}]", *lines, ""])
+
+
+def kind(name, place, more=""):
+    """An xterm as a kind of desktop; `more` lines may follow."""
+    return KIND.format(name=name, place=place, more=more)
 
 
 class Gate(RunningGate):
@@ -47,16 +68,21 @@ class Gate(RunningGate):
         return {account["name"]: account["launched"]["state"] for account in self.status()["accounts"]}
 
     def servers(self) -> dict[str, str]:
-        """The VNC servers of its desktops: process number by socket."""
-        servers = [(pid, argv) for pid, argv in self._processes() if "-rfbunixpath" in argv]
-        found = [(argv[argv.index("-rfbunixpath") + 1], pid) for pid, argv in servers]
+        """The VNC servers of its desktops, wherever: process number by desktop's nonce."""
+        found = [(nonce, pid) for pid, nonce, argv in self._processes() if "-displayfd" in argv]
         assert len(dict(found)) == len(found), "two servers for one desktop"
         return dict(found)
 
+    def begin_anew(self) -> None:
+        """Kill it (SIGKILL), and start another one; ends when that serves."""
+        self.kill()
+        before = self.log.count("serving")
+        self.launch()
+        self.until(lambda: self.log.count("serving") > before)
+
     def left(self) -> list[str]:
         """What desktops should not leave when they are ended: processes, files."""
-        files = (*(self.folder / "d" / "local").glob("*"), *self.folder.glob("d/handles/*"))
-        return [*(" ".join(argv) for _, argv in self._processes()), *map(str, files)]
+        return [*(" ".join(argv) for _, _, argv in self._processes()), *map(str, self.folder.glob("d/*/*"))]
 
     def _processes(self):
         mine = str(self.folder)
@@ -64,8 +90,9 @@ class Gate(RunningGate):
             with contextlib.suppress(OSError):
                 environ = (path / "environ").read_text(errors="replace")
                 argv = (path / "cmdline").read_text(errors="replace").split("\0")
-                if "VNCGATE_DESKTOP=" in environ and mine in environ + " ".join(argv):
-                    yield path.name, argv
+                _, marked, rest = environ.partition("VNCGATE_DESKTOP=")
+                if marked and mine in environ + " ".join(argv):
+                    yield path.name, rest.partition("\0")[0], argv
 
     def __exit__(self, *exc: object) -> None:
         self.hold.unlink(missing_ok=True)
@@ -75,7 +102,7 @@ class Gate(RunningGate):
                 self.until(lambda: not self.left())
         finally:
             super().__exit__(*exc)
-            for pid, _ in list(self._processes()):  # what a test that failed has found
+            for pid, *_ in list(self._processes()):  # what a test that failed has found
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGTERM)
 

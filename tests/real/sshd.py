@@ -30,12 +30,12 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-SetEnv HOME={home}
+SetEnv HOME={home} PATH={home}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 """
 
 
 class Sshd:
-    """One sshd. `known_hosts` has its key, `key` is one that it accepts."""
+    """One sshd. `known_hosts` has its key, `key` is one that it accepts; `home`/bin is on the host's PATH."""
 
     def __init__(self, folder: Path) -> None:
         need("sshd", "ssh-keygen")

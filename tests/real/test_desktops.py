@@ -67,12 +67,12 @@ async def test_from_the_landing_page_to_a_typed_key_and_to_another_when_its_serv
     gate.hold.unlink()
     await types(page, gate.home("ws01"), "typed")
     assert gate.states() == {"ws01": "RUNNING", "ws02": "STOPPED"}
-    (socket, pid), *others = gate.servers().items()
+    (nonce, pid), *others = gate.servers().items()
     assert not others
     os.kill(int(pid), signal.SIGKILL)
     gate.until(lambda: gate.desktop("ws01")["restarts"] == 1 and gate.account("ws01")["connections"] == 1)
     await types(page, gate.home("ws01"), "again")
-    assert socket not in gate.servers()
+    assert nonce not in gate.servers()
     await page.keyboard.type("exit\n")
     await says(page, "Your desktop is stopped")
     assert not gate.servers()
@@ -87,10 +87,7 @@ async def test_the_daemon_is_killed_and_finds_desktops_that_run_and_one_that_was
     gate.command("desktop", "start", "--no-wait", "ws03")
     gate.until(lambda: gate.states()["ws03"] == "STARTING")
     before, running = gate.servers(), {name: gate.desktop(name)["desktop"] for name in ("ws01", "ws02")}
-    gate.kill()
-    assert gate.servers() == before
-    gate.launch()
-    gate.until(lambda: gate.control.exists() and gate.command("status").returncode == 0)
+    gate.begin_anew()
     gate.until(lambda: gate.states() == {"ws01": "RUNNING", "ws02": "RUNNING", "ws03": "STARTING"})
     assert {name: gate.desktop(name)["desktop"] for name in running} == running
     gate.hold.unlink()
