@@ -25,6 +25,7 @@ from tests.real.slurm import Cluster
 from tests.real.sshd import Sshd
 from vncgate import probe
 from vncgate.kinds import Kind, LocalPlace
+from vncgate.launchers import docker
 from vncgate.launchers.base import Handle, Place, Seen, Sighting, Spec
 from vncgate.launchers.docker import Docker
 from vncgate.launchers.local import Local
@@ -234,7 +235,8 @@ class DockerSite(Site):
 
 
 @pytest_asyncio.fixture
-async def docker_site(podman, short_folder):
+async def docker_site(podman, short_folder, monkeypatch):
+    monkeypatch.setattr(docker, "INTERVAL", 0.2)
     root = short_folder / "containers"
     site = DockerSite(
         lambda: Docker("docker", podman.place(), root, Scripts(None)), root, short_folder, extra={"image": IMAGE}

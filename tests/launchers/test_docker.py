@@ -24,6 +24,11 @@ SPEC = Spec("ws01", "0123456789abcdef", "", Kind(command=["xterm"], image="deskt
 OWN = Person("gate", 990, 991, (5,))
 
 
+@pytest.fixture(autouse=True)
+def short_interval(monkeypatch):
+    monkeypatch.setattr(docker, "INTERVAL", 0.02)
+
+
 @pytest.mark.parametrize(
     ("info", "person"),
     [
@@ -70,16 +75,101 @@ def engine(tmp_path: Path, script: str) -> DockerPlace:
     path = tmp_path / "engine"
     path.write_text(f'#!/bin/bash\nprintf "%q " "$@" >>{tmp_path}/calls; echo >>{tmp_path}/calls\n{script}\n')
     path.chmod(0o755)
-    return DockerPlace(type="docker", command=[str(path)])
+    return DockerPlace(type="docker", command=[str(path)], user="root" if os.geteuid() == 0 else "")
 
 
-async def test_one_question_for_all(tmp_path):
+def calls(tmp_path: Path) -> list[str]:
+    return [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
+
+
+async def test_one_question_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(docker, "INTERVAL", 1000.0)
     said = "echo vncgate-0000000000000001 running; echo vncgate-0000000000000002 Up 3 minutes"
     place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
     handles = [Handle("c", "ws", f"{number:016d}", job="x") for number in range(1, 41)]
-    seen = await asyncio.gather(*map(place.query, handles))
-    assert [one.seen for one in seen] == [Seen.RUNNING] * 2 + [Seen.GONE] * 38
-    assert len((tmp_path / "calls").read_text().splitlines()) == 1
+    for _ in range(3):
+        seen = await asyncio.gather(*map(place.query, handles))
+        assert [one.seen for one in seen] == [Seen.RUNNING] * 2 + [Seen.GONE] * 38
+    assert calls(tmp_path) == ["ps"]
+    await place.aclose()
+
+
+async def test_a_class_that_has_ended_is_asked_for_at_once_and_once(tmp_path):
+    said = """if [ $1 = ps ]; then for n in 1 2 3; do echo vncgate-000000000000000$n Exited; done; else
+    echo "/vncgate-0000000000000001 0 false "; echo "vncgate-0000000000000002 137 true it was"; echo 3 is gone >&2; exit 1
+    fi"""
+    place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
+    handles = [Handle("c", "ws", f"{number:016d}", job="x") for number in (1, 2)]
+    for _ in range(2):
+        one, two = await asyncio.gather(*map(place.query, handles))
+        assert (one.seen, one.exit_status) == (Seen.GONE, 0)
+        assert (two.exit_status, two.reason) == (137, End(137, True, "").words(""))
+    assert calls(tmp_path)[:2] == ["ps", "container"]
+    assert "vncgate-0000000000000003" in (tmp_path / "calls").read_text().splitlines()[1]
+    assert not [line for line in (tmp_path / "calls").read_text().splitlines()[2:] if "000001" in line]
+    await place.aclose()
+
+
+async def test_an_engine_that_talks_without_end_is_not_believed(tmp_path, monkeypatch):
+    monkeypatch.setattr("vncgate.process.LONGEST_OUTPUT", 1000)
+    monkeypatch.setattr("vncgate.process.MEASURE", 0.02)
+    place = Docker("c", engine(tmp_path, "exec yes"), tmp_path / "s", Scripts(None))
+    seen = await place.query(Handle("c", "ws01", "0123456789abcdef", job="x"))
+    assert seen.seen is Seen.UNKNOWN
+    assert "ps: it answers with more than" in seen.reason
+    await place.aclose()
+
+
+async def test_a_container_that_was_just_started_is_not_looked_for_in_an_old_answer(tmp_path, monkeypatch):
+    said = f"case $1 in run) touch {tmp_path}/there;; ps) [ ! -e {tmp_path}/there ] || echo vncgate-{SPEC.nonce} running; esac"
+    place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
+    assert (await place.query(Handle("c", "ws02", "f" * 16, job="x"))).seen is Seen.GONE
+    place._survey._interval = 0.5
+    assert (await place.query(await place.submit(SPEC))).seen is Seen.RUNNING
+    await place.aclose()
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("desktop:1", ": `ENGINE pull desktop:1` brings it, or `ENGINE load --input FILE`"),
+        ("localhost/desktop:1", ": build it there, or bring it with `ENGINE load --input FILE`"),
+    ],
+)
+async def test_an_image_that_is_missing_is_named_with_what_brings_it(tmp_path, image, words):
+    settings = engine(tmp_path, "case $1 in run) exit 125;; image) exit 1; esac")
+    spec = dataclasses.replace(SPEC, kind=SPEC.kind.model_copy(update={"image": image}))
+    place = Docker("c", settings, tmp_path / "s", Scripts(None))
+    with pytest.raises(LaunchError) as error:
+        await place.submit(spec)
+    assert str(error.value) == f"the image {image} is not on this host" + words.replace("ENGINE", settings.command[0])
+    assert list((tmp_path / "s").iterdir()) == []
+    await place.aclose()
+
+
+async def test_nobodys_desktop_is_roots_unless_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for user in ("", "root"):
+        place = Docker("c", DockerPlace(type="docker", user="{account}"), tmp_path / "s", Scripts(None))
+        with pytest.raises(LaunchError, match="desktops do not run as root"):
+            await place.submit(dataclasses.replace(SPEC, user=user))
+    assert not (tmp_path / "s").exists()
+
+
+async def test_the_list_of_users_is_where_its_user_cannot_put_another_file(tmp_path, monkeypatch):
+    other = Person("ws01", 12345, 12345)
+
+    async def persons(user):
+        return other, None
+
+    place = Docker("c", engine(tmp_path, ""), tmp_path / "s", Scripts(None))
+    monkeypatch.setattr(place, "_persons", persons)
+    handle = await place.submit(SPEC)
+    listed = tmp_path / "s" / f"{SPEC.nonce}.users"
+    assert f"source={listed},target=/etc/passwd,readonly" in (tmp_path / "calls").read_text().replace("\\", "")
+    assert "ws01:x:12345:12345:" in listed.read_text()
+    await place.cancel(handle)
+    assert list((tmp_path / "s").iterdir()) == []
     await place.aclose()
 
 
@@ -91,6 +181,7 @@ async def test_an_engine_that_fails_or_hangs_ends_nothing(tmp_path, monkeypatch)
     assert seen.reason.endswith("ps ended with exit status 1: cannot connect")
     monkeypatch.setattr(docker, "PATIENCE", 0.2)
     engine(tmp_path, "exec sleep 100")
+    place._survey._interval = 0.0
     seen = await place.query(handle)
     assert seen.seen is Seen.UNKNOWN
     assert seen.reason.endswith("ps does not answer within 0.2 s")
@@ -163,7 +254,7 @@ async def test_one_that_is_killed_from_outside_is_gone_with_words(docker_site, p
     seen = await docker_site.gone(handle)
     assert (seen.reason, seen.exit_status) == ("its container was killed from outside (SIGKILL)", 137)
     podman.run("rm", f"vncgate-{handle.nonce}")
-    assert (await docker_site.place.query(handle)).reason == "its container was removed from outside"
+    await docker_site.until(handle, lambda seen: seen.reason == "its container was removed from outside")
 
 
 @pytest.mark.real

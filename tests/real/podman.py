@@ -62,7 +62,8 @@ class Podman:
 
     def place(self, **more) -> DockerPlace:
         """A place that is this Podman."""
-        return DockerPlace(**{"type": "docker", "command": (str(self.command),)} | more)
+        user = "root" if os.geteuid() == 0 else ""
+        return DockerPlace(**{"type": "docker", "command": (str(self.command),), "user": user} | more)
 
     def run(self, *argv: str, stdin: int = subprocess.DEVNULL) -> str:
         """A command by hand; its output. It must succeed."""

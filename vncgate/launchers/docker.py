@@ -1,7 +1,8 @@
 """The place `docker`: desktops as containers of Docker or Podman on the gate's host.
 
 A container needs no network: the gate reaches the desktop by a unix socket in the session's folder, which both see at
-the same path. It is named after the nonce, and found again by that name; the engine is asked for all of them at once.
+the same path. It is named after the nonce, and found again by that name. However many desktops there are, one question
+is asked for all of them.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pwd
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vncgate import process, rfb, tasks
+from vncgate import process, rfb
 from vncgate.errors import LaunchError
 from vncgate.kinds import DockerPlace
-from vncgate.launchers import report
+from vncgate.launchers import report, users
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
 from vncgate.launchers.container import Person
+from vncgate.launchers.homes import make_home
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.share import (
     Share,
@@ -32,11 +33,12 @@ from vncgate.launchers.share import (
     replace_in_session,
     shorten,
 )
+from vncgate.launchers.survey import Survey
 from vncgate.model import Desktop, Secret
 from vncgate.text import printable
 
-MOMENT = 0.02
-"""Seconds within which all questions become one."""
+INTERVAL = 1.0
+"""Seconds between two questions for all containers."""
 PATIENCE = 20.0
 """Seconds that the engine has to answer a question."""
 WORK_TIMEOUT = 60.0
@@ -88,8 +90,9 @@ class Docker:
         self._root = folder
         self._scripts = scripts
         self._share = Share(folder)
-        self._looking: asyncio.Task[dict[str, str]] | None = None
-        self._looks: set[asyncio.Task[dict[str, str]]] = set()
+        self._survey = Survey(self._containers, INTERVAL, name)
+        self._started: dict[str, int] = {}  # by nonce: the answers to these questions know nothing of it yet
+        self._ends: dict[str, End] = {}  # of containers that have ended and are there
         self._asking_engine = asyncio.Lock()
         self._engine: Mapping[str, object] | None = None
 
@@ -106,15 +109,16 @@ class Docker:
             "desktop.sh": self._scripts.desktop(inner, str(folder), Listen.SOCKET).encode(errors="surrogateescape"),
             "passwd": rfb.password_file(spec.password),
         }
-        users = f"{folder}/users" if inside.uid else ""
-        container = self._scripts.container(spec, str(folder), self._settings, inside, users)
+        # Beside the folder, not in it: the user who has the folder could put a link to another's file in its place.
+        known = str(self._users(spec.nonce)) if inside.uid else ""
+        container = self._scripts.container(spec, str(folder), self._settings, inside, known)
         if spec.home:
-            await self._share.do(_make_home, Path(spec.home), owner)
+            await self._share.do(make_home, Path(spec.home), owner)
         await self._share.do(make_session, folder, files, owner)
         handle = Handle(self._name, spec.account, spec.nonce, user=spec.user)
         try:
-            if users:
-                await self._share.do(_write_users, users, inside, inner.home)
+            if known:
+                await self._share.do(_write_users, known, inside, inner.home)
             done = await self._run(container.argv(_named(spec.nonce)), WORK_TIMEOUT)
             if done.status in _CANNOT_RUN:
                 raise LaunchError(await self._refusal(container.image, done.stderr))
@@ -126,19 +130,21 @@ class Docker:
             with suppress(LaunchError):
                 await self.cancel(handle)
             with suppress(LaunchError):  # also where the engine cannot be reached
-                await self._share.do(remove_session, folder)
+                await self._share.do(self._remove, spec.nonce)
             raise
+        self._started[spec.nonce] = self._survey.asked
         return replace(handle, job=_last(done.stdout))
 
     async def query(self, handle: Handle) -> Sighting:
         """See Place."""
-        folder = session_folder(self._root, handle.nonce)
+        folder, name = session_folder(self._root, handle.nonce), _named(handle.nonce)
         try:
-            state = (await self._look()).get(_named(handle.nonce))
+            state = (await self._survey.look(self._started.get(handle.nonce, 0))).known().get(name)
             if state is None:
                 return await self._share.do(_absent, folder, handle)
-            if state in _ENDED:
-                return await self._ended(handle, folder)
+            if end := self._ends.get(name):
+                log = await self._share.do(read_end, folder / "log")
+                return Sighting(Seen.GONE, reason=end.words(last_lines(log, 1).strip()), exit_status=end.status)
             await self._share.do(shorten, folder / "log")
             text = await self._share.do(read_end, folder / "report", LONGEST_REPORT)
         except LaunchError as error:
@@ -148,14 +154,14 @@ class Docker:
         return Sighting(Seen.RUNNING, Desktop(unix=f"{folder}/vnc.sock", owner=-1) if reported else None)
 
     async def cancel(self, handle: Handle) -> None:
-        """See Place."""
+        """See Place. Of a container that is not there the engine says so; what there is, is asked afterwards."""
         name = _named(handle.nonce)
-        if name in await self._containers():
-            await self._run(["stop", "-t", str(GRACE), name], WORK_TIMEOUT)
-            removed = await self._run(["rm", "--force", "--volumes", name], WORK_TIMEOUT)
-            if name in await self._containers():
-                raise LaunchError(f"{self._command} does not remove {name}: {_last(removed.stderr)}")
-        await self._share.do(remove_session, session_folder(self._root, handle.nonce))
+        await self._run(["stop", "-t", str(GRACE), name], WORK_TIMEOUT)
+        removed = await self._run(["rm", "--force", "--volumes", name], WORK_TIMEOUT)
+        if name in (await self._survey.look(self._survey.asked)).known():
+            raise LaunchError(f"{self._command} does not remove {name}: {_last(removed.stderr)}")
+        await self._share.do(self._remove, handle.nonce)
+        self._started.pop(handle.nonce, None)
 
     async def logs(self, handle: Handle, lines: int = 200) -> str:
         """See Place."""
@@ -168,42 +174,45 @@ class Docker:
 
     async def aclose(self) -> None:
         """See Place."""
-        await tasks.end(*self._looks)
+        await self._survey.aclose()
 
     @property
     def _command(self) -> str:
         return self._settings.command[0]
 
-    async def _look(self) -> dict[str, str]:
-        """The state of each container of ours by its name: one question for whoever asks within a moment."""
-        if self._looking is None:
-            self._looking = tasks.spawn(self._question(), f"look at {self._name}", expected=LaunchError)
-            self._looks.add(self._looking)
-            self._looking.add_done_callback(self._looks.discard)
-        return await asyncio.shield(self._looking)
+    def _users(self, nonce: str) -> Path:
+        return self._root / f"{nonce}.users"
 
-    async def _question(self) -> dict[str, str]:
-        await asyncio.sleep(MOMENT)
-        self._looking = None
-        return await self._containers()
+    def _remove(self, nonce: str) -> None:
+        remove_session(session_folder(self._root, nonce))
+        self._users(nonce).unlink(missing_ok=True)
 
     async def _containers(self) -> dict[str, str]:
+        """The state of each container of ours, by its name; how those that have ended did so is known, too."""
         argv = ["ps", "--all", f"--filter=name={PREFIX}", "--format={{.Names}} {{.State}}"]
         said = await self._ask(argv)
         # Docker says `exited`, Podman `Exited (0) 3 seconds ago`.
-        return {words[0]: words[1].lower() for line in said.splitlines() if len(words := line.split()) > 1}
+        states = {words[0]: words[1].lower() for line in said.splitlines() if len(words := line.split()) > 1}
+        self._ends = {name: end for name, end in self._ends.items() if name in states}
+        if new := [name for name, state in states.items() if state in _ENDED and name not in self._ends]:
+            self._ends |= await self._inspect(new)
+        return states
 
-    async def _ended(self, handle: Handle, folder: Path) -> Sighting:
-        form = "--format={{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Error}}"
-        said = await self._ask(["container", "inspect", form, _named(handle.nonce)])
-        status, is_out_of_memory, error = (*said.strip().split(" ", 2), "")[:3]
-        end = End(int(status), is_out_of_memory == "true", printable(error))
-        log = await self._share.do(read_end, folder / "log")
-        return Sighting(Seen.GONE, reason=end.words(last_lines(log, 1).strip()), exit_status=end.status)
+    async def _inspect(self, names: Sequence[str]) -> dict[str, End]:
+        form = "--format={{.Name}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Error}}"
+        done = await self._run(["container", "inspect", form, *names], PATIENCE)
+        found = {}
+        for line in done.stdout.splitlines():  # also where one of them was removed a moment ago
+            name, status, is_out_of_memory, error = (*line.split(" ", 3), "", "", "")[:4]
+            if status.isdecimal():
+                found[name.removeprefix("/")] = End(int(status), is_out_of_memory == "true", printable(error))
+        if not found:
+            raise LaunchError(f"{self._command} container inspect: {_last(done.stderr)}")
+        return found
 
     async def _persons(self, user: str) -> tuple[Person, tuple[int, int] | None]:
         """Whom the container runs as, and whose its files are (None: ours)."""
-        person = await self._share.do(_person, user)
+        person = await self._share.do(_person, user, self._settings.may_be_root)
         if person.uid != os.geteuid():
             return person, (person.uid, person.gid)
         return person if person.uid == 0 else as_engine(person, await self._info()), None
@@ -216,14 +225,14 @@ class Docker:
 
     async def _refusal(self, image: str, said: str) -> str:
         """Why a container could not be made, in words."""
-        await self._containers()  # an engine that cannot be reached says so itself
+        await self._ask(["ps", "--quiet", "--last=1"])  # an engine that cannot be reached says so itself
         found = await self._run(["image", "inspect", "--format={{.Id}}", image], PATIENCE)
-        if found.status:
-            return (
-                f"the image {image} is not on this host: `{self._command} pull {image}` brings it, or "
-                f"`{self._command} load --input FILE`"
-            )
-        return f"{self._command}: {_last(said)}"
+        if not found.status:
+            return f"{self._command}: {_last(said)}"
+        load = f"`{self._command} load --input FILE`"
+        if image.startswith("localhost/"):  # no registry has it
+            return f"the image {image} is not on this host: build it there, or bring it with {load}"
+        return f"the image {image} is not on this host: `{self._command} pull {image}` brings it, or {load}"
 
     async def _ask(self, argv: Sequence[str]) -> str:
         done = await self._run(argv, PATIENCE)
@@ -237,8 +246,10 @@ class Docker:
             return await process.run([*self._settings.command, *argv], timeout=timeout)
         except TimeoutError:
             raise SilentError(f"{self._command} {argv[0]} does not answer within {timeout:g} s") from None
-        except OSError as error:
+        except FileNotFoundError as error:
             raise LaunchError(f"{self._command}: {error.strerror}; is Docker or Podman installed?") from None
+        except OSError as error:
+            raise LaunchError(f"{self._command} {argv[0]}: {error.strerror}") from None
 
 
 def as_engine(own: Person, info: Mapping[str, object]) -> Person:
@@ -274,20 +285,10 @@ def _absent(folder: Path, handle: Handle) -> Sighting:
     return Sighting(Seen.GONE, reason="its container was removed from outside")
 
 
-def _make_home(home: Path, owner: tuple[int, int] | None) -> None:
-    """Make a home folder, where there is none; the folders above it are made as for anybody."""
-    if home.is_dir():
-        return
-    home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    home.mkdir(mode=0o700)
-    if owner is not None:
-        os.chown(home, *owner)
-
-
 def _write_users(path: str, person: Person, home: str) -> None:
     """The users that the inside knows (passwd(5)): images do not know ours, and D-Bus ends without a name of its user.
 
-    It is ours, and only to be read by its user.
+    It is ours, and only to be read by others.
     """
     lines = "root:x:0:0:root:/root:/bin/bash", f"{person.name}:x:{person.uid}:{person.gid}::{home}:/bin/bash"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
@@ -296,18 +297,11 @@ def _write_users(path: str, person: Person, home: str) -> None:
         file.write("\n".join(lines) + "\n")
 
 
-def _person(user: str) -> Person:
+def _person(user: str, may_be_root: bool) -> Person:
     """A user of this host, with all groups; ourselves where `user` is empty. It may ask a directory service.
 
     Raises LaunchError.
     """
-    try:
-        its = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
-    except KeyError:
-        raise LaunchError(f"there is no user {user or os.geteuid()} on the gate's host") from None
-    if os.geteuid() not in (0, its.pw_uid):
-        raise LaunchError(
-            f"only root may start desktops as another user ({user}): run the gate as root, or set no `user`"
-        )
+    its = users.find(user, may_be_root=may_be_root)
     groups = os.getgrouplist(its.pw_name, its.pw_gid)
     return Person(its.pw_name, its.pw_uid, its.pw_gid, tuple(gid for gid in groups if gid != its.pw_gid))
