@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections import Counter
 
-from vncgate.errors import DesktopError, LaunchError
+from vncgate.errors import DesktopError, LaunchError, SilentError
 from vncgate.kinds import DesktopsSettings
 from vncgate.launcher import Launcher
 from vncgate.launchers.base import Handle, Seen, Sighting
@@ -29,7 +29,8 @@ class FakeDesktop:
 class FakePlace:
     """`running` has what runs, by nonce; `calls` counts calls.
 
-    `hold` has desktops wait in a queue, `refuse` is what `submit()` raises, `silent` has every question unanswered.
+    `hold` has desktops wait in a queue, `refuse` is what `submit()` raises, `silent` has every question unanswered, `deaf`
+    are the hosts that do not answer `submit()`, after `patience` seconds.
     With `lag`, what was asked of it comes to life so many seconds later, even when nobody waits for it any more.
     """
 
@@ -41,6 +42,7 @@ class FakePlace:
         self.peak = 0
         self.hold, self.silent, self.refuse = False, False, None
         self.refuses_logins = False
+        self.deaf, self.patience = set(), 3.0
         self.lag = 0.0
         self.log_text = ""
 
@@ -49,6 +51,9 @@ class FakePlace:
 
     async def submit(self, spec):
         self.calls["submit"] += 1
+        if spec.host in self.deaf:
+            await asyncio.sleep(self.patience)
+            raise SilentError(f"no ssh connection to {spec.host or 'it'}")
         handle = Handle("local", spec.account, spec.nonce, spec.host, spec.user, f"job{self.calls['submit']}")
         if self.lag:
             asyncio.get_running_loop().call_later(self.lag, self.begin, handle, spec)
@@ -156,6 +161,9 @@ EPOCH = 1_800_000_000.0
 """What the wall clock shows when the loop's shows 0."""
 
 
+LOCAL = {"type": "local"}
+
+
 def account(name, password="secret", **more):
     return Account(name, None, f"path-{name}", None, Secret(password), **more)
 
@@ -165,8 +173,10 @@ def roster(*names, **more):
 
 
 def settings(places=None, *, kinds=None, general=None, **kind):
+    """Starts follow each other at once, unless `places` say otherwise."""
+    places = {name: {"starts_per_second": 1000.0, **place} for name, place in {"local": LOCAL, **(places or {})}.items()}
     kinds = kinds or {"xfce": {"command": "startxfce4", **kind}}
-    return DesktopsSettings.model_validate({"kinds": kinds, "places": places or {}, **(general or {})})
+    return DesktopsSettings.model_validate({"kinds": kinds, "places": places, **(general or {})})
 
 
 class World:

@@ -45,6 +45,7 @@ EXPECTED = {
         Event.DELAY_OVER: (REQUESTED, Action.LINE_UP),
         Event.TURN: (REQUESTED, Action.SUBMIT),
         Event.SUBMITTED: (REQUESTED, Action.WATCH),
+        Event.SILENT: (REQUESTED, Action.LINE_UP),
         Event.QUEUED: (PENDING, Action.NOTHING),
         Event.UP: (STARTING, Action.NOTHING),
         Event.START_FAILED: (STOPPING, Action.END),
@@ -157,6 +158,14 @@ def test_what_cannot_be_started_ends_failed_and_whoever_asks_revives_it():
     assert (life.state, life.want, action) == (FAILED, Want.UP, Action.GIVE_UP)
     life, action = run(life, Event.START)
     assert (life.state, life.failures, life.hopeless, action) == (REQUESTED, 0, False, Action.LINE_UP)
+
+
+def test_a_place_that_does_not_answer_refuses_nothing():
+    life, _ = run(Life(), Event.START, Event.TURN, Event.START_FAILED, Event.ENDED, Event.DELAY_OVER)
+    before = life
+    for _ in range(100):
+        life, action = run(life, Event.TURN, Event.SILENT, now=1e6)
+        assert (life, action) == (before, Action.LINE_UP)
 
 
 def test_running_well_forgives_failed_starts_and_a_moment_does_not():

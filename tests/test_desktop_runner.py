@@ -42,14 +42,6 @@ async def test_a_failed_start_says_what_the_place_said_and_is_given_up(world, ca
     await world.running()
 
 
-async def test_a_place_that_cannot_be_reached_is_a_failed_start_too(world):
-    world.place.refuse = world.place.silent = "node7: no route to host"
-    await world.start(settings(), roster("ws01"))
-    world.launcher.visit("ws01")
-    await asyncio.sleep(60)
-    assert (world.state(), world.status().reason) == (FAILED, "node7: no route to host")
-
-
 async def test_a_session_that_ends_at_once_tells_its_log(world):
     world.place.boot = 1000
     world.place.log_text = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.fakeplace import EPOCH, roster, settings
 from vncgate.errors import LaunchError
 from vncgate.launchers.base import Seen, Sighting
 from vncgate.model import DesktopState
+from vncgate.yard import LONGEST_SILENCE
 
 pytestmark = pytest.mark.virtual_time
 
@@ -119,3 +121,110 @@ async def test_a_stop_wins_over_a_turn_that_comes_at_the_same_time(world):
         await asyncio.sleep(1)
         assert world.states() == {STOPPED}
     assert world.place.started == ["ws01"] * 3
+
+
+async def test_starts_follow_each_other_evenly(world):
+    names = [f"ws{number:02}" for number in range(60)]
+    local = {"type": "local", "starts_at_once": 60, "starts_per_second": 4.0}
+    await world.start(settings({"local": local}, policy="eager"), roster(*names))
+    await world.running(*names)
+    began = sorted(desktop.began for desktop in world.place.running.values())
+    gaps = [after - before for before, after in itertools.pairwise(began)]
+    assert len(gaps) == 59
+    assert all(gap == pytest.approx(0.25, abs=0.01) for gap in gaps)
+    assert world.place.started == names
+    # Who comes later need not wait for it.
+    await world.launcher.stop_desktops(["ws00"])
+    await asyncio.sleep(1)
+    await world.launcher.start_desktops(["ws00"])
+    await asyncio.sleep(0.1)
+    assert world.place.started[-1] == "ws00"
+
+
+# A place that does not answer
+
+
+async def test_a_place_that_does_not_answer_is_waited_for(world, caplog):
+    names = [f"ws{number:02}" for number in range(60)]
+    await world.start(settings(), roster(*names))
+    world.place.deaf = {""}
+    for name in names:
+        world.launcher.visit(name)
+    await asyncio.sleep(600)
+    assert world.states() == {REQUESTED}
+    words = "the place local does not answer: no ssh connection to it; it is tried again"
+    assert {status.reason for status in world.launcher.statuses() if status.reason} == {words}
+    assert words in (world.status("ws00").reason, world.status("ws01").reason)
+    asked = world.place.calls["submit"]
+    assert 8 + 600 / (LONGEST_SILENCE + 3.0) < asked < 8 + 600 / LONGEST_SILENCE + 5, "a class does not ask all at once"
+    world.place.deaf = set()
+    await world.until(lambda: world.states() == {RUNNING}, LONGEST_SILENCE + 3 + 20)
+    assert [sorted(world.place.started[:8]), world.place.started[8:]] == [names[:8], names[8:]], (
+        "nobody lost their turn"
+    )
+    assert len(world.place.running) == len(world.store.files) == 60
+    assert {status.reason for status in world.launcher.statuses()} == {""}
+    told = [record.getMessage() for record in caplog.records if record.name == "vncgate.yard"]
+    assert told == ["local does not answer: no ssh connection to it; desktops wait until it does"]
+
+
+async def test_a_place_that_says_no_after_a_silence_is_heard(world):
+    await world.start(settings(), roster("ws01"))
+    world.place.deaf = {""}
+    world.launcher.visit("ws01")
+    await asyncio.sleep(300)
+    world.place.deaf, world.place.refuse = set(), "no such image"
+    await asyncio.sleep(60)
+    assert (world.state(), world.status().reason) == (FAILED, "no such image")
+
+
+@pytest.mark.parametrize("moment", [0.0, 1.0, 2.9, 3.1, 3.9, 60.0])
+async def test_whoever_waits_for_a_silent_place_can_leave(world, moment):
+    await world.start(settings(), roster("ws01", "ws02"))
+    world.place.deaf = {""}
+    await world.launcher.start_desktops(["ws01", "ws02"])
+    await asyncio.sleep(moment)
+    await world.launcher.stop_desktops(["ws01"])
+    await asyncio.sleep(4)
+    assert (world.state("ws01"), world.state("ws02")) == (STOPPED, REQUESTED)
+    world.place.deaf = set()
+    await world.running("ws02")
+    assert world.place.started == ["ws02"]
+    assert len(world.store.files) == 1
+
+
+async def test_who_waits_for_a_silent_place_is_not_forgotten_by_the_next_daemon(world):
+    names = [f"ws{number}" for number in range(5)]
+    await world.start(settings({"local": {"type": "local", "starts_at_once": 1}}), roster(*names))
+    world.place.deaf = {""}
+    for name in reversed(names):
+        world.launcher.visit(name)
+        await asyncio.sleep(0.01)
+    for _ in range(3):
+        await asyncio.sleep(60)
+        await world.restart()
+        assert len(world.store.files) == 5
+    await asyncio.sleep(60)
+    world.place.deaf = set()
+    await world.running(*names)
+    assert world.place.started == names[::-1]
+
+
+async def test_a_host_that_does_not_answer_is_passed_by(world):
+    world.place.hosts = ("down", "node1", "node2")
+    world.place.deaf = {"down"}
+    names = [f"ws{number}" for number in range(40)]
+    await world.start(settings(policy="eager"), roster(*names))
+    reasons = set()
+    await world.until(
+        lambda: reasons.update(s.reason for s in world.launcher.statuses()) or world.states() == {RUNNING}
+    )
+    assert not any("does not answer" in reason for reason in reasons)
+    assert world.place.calls["submit"] <= 40 + 8
+    world.place.deaf = {"down", "node1", "node2"}
+    world.place.running.clear()  # all died
+    await asyncio.sleep(300)
+    assert world.states() == {REQUESTED}
+    world.place.deaf = {"down", "node1"}
+    await world.until(lambda: world.states() == {RUNNING}, 120)
+    assert {desktop.handle.host for desktop in world.place.running.values()} == {"node2"}

@@ -1,4 +1,4 @@
-"""Turns, hosts and looks at one place, on the daemon's loop."""
+"""Turns, hosts and looks at one place, in virtual time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from tests.fakeplace import FakePlace
 from vncgate.kinds import LocalPlace
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.yard import Yard
+
+pytestmark = pytest.mark.virtual_time
 
 
 class Guest:
@@ -43,7 +45,7 @@ async def place():
 
 @pytest.fixture
 async def yard(place):
-    yard = Yard("local", LocalPlace(starts_at_once=2, most=3), place)
+    yard = Yard("local", LocalPlace(starts_at_once=2, most=3, starts_per_second=1000.0), place)
     yield yard
     await yard.aclose()
 
@@ -63,17 +65,17 @@ async def test_turns_are_first_come_first_served_within_both_bounds(yard):
     waiting = guests(yard, "abcde")
     assert called(waiting) == ""  # not before this turn of the loop is over
     assert [yard.position_of(name) for name in "abcde"] == [1, 2, 3, 4, 5]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert called(waiting) == "ab"  # starts_at_once
     assert [yard.position_of(name) for name in "abcde"] == [0, 0, 1, 2, 3]
     yard.settle(waiting[0])
     yard.settle(waiting[1])
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert called(waiting) == "abc"  # most
     assert yard.is_full()
     yard.withdraw(waiting[3])
     yard.leave(waiting[0])
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert called(waiting) == "abce"
     assert all(guest.turns <= 1 for guest in waiting)
     assert waiting[4].moves > 0
@@ -83,7 +85,7 @@ async def test_the_pool_lets_everybody_else_pass(yard):
     spare = guests(yard, "xy", in_pool=True)
     waiting = guests(yard, "abc")
     assert [yard.position_of(name) for name in "abcxy"] == [1, 2, 3, 4, 5]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert called([*waiting, *spare]) == "ab"
 
 
@@ -91,7 +93,7 @@ async def test_what_was_there_before_counts(yard):
     for name in "xyz":
         yard.arrive(Guest(name, yard))
     waiting = guests(yard, "a")
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert (called(waiting), yard.is_full()) == ("", True)
 
 
@@ -156,7 +158,6 @@ async def test_what_was_found_of_an_older_start_is_not_told(yard, place):
     assert guest.sightings == []
 
 
-@pytest.mark.virtual_time
 async def test_nothing_is_looked_at_once_it_is_closed(yard, place):
     guest = Guest("a", yard)
     yard.watch(guest)

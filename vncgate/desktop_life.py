@@ -6,7 +6,8 @@ decays by one for every minute that it ran well. A start that fails is tried `ST
 then the desktop is FAILED until somebody asks for it. Whatever ends it passes through STOPPING, so that nothing of it
 is left when the next start begins; a start that is asked for meanwhile is not lost.
 
-That a place cannot tell how a desktop is, is no event. An event that the table does not know in a state raises
+A place that does not answer refuses nothing: the desktop waits until it does. That a place cannot tell how a desktop
+is, is no event. An event that the table does not know in a state raises
 `IllegalEventError` and changes nothing.
 """
 
@@ -40,6 +41,7 @@ class Event(enum.Enum):
     ADOPTED = "a daemon before this one had asked a place for it"
     TURN = "it is its turn to be started"
     SUBMITTED = "its place was asked for it"
+    SILENT = "its place did not answer when it was asked for it"
     QUEUED = "its place has it wait"
     UP = "its process is there"
     READY = "a full VNC login succeeded"
@@ -57,7 +59,7 @@ class Action(enum.Enum):
 
     NOTHING = "nothing"
     LINE_UP = "wait until it may be started, then TURN"
-    SUBMIT = "ask its place for it, then SUBMITTED or START_FAILED"
+    SUBMIT = "ask its place for it, then SUBMITTED, SILENT or START_FAILED"
     WATCH = "ask its place how it is, from now on"
     END = "stop whatever is under way, end it and remove all of it, then ENDED"
     WAIT = "wait `delay` seconds, then DELAY_OVER"
@@ -101,6 +103,7 @@ TABLE: dict[tuple[DesktopState, Event], tuple[DesktopState, Action]] = {
     (REQUESTED, Event.DELAY_OVER): (REQUESTED, Action.LINE_UP),
     (REQUESTED, Event.TURN): (REQUESTED, Action.SUBMIT),
     (REQUESTED, Event.SUBMITTED): (REQUESTED, Action.WATCH),
+    (REQUESTED, Event.SILENT): (REQUESTED, Action.LINE_UP),
     (REQUESTED, Event.QUEUED): (PENDING, Action.NOTHING),
     (REQUESTED, Event.UP): (STARTING, Action.NOTHING),
     (REQUESTED, Event.START_FAILED): (STOPPING, Action.END),
@@ -153,7 +156,8 @@ def step(life: Life, event: Event, now: float, chance: float) -> tuple[Life, Act
         action = Action.LINE_UP
     if event is Event.ENDED and life.want is Want.UP:
         state, action = _next(life)
-    after = replace(life, state=state, since=life.since if state is life.state else now)
+    since, delay = life.since if state is life.state else now, 0.0 if action is Action.LINE_UP else life.delay
+    after = replace(life, state=state, since=since, delay=delay)
     match event:
         case Event.START:
             # Whoever asks forgives everything.
@@ -165,7 +169,7 @@ def step(life: Life, event: Event, now: float, chance: float) -> tuple[Life, Act
         case Event.BROKE:
             after = replace(after, hopeless=True, delay=0.0)
         case Event.DELAY_OVER:
-            after = replace(after, restarts=life.restarts + 1, delay=0.0)
+            after = replace(after, restarts=life.restarts + 1)
         case Event.DIED:
             forgiven = int((now - life.since) // DECAY)
             deaths = max(0, life.deaths - forgiven) + 1

@@ -19,7 +19,7 @@ from vncgate.desktop_ends import End
 from vncgate.desktop_life import Action, Event, step
 from vncgate.desktop_view import NOT_SEEN, ON_ITS_WAY, View
 from vncgate.desktop_words import last_words
-from vncgate.errors import DesktopError, LaunchError
+from vncgate.errors import DesktopError, LaunchError, SilentError
 from vncgate.kinds import DesktopsSettings, Policy
 from vncgate.launch import Launch
 from vncgate.launchers.base import Handle, Seen, Sighting
@@ -304,8 +304,9 @@ class Runner:
             self._end_for(End(Event.BROKE, str(error)))
             return None
         before, shared = self.view.launch, self._all
+        nonce = before.entry.handle.nonce if before and not before.is_over else shared.nonce()
         entry = Entry(
-            handle=Handle(yard.name, self.name, before.entry.handle.nonce if before else shared.nonce()),
+            handle=Handle(yard.name, self.name, nonce),
             account="" if self.in_pool else self.name,
             kind=choice.name,
             size=choice.size,
@@ -314,7 +315,7 @@ class Runner:
             restarts=self.view.life.restarts,
             asked=False,
         )
-        if before:
+        if before and not before.is_over:
             before.entry, before.yard = entry, yard
         else:
             self.view.launch = Launch(entry, yard, shared.store, is_kept=False)
@@ -331,15 +332,19 @@ class Runner:
             yard.line_up(self)
 
     async def _submit(self) -> Event:
-        launch, choice = self.view.launch, self._choice
-        assert launch is not None and choice is not None  # noqa: PT018, S101
-        place, nonce = launch.entry.handle.place, launch.entry.handle.nonce
-        self._log.info("asking %s for a desktop (%s, %s)", place, choice, nonce)
+        launch, choice, yard = self.view.launch, self._choice, self._yard
+        assert launch is not None and choice is not None and yard is not None  # noqa: PT018, S101
+        self._log.info("asking %s for a desktop (%s, %s)", yard.name, choice, launch.entry.handle.nonce)
         try:
             await launch.submit(self.name, choice.kind, self.view.account.password or self._all.password())
+        except SilentError as error:
+            yard.missed(self, launch.entry.handle.host, str(error))
+            return Event.SILENT
         except LaunchError as error:
+            yard.heard(self)
             self._because(str(error))
             return Event.START_FAILED
+        yard.heard(self)
         return Event.SUBMITTED
 
     async def _end(self, before: asyncio.Task[None] | None) -> Event | None:

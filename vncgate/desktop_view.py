@@ -138,6 +138,8 @@ class View:
         yard = self.launch.yard if self.launch else None
         if yard is None or not (position := yard.position_of(self.account.name)):
             return ""
+        if yard.silence:
+            return f"the place {yard.name} does not answer: {yard.silence}; it is tried again"
         words = f"{ordinal(position)} in line"
         return f"{words}: {yard.settings.most} desktops are there, and no more may be" if yard.is_full() else words
 

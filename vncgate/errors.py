@@ -9,6 +9,7 @@
     ├── ListenError       a port or an address cannot be bound
     ├── ProxyError        a proxy cannot be started
     ├── LaunchError       a desktop cannot be started, or its place did not do as asked
+    │   └── SilentError   its place does not answer
     ├── PublishError      a generated file could not be put in place
     └── ControlError      the operator's command cannot be carried out
 
@@ -63,6 +64,10 @@ class ProxyError(VncgateError):
 
 class LaunchError(VncgateError):
     """A place did not do as asked; the message says why, in words that a person can act on."""
+
+
+class SilentError(LaunchError):
+    """A place does not answer now, and may do so later: nobody said no."""
 
 
 class PublishError(VncgateError):

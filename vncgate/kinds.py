@@ -174,6 +174,8 @@ class _Place(Section):
     daemon that is root needs a name here. "root" where there is nobody else, as in a container that the gate is in."""
     starts_at_once: Annotated[int, Field(ge=1, le=1000, strict=True)] = 8
     """Desktops that are being started at the same time, at most."""
+    starts_per_second: Annotated[float, Field(gt=0, le=1000, strict=True, allow_inf_nan=False)] = 5.0
+    """Starts within a second, at most: one follows the other evenly, however many are asked for at once."""
     most: Count = 0
     """Desktops that may be there at the same time. 0: any number."""
     start_timeout: Seconds = 120.0

@@ -25,7 +25,7 @@ LONGEST_LOG = 65536
 
 class Launch:
     """`entry` is what it is; `yard` is where (None: a place that is not in the settings); `secret` is what its VNC
-    server asks for (None: nobody knows).
+    server asks for (None: nobody knows). One that `is_over` is kept nowhere any more.
     """
 
     def __init__(self, entry: Entry, yard: Yard | None, store: Store, *, is_kept: bool) -> None:
@@ -34,17 +34,17 @@ class Launch:
         self.secret: Secret | None = None
         self._store = store
         self._kept = entry if is_kept else None
-        self._is_over = False
+        self.is_over = False
         self._is_told = False
         self._writing = asyncio.Lock()
 
     @property
     def handle(self) -> Handle | None:
         """By what its place finds it; None while its place has nothing of it."""
-        return self.entry.handle if self.entry.asked and not self._is_over else None
+        return self.entry.handle if self.entry.asked and not self.is_over else None
 
     async def submit(self, account: str, kind: Kind, secret: Secret) -> None:
-        """Ask its place for it, under the name `account`. Raises LaunchError; then nothing of it is left."""
+        """Ask its place for it, under the name `account`. Raises LaunchError; then it is over, with nothing left of it."""
         yard, handle = self.yard, self.entry.handle
         assert yard is not None  # noqa: S101
         user, home = (expand(pattern, account) for pattern in (yard.settings.user, kind.home))
@@ -138,7 +138,7 @@ class Launch:
     async def forget(self) -> None:
         """Nothing of it is left: neither is its file."""
         async with self._writing:
-            self._is_over = True
+            self.is_over = True
             try:
                 await self._store.remove(self.entry.handle)
             except OSError as error:
@@ -152,6 +152,6 @@ class Launch:
     async def _keep(self) -> None:
         async with self._writing:  # what is written later must not be overtaken, nor come after the end
             entry = self.entry
-            if not self._is_over and entry != self._kept:
+            if not self.is_over and entry != self._kept:
                 await self._store.put(entry)
                 self._kept = entry

@@ -1,12 +1,16 @@
 """One place over time: whose turn it is to be started there, on which host, and who is looked at when.
 
-Starts are first come, first served. All desktops of a place share one timer; in each round those that are due are asked
-for together, and a place that answers slowly for one delays no other.
+Starts are first come, first served, a few at a time and one after the other. While the place does not answer, one start
+at a time finds out whether it does again, with longer and longer waits; all others wait for that.
+
+All desktops of a place share one timer; in each round those that are due are asked for together, and a place that
+answers slowly for one delays no other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 from collections import Counter
@@ -14,6 +18,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vncgate import tasks
+from vncgate.desktop_life import delay_after
 from vncgate.kinds import DockerPlace, LocalPlace, SlurmPlace, SshPlace
 from vncgate.launchers.base import Handle, Place, Seen, Sighting
 
@@ -27,6 +32,8 @@ HOST_REST = 60.0
 """Seconds for which a host on which a start failed gets desktops only where all others failed too: one that is down has
 the fewest desktops, and would attract every start.
 """
+LONGEST_SILENCE = 30.0
+"""Seconds between two starts, at most, while a place does not answer; the first are tried after 1, 2, 4, ..."""
 GRID = 0.25
 """Desktops are looked at on multiples of this many seconds, so that many share a round."""
 
@@ -60,7 +67,9 @@ class Guest(Protocol):
 
 
 class Yard:
-    """A place, its settings, and the desktops that are there or want to be."""
+    """A place, its settings, and the desktops that are there or want to be. `silence` is, in words, why it does not
+    answer when it is asked for one; empty: it does.
+    """
 
     def __init__(self, name: str, settings: LocalPlace | SshPlace | SlurmPlace | DockerPlace, place: Place) -> None:
         self.name = name
@@ -68,7 +77,14 @@ class Yard:
         self.place = place
         self.logins = asyncio.Semaphore(LOGINS_AT_ONCE)
         self.ends = asyncio.Semaphore(ENDS_AT_ONCE)
+        self.silence = ""
         self._line: dict[Guest, None] = {}
+        self._tickets: dict[Guest, int] = {}
+        self._numbers = itertools.count()
+        self._asking: set[Guest] = set()
+        self._misses = 0
+        self._next_start = 0.0
+        self._start_timer: asyncio.TimerHandle | None = None
         self._positions: dict[str, int] | None = None
         self._starting: set[Guest] = set()
         self._there: set[Guest] = set()
@@ -86,12 +102,12 @@ class Yard:
         return self.settings.queue_timeout if isinstance(self.settings, SlurmPlace) else 0.0
 
     def line_up(self, guest: Guest) -> None:
-        """Have it wait for its turn, behind all others; only those that nobody waits for let everybody else pass."""
-        self._line[guest] = None
-        if not guest.in_pool:
-            for spare in [waiting for waiting in self._line if waiting.in_pool]:
-                del self._line[spare]
-                self._line[spare] = None
+        """Have it wait for its turn, behind all who came before; only those that nobody waits for let everybody else
+        pass.
+        """
+        self._tickets.setdefault(guest, next(self._numbers))
+        line = [*self._line, guest]
+        self._line = dict.fromkeys(sorted(line, key=lambda waiting: (waiting.in_pool, self._tickets[waiting])))
         self._call()
 
     def position_of(self, name: str) -> int:
@@ -108,6 +124,31 @@ class Yard:
         """It is there without having waited: a daemon before this one had started it."""
         self._there.add(guest)
 
+    def heard(self, guest: Guest) -> None:
+        """The place answered when it was asked for it, whatever it said."""
+        self._asking.discard(guest)
+        self._tickets.pop(guest, None)
+        if self.silence:
+            log.info("%s answers again", self.name)
+            self.silence, self._misses, self._next_start = "", 0, 0.0
+        self._call()
+
+    def missed(self, guest: Guest, host: str, words: str) -> None:
+        """The place, or this host of it, did not answer when it was asked for it: it will line up again."""
+        self._asking.discard(guest)
+        self._starting.discard(guest)
+        self._there.discard(guest)
+        self.blame(host)
+        now = asyncio.get_running_loop().time()
+        if all(self._resting.get(each, 0.0) > now for each in self.place.hosts):
+            if not self.silence:
+                log.warning("%s does not answer: %s; desktops wait until it does", self.name, words)
+            self.silence = words
+            if not self._asking:  # the last of those who asked at the same time
+                self._misses += 1
+                self._next_start = now + min(LONGEST_SILENCE, delay_after(self._misses, 0.0))
+        self._call()
+
     def settle(self, guest: Guest) -> None:
         """It is not being started any more: it runs, or waits in the place's own queue."""
         if guest in self._starting:
@@ -118,6 +159,7 @@ class Yard:
         """It is to be ended: it waits for no turn, and is not looked at."""
         self._watched.discard(guest)
         self._due.pop(guest, None)
+        self._tickets.pop(guest, None)
         if guest in self._line:
             del self._line[guest]
             self._call()
@@ -126,6 +168,7 @@ class Yard:
         """Nothing of it is left there."""
         self._there.discard(guest)
         self._starting.discard(guest)
+        self._asking.discard(guest)
         self._call()
 
     def choose_host(self) -> str:
@@ -135,7 +178,7 @@ class Yard:
             return ""
         used = Counter(guest.handle.host for guest in self._there if guest.handle)
         now = asyncio.get_running_loop().time()
-        return min(hosts, key=lambda host: (self._resting.get(host, 0.0) > now, used[host]))
+        return min(hosts, key=lambda host: (max(now, self._resting.get(host, 0.0)), used[host]))
 
     def blame(self, host: str) -> None:
         """A start on this host failed."""
@@ -156,8 +199,9 @@ class Yard:
         self._line.clear()
         self._watched.clear()
         self._due.clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._start_timer):
+            if timer is not None:
+                timer.cancel()
         await tasks.end(*self._rounds)
 
     def _call(self) -> None:
@@ -169,15 +213,29 @@ class Yard:
 
     def _call_now(self) -> None:
         self._calling = False
-        while self._line and len(self._starting) < self.settings.starts_at_once and not self.is_full():
+        while self._line and self._may_start():
             guest = next(iter(self._line))
             del self._line[guest]
-            self._starting.add(guest)
-            self._there.add(guest)
+            for group in (self._starting, self._there, self._asking):
+                group.add(guest)
+            self._next_start = asyncio.get_running_loop().time() + 1 / self.settings.starts_per_second
             guest.turn()
         self._positions = None
         for guest in self._line:
             guest.line_moved()
+
+    def _may_start(self) -> bool:
+        """Whether it is time for the next start; where that is only a matter of time, a timer calls then."""
+        if len(self._starting) >= self.settings.starts_at_once or self.is_full() or (self.silence and self._asking):
+            return False
+        loop = asyncio.get_running_loop()
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+            self._start_timer = None
+        if loop.time() >= self._next_start:
+            return True
+        self._start_timer = loop.call_at(self._next_start, self._call_now)
+        return False
 
     def _plan(self, guest: Guest, when: float) -> None:
         self._due[guest] = when

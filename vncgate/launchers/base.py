@@ -102,14 +102,15 @@ class Place(Protocol):
     """Where desktops run. Every method may be called for many desktops at once, and time-outs are the place's own.
 
     What cannot be done raises LaunchError, in words that a person can act on (no such partition, image missing, home
-    full).
+    full). Where nobody said no, because the place does not answer (a host that is down, a controller or an engine that
+    is away, a file system that hangs), that is a SilentError, and is tried again for as long as it takes.
     """
 
     hosts: Sequence[str]
     """Among which the launcher chooses; empty where the place does so itself."""
 
     async def submit(self, spec: Spec) -> Handle:
-        """Start a desktop. When this fails, nothing of it is left."""
+        """Start a desktop. When this fails, nothing of it is left, and nothing of it comes later."""
 
     async def query(self, handle: Handle) -> Sighting:
         """How it is now. Never raises LaunchError: what cannot be told is UNKNOWN."""

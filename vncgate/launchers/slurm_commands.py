@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_jobs
-from vncgate.launchers.slurm_jobs import DoubtError, Job, SilentError
+from vncgate.launchers.slurm_jobs import DoubtError, Job
 from vncgate.process import Result, run
 
 SUBMIT_TIMEOUT = 60.0

@@ -9,17 +9,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.process import describe_exit
 from vncgate.text import printable
 
 MARK = "vncgate:"
 """With the nonce behind it, the comment of a desktop's job."""
-
-
-class SilentError(LaunchError):
-    """The cluster cannot be asked now."""
 
 
 class DoubtError(SilentError):
@@ -29,18 +25,21 @@ class DoubtError(SilentError):
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as Slurm tells of it. `starts` and `ends` are expected or true, as its state has it (since the epoch).
+    `restarts` is how often Slurm put it back in its queue.
 
     `exit_status` is that of its script, a signal's number negated; it means something only when the job is over.
     """
 
     id: str
     state: str
+    user: str = ""
     reason: str = ""
     host: str = ""
     comment: str = ""
     starts: float | None = None
     ends: float | None = None
     exit_status: int | None = None
+    restarts: int = 0
 
     @property
     def nonce(self) -> str:
@@ -53,20 +52,28 @@ class Job:
         return self.state in _OVER
 
 
-def find(jobs: Iterable[Job], handle: Handle) -> Job | None:
-    """The job of a desktop: the one with its number, or where that is not known, with its nonce.
+def find(jobs: Iterable[Job], handle: Handle, user: str) -> Job | None:
+    """The job of a desktop: the one with its number, or where that is not known, the one of `user` with its nonce.
 
-    A number may be another's: a controller that lost its state counts from the beginning. Then the comment tells.
+    A number may be another's: a controller that lost its state counts from the beginning. Then the comment tells. A
+    comment may be another's, too: everybody can read it, and give it to a job of their own.
     """
     for job in jobs:
-        if (job.id == handle.job and job.nonce in ("", handle.nonce)) or (not handle.job and job.nonce == handle.nonce):
+        if handle.job:
+            is_its = job.id == handle.job and job.nonce in ("", handle.nonce)
+        else:
+            is_its = job.nonce == handle.nonce and job.user == user
+        if is_its:
             return job
     return None
 
 
 # --- squeue -----------------------------------------------------------------------------------------------------------
 
-_FIELDS = ("State:24", "StartTime:24", "EndTime:24", "BatchHost:80", "exit_code:12", "Reason:160", "Comment:40")
+_FIELDS = (
+    "State:24", "UserName:80", "StartTime:24", "EndTime:24", "BatchHost:80", "exit_code:12", "RestartCnt:12",
+    "Reason:160", "Comment:40",
+)  # fmt: skip
 
 
 def row_format(mark: str) -> str:
@@ -85,17 +92,19 @@ def parse_rows(text: str, mark: str) -> list[Job]:
         number, _, rest = line.partition(mark)
         fields = [field.strip() for field in rest.split("|")]
         if number.strip().isdecimal() and len(fields) >= len(_FIELDS):
-            state, starts, ends, host, code, reason, comment, *_ = fields
+            state, user, starts, ends, host, code, restarts, reason, comment, *_ = fields
             jobs.append(
                 Job(
                     id=number.strip(),
                     state=state,
+                    user=user,
                     reason=reason,
                     host="" if host == "n/a" else host,
                     comment=comment,
                     starts=_time(starts),
                     ends=_time(ends),
                     exit_status=exit_status(code),
+                    restarts=int(restarts) if restarts.isdecimal() else 0,
                 )
             )
     return jobs
@@ -151,10 +160,16 @@ _RUNNING = {
 }
 
 
+PUT_BACK = "its node failed, or was needed for a job of higher priority (preemption)"
+"""Of a job that Slurm put back in its queue. The desktop that somebody sat at is gone, whatever starts there later."""
+
+
 def sighting(job: Job | None) -> Sighting:
     """What a job says about its desktop (but for where that is). None: Slurm does not list it (any more)."""
     if job is None:
         return Sighting(Seen.GONE, reason="Slurm knows its job no more")
+    if job.restarts and not job.is_over:
+        return Sighting(Seen.GONE, reason=PUT_BACK)
     if job.state in _WAITING:
         return Sighting(Seen.PENDING, reason=_WAITING[job.state] or waiting(job.reason), starts=job.starts)
     if job.state in _RUNNING:
@@ -280,6 +295,8 @@ _REFUSALS = (
     ("Access/permission denied", "this user may not submit jobs so"),
     ("Invalid user id", "the cluster does not know this user"),
     ("user disabled", "this user may not submit jobs now"),
+    ("unrecognized option", "sbatch does not know one of the options that the kind or the template gives it"),
+    ("requires an argument", "an option that the kind or the template gives to sbatch needs a value"),
 )
 
 
@@ -288,13 +305,24 @@ OVER_ALREADY = ("Invalid job id", "already completing or completed")
 
 
 def problem(said: str) -> LaunchError:
-    """The error for what a command or slurmrestd said when it did not do as asked."""
+    """The error for what a command or slurmrestd said when it did not do as asked: in our words, which participants
+    read, and with Slurm's own as a note (BaseException.add_note), which is for the log.
+    """
+    error = _in_our_words(said)
+    error.add_note(_in_its_words(said))
+    return error
+
+
+def _in_its_words(said: str) -> str:
     lines = [printable(line).partition("error: ")[2] or printable(line) for line in said.splitlines() if line.strip()]
-    own = "; ".join(line.removeprefix("Batch job submission failed: ") for line in lines)[:500] or "nothing"
+    return "; ".join(line.removeprefix("Batch job submission failed: ") for line in lines)[:500] or "nothing"
+
+
+def _in_our_words(said: str) -> LaunchError:
     for words_of, error in ((_IN_DOUBT, DoubtError), (_SILENT, SilentError)):
         if any(words in said for words in words_of):
-            return error(f"Slurm cannot be reached now: {own}")
+            return error("Slurm cannot be reached now")
     for text, words in _REFUSALS:
         if text in said:
-            return LaunchError(f"Slurm refused the job: {words} ({own})")
-    return LaunchError(f"Slurm says: {own}")
+            return LaunchError(f"Slurm refused the job: {words}")
+    return LaunchError("Slurm did not do as it was asked; the gate's log has what it said")

@@ -4,7 +4,7 @@ slurmrestd does not read the #SBATCH lines of a script. They are what a site's t
 are translated here into what the API calls the same; an option that it has no word for is refused.
 
 Two of its own ways (22.05): it answers "no jobs" when its controller is silent, with an error beside it; and it does
-not hear that a job is not to be put back in the queue, so one whose node fails begins anew, as the same desktop.
+not hear that a job is not to be put back in the queue (`requeue`, neither of a new job nor of one that is there).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from urllib.parse import quote
 
 import aiohttp
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_jobs
-from vncgate.launchers.slurm_jobs import DoubtError, Job, SilentError
+from vncgate.launchers.slurm_jobs import DoubtError, Job
 from vncgate.text import printable
 
 API = "/slurm/v0.0.38"
@@ -52,13 +52,17 @@ class Rest:
         answer = await self._request("POST", "/job/submit", owner, json=body)
         return str(answer["job_id"])
 
+    async def whoami(self) -> str:
+        """See Transport."""
+        return slurm_jobs.own_name()
+
     async def jobs(self, users: Collection[str]) -> list[Job]:  # noqa: ARG002
         """See Transport. The API lists the jobs of all users or none."""
         try:
             answer = await self._request("GET", "/jobs")
             return [_job(body) for body in answer["jobs"]]
         except LaunchError as error:
-            raise SilentError(str(error)) from None
+            raise slurm_jobs.silent(error) from None
         except (KeyError, TypeError, ValueError) as error:
             raise SilentError(f"slurmrestd's list of jobs is not understood: {error!r}") from None
 
@@ -67,7 +71,7 @@ class Rest:
         try:
             await self._request("DELETE", f"/job/{quote(job, safe='')}")
         except LaunchError as error:
-            if not any(words in str(error) for words in slurm_jobs.OVER_ALREADY):
+            if not slurm_jobs.is_over_already(error):
                 raise
 
     async def address(self, node: str) -> str:
@@ -123,12 +127,14 @@ def _job(body: Mapping[str, Any]) -> Job:
     return Job(
         id=str(body["job_id"]),
         state=str(body["job_state"]),
+        user=str(body["user_name"]),
         reason=str(body["state_description"] or body["state_reason"]),
         host=str(body["batch_host"]),
         comment=str(body["comment"]),
         starts=float(body["start_time"]) or None,
         ends=float(body["end_time"]) or None,
         exit_status=slurm_jobs.exit_status(str(body["exit_code"])),
+        restarts=int(body["restart_cnt"]),
     )
 
 
