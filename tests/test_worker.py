@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from tests.engines.desktop import Peer, client, limits
-from tests.engines.raw import eventually, request
+from tests.engines.raw import eventually, handshake, request
 from vncgate.channel import Channel
 from vncgate.errors import ListenError
 from vncgate.listeners import bind
@@ -19,6 +19,8 @@ from vncgate.messages import (
     Elsewhere,
     Failed,
     Holds,
+    Leave,
+    Left,
     Open,
     Opened,
     Ready,
@@ -88,6 +90,24 @@ async def test_what_is_elsewhere_counts_also_where_the_account_is_still_being_op
     worker.send(opens(2, peer, own, "ws02"))  # answered after that
     await eventually(lambda: any(isinstance(each, Failed) and each.ticket == 2 for each in worker.heard))
     assert await refused(own) == "101"
+
+
+async def test_told_to_leave_it_connects_whom_it_accepted_and_nobody_else(worker, peer, own):
+    worker.send(opens(1, peer, own), own)
+    await worker.until_it_says(Opened(1))
+    port = own.getsockname()[1]
+    reader, early = await asyncio.open_connection("127.0.0.1", port)
+    _, first = await asyncio.open_connection("127.0.0.1", port)
+    first.write(handshake())
+    await eventually(lambda: any(isinstance(each, Report) and each.connections for each in worker.heard))
+    worker.send(Leave(7))
+    early.write(handshake())
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    await worker.until_it_says(Left(7))
+    _, late = await asyncio.open_connection("127.0.0.1", port)
+    own.accept()[0].close()
+    for each in (early, first, late):
+        each.close()
 
 
 async def test_an_account_that_was_closed_begins_with_nothing_elsewhere(worker, peer, own):

@@ -9,6 +9,8 @@
       | <------------------------------ Closed |  with the ticket of the Close
       | Elsewhere ---------------------------> |  connections that accounts have in other workers
       | Rest --------------------------------> |  accept on the shared port, or leave it to others for a while
+      | Leave -------------------------------> |  accept nothing more, but end nothing: all is being stopped
+      | <-------------------------------- Left |  with the ticket of the Leave: who was accepted is connected
       | <------------------------------ Report |  every second (the heartbeat), and when a browser came or went
       | <----------------------------- Suspect |  a desktop could not be connected to
       | Adopt -------------------------------> |  from a master that did not start it: what do you serve?
@@ -117,6 +119,20 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """Accept nothing more, on any port; answer when whoever was accepted before is connected or refused."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """That of a Leave is done."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All connections now; of accounts whose traffic changed: connections, bytes up, bytes down; a `tally.Tally`.
 
@@ -174,6 +190,8 @@ Message: TypeAlias = (
     | Closed
     | Elsewhere
     | Rest
+    | Leave
+    | Left
     | Report
     | Suspect
     | Adopt

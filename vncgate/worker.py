@@ -37,6 +37,8 @@ from vncgate.messages import (
     Elsewhere,
     Failed,
     Holds,
+    Leave,
+    Left,
     Message,
     Open,
     Opened,
@@ -120,6 +122,8 @@ class Worker:
                     self._tell_of_elsewhere(name)
             case Rest():
                 self._in_turn("", self._rest(message.on, list(self._turns.values())))
+            case Leave():
+                self._in_turn("", self._leave(message, list(self._turns.values())))
             case Adopt():
                 self._tell_all()
             case Drain():
@@ -194,7 +198,14 @@ class Worker:
         if opens and not on:
             await asyncio.wait(opens)
         if self._relay is not None and self._draining is None:
-            await self._relay.rest(on=on)
+            await self._relay.share(on=not on)
+
+    async def _leave(self, message: Leave, opens: Sequence[asyncio.Task[None]]) -> None:
+        if opens:  # an account that is being opened would go on to accept
+            await asyncio.wait(opens)
+        if self._relay is not None:
+            await self._relay.rest(on=True)
+        self._channel.send(Left(message.ticket))
 
     def _tell_all(self) -> None:
         routes = [route_to_json(route) for route in self._routes.values()]
@@ -218,7 +229,7 @@ class Worker:
                 async with asyncio.timeout(timeout or None):
                     if self._turns:  # an account that is being opened would go on to accept
                         await asyncio.wait(self._turns.values())
-                    await self._relay.rest(on=True)
+                    await self._relay.share(on=False)
                     if self._shared is not None:
                         self._shared.close()  # so that whoever comes next may bind the port
                     await self._relay.drain()

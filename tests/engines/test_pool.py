@@ -28,6 +28,8 @@ from vncgate.messages import (
     Elsewhere,
     Failed,
     Holds,
+    Leave,
+    Left,
     Open,
     Opened,
     Ready,
@@ -52,6 +54,7 @@ class Puppet:
         self.listens = set()
         self.refuses = ""
         self.beats = None
+        self.willing = willing
         self.channel = Channel(sock, self._receive, self.die)
         if willing:
             self.channel.send(Ready(pid, "1.2.3", 0.0))
@@ -68,6 +71,8 @@ class Puppet:
             case Close():
                 self.listens.discard(message.name)
                 self.channel.send(Closed(message.ticket))
+            case Leave() if self.willing:
+                self.channel.send(Left(message.ticket))
             case Stop():
                 self.die()
         if beside is not None:
@@ -98,6 +103,7 @@ class Puppet:
         return known
 
     def hang(self):
+        self.willing = False
         self.beats.cancel()
 
     def die(self):
@@ -337,6 +343,18 @@ async def test_who_has_more_connections_leaves_the_shared_port_to_others(two, nu
     await two.rest(on=True)
     await moment()
     assert all(puppet.rests for puppet in (one, nursery.puppets[2]))
+
+
+async def test_before_the_end_all_workers_leave_their_ports_and_who_hangs_is_not_waited_for(two, nursery):
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await two.rest(on=True)
+    assert loop.time() == began
+    one, other = nursery.puppets
+    other.hang()
+    await two.rest(on=True)
+    assert loop.time() == pytest.approx(began + pool.LEAVE_TIMEOUT)
+    assert (len(one.told(Leave)), len(other.told(Leave))) == (2, 2)
 
 
 async def test_a_hanging_worker_is_not_waited_for_and_then_replaced(two, nursery, caplog):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.engines.desktop import BANNER, client, limits
 from tests.engines.raw import eventually, handshake, request
+from vncgate import tasks
 from vncgate.engines.base import POLICY
 from vncgate.errors import ProxyError
 from vncgate.model import Desktop, Route
@@ -53,6 +54,34 @@ async def test_a_closed_account_is_not_found_on_the_shared_port(world):
     with pytest.raises(picows.WSInvalidStatusError, match="404"):
         async with client(world.shared_port, "/ws/websocketpath01"):
             pass
+
+
+@pytest.mark.parametrize("way", ["own", "shared"])
+async def test_who_was_accepted_before_the_end_is_connected_and_who_comes_later_waits_for_the_next_gate(world, way):
+    listener, path = {"own": (world.own, "/websockify"), "shared": (world.shared, "/ws/websocketpath01")}[way]
+    port = listener.getsockname()[1]
+    reader, early = await asyncio.open_connection("127.0.0.1", port)
+    await eventually(lambda: world.relay._under_way)
+    end = tasks.spawn(world.relay.rest(on=True), "the end")
+    await eventually(lambda: world.proxy.server is None)
+    _, late = await asyncio.open_connection("127.0.0.1", port)
+    late.write(handshake(path))
+    assert not end.done()
+    early.write(handshake(path))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    await end
+    assert world.relay.connections == 1
+    listener.accept()[0].close()
+    early.close()
+    late.close()
+
+
+async def test_the_end_does_not_wait_for_who_says_nothing(world):
+    _, silent = await asyncio.open_connection("127.0.0.1", world.port)
+    await eventually(lambda: world.relay._under_way)
+    await world.relay.rest(on=True)
+    assert world.relay._under_way
+    silent.close()
 
 
 @pytest.mark.parametrize(

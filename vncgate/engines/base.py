@@ -86,7 +86,10 @@ class Engine(Protocol):
         """
 
     async def rest(self, *, on: bool) -> None:
-        """While `on`, accept nothing on the shared port: what connects waits in its backlog."""
+        """Off: accept on the shared port. On: accept nothing, own ports for good; browsers wait in the backlogs.
+
+        Ends when whoever was accepted before is connected or refused, within half a second at most.
+        """
 
     async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> Proxy:
         """Serve an account on `listener` (None: on the shared port alone).

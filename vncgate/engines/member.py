@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Collection
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from vncgate.channel import Channel
 from vncgate.messages import (
@@ -18,6 +18,8 @@ from vncgate.messages import (
     Closed,
     Failed,
     Holds,
+    Leave,
+    Left,
     Message,
     Open,
     Opened,
@@ -34,6 +36,10 @@ log = logging.getLogger(__name__)
 
 _NOTHING = Traffic()
 _tickets = itertools.count(1)
+
+
+Answer: TypeAlias = Opened | Failed | Closed | Left | None
+"""None: it ended before it gave one."""
 
 
 class Events(Protocol):
@@ -70,19 +76,25 @@ class Member:
         """The connections elsewhere that it knows of."""
         self.channel = Channel(sock, self._receive, self.end)
         self._events = events
-        self._asked: dict[int, asyncio.Future[Opened | Failed | Closed | None]] = {}
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
 
-    def open(self, route: Route, listener: socket.socket | None) -> asyncio.Future[Opened | Failed | Closed | None]:
+    def open(self, route: Route, listener: socket.socket | None) -> asyncio.Future[Answer]:
         """Ask it to serve an account; the answer is None when it ends before it gave one."""
         ticket, answer = self._ask()
         self.channel.send(Open(ticket, route_to_json(route), listens=listener is not None), listener)
         return answer
 
-    def close(self, name: str, code: int, reason: str) -> asyncio.Future[Opened | Failed | Closed | None]:
+    def close(self, name: str, code: int, reason: str) -> asyncio.Future[Answer]:
         """Ask it to end an account; see `open()` for the answer."""
         ticket, answer = self._ask()
         self.channel.send(Close(ticket, name, code, reason))
         answer.add_done_callback(lambda _: self.traffic.pop(name, None))
+        return answer
+
+    def leave(self) -> asyncio.Future[Answer]:
+        """Have it accept nothing more; see `open()` for the answer."""
+        ticket, answer = self._ask()
+        self.channel.send(Leave(ticket))
         return answer
 
     def kill(self) -> None:
@@ -102,9 +114,9 @@ class Member:
         if not self.gone.done():
             self.gone.set_result(None)
 
-    def _ask(self) -> tuple[int, asyncio.Future[Opened | Failed | Closed | None]]:
+    def _ask(self) -> tuple[int, asyncio.Future[Answer]]:
         ticket = next(_tickets)
-        answer: asyncio.Future[Opened | Failed | Closed | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if self.gone.done():
             answer.set_result(None)
         else:
@@ -128,7 +140,7 @@ class Member:
                 self.pid, self.version, self.since = int(message.pid), str(message.version), float(message.since)
                 if not self.ready.done():
                     self.ready.set_result(None)
-            case Opened() | Failed() | Closed():
+            case Opened() | Failed() | Closed() | Left():
                 answer = self._asked.pop(message.ticket, None)
                 if answer is not None and not answer.done():
                     answer.set_result(message)

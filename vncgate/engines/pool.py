@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT = 10.0
 """Seconds that a worker has until it is ready; it takes 0.05."""
+LEAVE_TIMEOUT = 0.4
+"""Seconds that workers have, before all is stopped, to connect whom they accepted: relay.ACCEPTED_GRACE, and a bit."""
 OPEN_TIMEOUT = 3.0
 """Seconds that workers have to serve an account before it is said to run without the one that is late."""
 CLOSE_TIMEOUT = 3.0
@@ -134,9 +136,12 @@ class Pool:
         return proxy
 
     async def rest(self, *, on: bool) -> None:
-        """See Engine.rest. Adopted workers go on as their own master had them."""
+        """See Engine.rest. Adopted workers are not told to begin: they go on as their own master had them."""
         self._resting = on
         self._balance()
+        everyone = [*self._members, *self._adopted]
+        if on and everyone:
+            await asyncio.wait([member.leave() for member in everyone], timeout=LEAVE_TIMEOUT)
 
     async def settled(self, names: Collection[str]) -> None:
         """The roster stands, these accounts are in it: let adopted workers end with their last desktops.

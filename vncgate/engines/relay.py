@@ -40,8 +40,8 @@ OWN_PORT_PATH = "/websockify"
 SHARED_PORT_PREFIX = "/ws/"
 ACCEPTS_AT_ONCE = 4
 """Connections that are accepted before the loop turns to something else, and other workers have their turn."""
-ACCEPTED_GRACE = 1.0
-"""Seconds in which a connection that was just accepted becomes a session."""
+ACCEPTED_GRACE = 0.25
+"""Seconds in which a connection that was accepted before the end says what it wants, and so becomes a session."""
 READ_BUFFER = 2048
 """Bytes that each websocket's read buffer begins with; keys and pointer moves need no more."""
 SAMPLE_INTERVAL = 0.25
@@ -79,6 +79,8 @@ class Relay:
         """Browsers connected now, to all accounts."""
         self._under_way = 0
         """Connections whose request was not yet read to the end."""
+        self._all_heard = asyncio.Event()
+        """Set whenever there are none of these any more."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when a browser came or went."""
 
@@ -114,26 +116,34 @@ class Relay:
 
     async def rest(self, *, on: bool) -> None:
         """See Engine.rest."""
-        if on and self._shared is not None:
+        await self.share(on=not on)
+        if on:
+            await asyncio.gather(*(proxy.stop_accepting() for proxy in self.by_path.values()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ACCEPTED_GRACE):
+                    await self._heard_all()
+
+    async def share(self, *, on: bool) -> None:
+        """Accept on the shared port, or leave it to others for a while."""
+        if not on and self._shared is not None:
             server, self._shared = self._shared, None
             await _stop_accepting(server)
-        elif not on and self._shared is None and self._listener is not None:
+        elif on and self._shared is None and self._listener is not None:
             self._shared = await self._serve(self._listener, self._route_shared)
 
     async def drain(self) -> None:
         """Accept nothing more at all; ends when the last browser has gone."""
         await self.rest(on=True)
-        await asyncio.gather(*(proxy.stop_accepting() for proxy in self.by_path.values()))
         # A connection whose request is still to come may become a session of any account.
         while self._under_way or self.connections:
+            await self._heard_all()
             await asyncio.gather(*(proxy.idle() for proxy in self.by_path.values()))
-            await asyncio.sleep(ACCEPTED_GRACE)
 
     async def aclose(self) -> None:
         """Stop serving the shared port."""
         if self._sampler is not None:
             self._sampler.cancel()
-        await self.rest(on=True)
+        await self.share(on=False)
 
     def count(self, proxy: RelayProxy, difference: int) -> None:
         """So many more browsers are connected to an account."""
@@ -193,7 +203,7 @@ class Relay:
     ) -> WSUpgradeResponseWithListener:
         connection = caller.get()
         connection.heard = True
-        self._under_way -= 1
+        self._heard()
         headers = request.headers
         client = self._trusted.client(connection.peer, headers.getall("X-Forwarded-For", []))
         if wait := self._rates.wait(None if self._trusted.trusts(client) else client, time.monotonic()):
@@ -228,9 +238,19 @@ class Relay:
     def _accepted(self) -> None:
         self._under_way += 1
 
+    def _heard(self) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._all_heard.set()
+
+    async def _heard_all(self) -> None:
+        while self._under_way:
+            self._all_heard.clear()
+            await self._all_heard.wait()
+
     def _unheard(self, age: float) -> None:
         """A connection ended after `age` seconds, and its request was none, too long, or never complete."""
-        self._under_way -= 1
+        self._heard()
         late = age >= self.limits.handshake_timeout - 0.01  # uvloop's timers have whole milliseconds, rounded down
         self.counted.refused[Refusal.TIMED_OUT if late else Refusal.BAD_REQUEST] += 1
 
