@@ -37,7 +37,7 @@ def make(tmp_path):
         raise AssertionError
 
     def make(kinds=KINDS, places=None):
-        settings = DesktopsSettings(kinds=kinds, places=places or {})
+        settings = DesktopsSettings(kinds=kinds, places=places or {"local": {"type": "local", "user": "nobody"}})
         return LaunchedDesktops(settings, tmp_path / "state", login, lambda names: None)
 
     return make
@@ -67,15 +67,25 @@ async def test_the_folder_lets_users_through_to_their_own_whatever_the_umask(mak
     assert modes == {"state": 0o711, "handles": 0o700}
 
 
-@pytest.mark.parametrize(("uid", "user", "warnings"), [(0, "", 2), (0, "{account}", 0), (1000, "", 0)])
-async def test_desktops_as_root_are_warned_of(make, monkeypatch, caplog, uid, user, warnings):
-    gate = make(places={"local": {"type": "local", "user": user}})
-    monkeypatch.setattr(desktops.os, "geteuid", lambda: uid)
-    await gate.start()
-    await gate.aclose()
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        f"desktops of kind {kind} run as root" for kind in KINDS
-    ][:warnings]
+HPC = {"type": "slurm", "folder": "/s"}
+
+
+@pytest.mark.parametrize("user", ["{account}", "root"])
+async def test_a_gate_that_is_root_starts_desktops_as_whom_it_is_told(make, monkeypatch, user):
+    monkeypatch.setattr(desktops.os, "geteuid", lambda: 0)
+    await make(places={"local": {"type": "local", "user": user}, "hpc": HPC}).aclose()
+
+
+async def test_a_gate_that_is_root_starts_none_as_root_by_itself(make, monkeypatch):
+    kinds = {**KINDS, "more": {"command": "true", "place": "hpc"}}
+    monkeypatch.setattr(desktops.os, "geteuid", lambda: 0)
+    with pytest.raises(SettingsError) as caught:
+        make(kinds, {"local": {"type": "local"}, "hpc": HPC, "unused": HPC})
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["desktops.places.local.user", "desktops.places.hpc.user"]
+    assert 'write user = "{account}"' in lines[0]
+    monkeypatch.setattr(desktops.os, "geteuid", lambda: 1000)
+    await make(kinds, {"local": {"type": "local"}, "hpc": HPC}).aclose()
 
 
 async def test_without_kinds_nothing_is_touched(make, tmp_path):

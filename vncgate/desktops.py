@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
+from vncgate.checks import root_desktops
 from vncgate.errors import SettingsError
 from vncgate.kinds import AnyPlace, DesktopsSettings, DockerPlace, LocalPlace, SlurmPlace, SshPlace
 from vncgate.launcher import Launcher
@@ -48,9 +49,13 @@ class LaunchedDesktops:
         *,
         is_blind: bool = False,
     ) -> None:
-        """With `is_blind`, people may be connected to desktops through workers of a gate before this one that are
+        """Raises SettingsError where desktops would run as root, and nobody said that they should.
+
+        With `is_blind`, people may be connected to desktops through workers of a gate before this one that are
         unknown to this one: such a desktop is not ended as idle before somebody was seen to use it here.
         """
+        if os.geteuid() == 0 and (problems := root_desktops(settings)):
+            raise SettingsError("\n".join(problems))
         self._settings = settings
         self._root = root
         self._lock = -1
@@ -73,8 +78,6 @@ class LaunchedDesktops:
                 self._root.chmod(0o711)  # whatever the umask: accounts' own users have folders in it
             self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.geteuid() == 0:
-                self._warn_of_root()
             await self.launcher.start()
         except BlockingIOError:
             raise SettingsError(f"desktops.folder: {self._root} is that of another gate, which runs") from None
@@ -100,13 +103,6 @@ class LaunchedDesktops:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-    def _warn_of_root(self) -> None:
-        for name, kind in self._settings.kinds.items():
-            place = self._settings.place(kind.place)
-            if isinstance(place, LocalPlace) and not place.user:
-                words = "desktops of kind %s run as root: set `user` of their place %s, for example to {account}"
-                log.warning(words, name, kind.place)
 
     def _found(self, account: Account, desktop: Desktop | None) -> Account:
         if account.desktop is not None or desktop is None:
@@ -137,7 +133,7 @@ def _place(name: str, settings: AnyPlace | None, folder: Path, scripts: Scripts)
         case SlurmPlace():
             from vncgate.launchers.slurm import Slurm
 
-            return Slurm(name, settings, scripts)
+            return Slurm(name, settings, folder, scripts)
         case DockerPlace():
             from vncgate.launchers.docker import Docker
 

@@ -138,7 +138,12 @@ async def test_problems_of_the_token_file_stand_below_the_table(workshop, comman
 
 async def test_both_halves_of_an_account_whose_desktop_the_gate_starts(workshop, command):
     kinds = {"term": {"command": "xterm", "policy": "manual", "sizes": {"small": {}}}}
-    flags = {"desktops.kinds": kinds, "desktops.folder": str(workshop.folder / "d")}
+    local = {"type": "local", "user": "nobody"}
+    flags = {
+        "desktops.kinds": kinds,
+        "desktops.places": {"local": local},
+        "desktops.folder": str(workshop.folder / "d"),
+    }
     workshop.write(f"ws01 - ws01 - - {password('ws01')} size=small", line("ws02"))
     async with workshop.running(**flags):
         status, out, err = await command("status")

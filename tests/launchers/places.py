@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.once import once
 from tests.real import apptainer, image
 from tests.real.conftest import need
+from tests.real.gate import ME
 from tests.real.podman import IMAGE, Podman
 from tests.real.slurm import Cluster
 from tests.real.sshd import Sshd
@@ -68,6 +70,7 @@ class Site:
         self.place = self.make()
         self.handles: list[Handle] = []
         self._number = 0
+        self._displays: dict[str, tuple[str, str]] = {}
 
     def spec(self, *command: str, account: str = "ws01", home: str | None = None, **more) -> Spec:
         """A desktop with `command` as its session, or one that only stays."""
@@ -75,7 +78,7 @@ class Site:
         nonce = f"{os.urandom(6).hex()}{self._number:04d}"
         kind = Kind(**{"command": command or ("sleep", "1000"), **self.extra, **more})
         home = str(self.homes / f"home{self._number}") if home is None else home
-        return Spec(account, nonce, self.host, kind, PASSWORD, home=home)
+        return Spec(account, nonce, self.host, kind, PASSWORD, user=ME, home=home)
 
     async def submit(self, spec: Spec) -> Handle:
         handle = await self.place.submit(spec)
@@ -96,6 +99,9 @@ class Site:
         """Wait until it serves."""
         seen = await self.until(handle, lambda seen: seen.desktop or seen.seen is Seen.GONE)
         assert seen.seen is Seen.RUNNING, f"{seen}\n{await self.place.logs(handle)}"
+        for folder in temporary(handle.nonce):
+            number = (folder / "number").read_text().strip()
+            self._displays[handle.nonce] = number, server_of(number)
         return seen
 
     async def gone(self, handle: Handle) -> Sighting:
@@ -112,9 +118,13 @@ class Site:
         return spec, handle, await self.serving(handle)
 
     def left(self, nonce: str) -> list[str]:
-        """What is there of a desktop: processes with its mark, and files."""
+        """What is there of a desktop: processes with its mark, and files; of one that served, its display's too."""
         found = [f"{pid}: {words}" for pid, words in processes(f"VNCGATE_DESKTOP={nonce}")]
-        found += [str(path) for path in (self.root / nonce, Path("/tmp", f"vncgate-{nonce}")) if path.exists()]
+        found += map(str, [*(path for path in [self.root / nonce] if path.exists()), *temporary(nonce)])
+        number, server = self._displays.get(nonce, ("", ""))
+        if server and server_of(number) in ("", server):  # else another has the display by now
+            files = Path(f"/tmp/.X{number}-lock"), Path(f"/tmp/.X11-unix/X{number}")
+            found += [str(path) for path in files if path.exists()]
         return found
 
     async def aclose(self) -> None:
@@ -130,6 +140,24 @@ def processes(mark: str) -> list[tuple[int, str]]:
             if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
                 found.append((int(folder.name), (folder / "cmdline").read_text().replace("\0", " ")))
     return found
+
+
+def temporary(nonce: str) -> list[Path]:
+    """The folders in /tmp that say that they are this desktop's."""
+    found = []
+    for path in Path("/tmp").glob("vncgate-*/desktop"):
+        with contextlib.suppress(OSError):
+            if path.read_text() == f"{nonce}\n":
+                found.append(path.parent)
+    return found
+
+
+def server_of(display: str) -> str:
+    """The process that has this display, or had it and left its lock."""
+    try:
+        return Path(f"/tmp/.X{display}-lock").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 async def log_in(seen: Sighting, password: Secret = PASSWORD):
@@ -148,7 +176,7 @@ def short_folder():
 async def local_site(short_folder):
     need("Xvnc")
     root = short_folder / "local"
-    site = Site(lambda: Local("local", LocalPlace(), root, Scripts(None)), root, short_folder)
+    site = Site(lambda: Local("local", LocalPlace(user=ME), root, Scripts(None)), root / ME, short_folder)
     yield site
     await site.aclose()
 
@@ -196,7 +224,7 @@ def slurm_cluster():
 @pytest_asyncio.fixture
 async def slurm_site(slurm_cluster, short_folder):
     need("Xvnc")
-    place = slurm_cluster.place()
+    place = slurm_cluster.place(user=ME)
     site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder)
     yield site
     await site.aclose()
@@ -205,7 +233,7 @@ async def slurm_site(slurm_cluster, short_folder):
 @pytest_asyncio.fixture
 async def slurm_rest_site(slurm_cluster, short_folder):
     need("Xvnc")
-    place = slurm_cluster.place("rest")
+    place = slurm_cluster.place("rest", user=ME)
     site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder)
     yield site
     await site.aclose()
@@ -214,7 +242,7 @@ async def slurm_rest_site(slurm_cluster, short_folder):
 @pytest.fixture(scope="session")
 def desktop_tree(tmp_path_factory):
     """A desktop's programs, as containers see them."""
-    return image.build(tmp_path_factory.mktemp("image") / "tree")
+    return once(tmp_path_factory, "image", image.build)
 
 
 @pytest.fixture(scope="session")
@@ -257,7 +285,7 @@ async def apptainer_site(apptainer_path, desktop_tree, short_folder, monkeypatch
     monkeypatch.setenv("PATH", str(apptainer_path), prepend=os.pathsep)
     root = short_folder / "local"
     extra = {"wrap": "apptainer", "image": str(desktop_tree)}
-    site = Site(lambda: Local("local", LocalPlace(), root, Scripts(None)), root, short_folder, extra=extra)
+    site = Site(lambda: Local("local", LocalPlace(user=ME), root, Scripts(None)), root / ME, short_folder, extra=extra)
     yield site
     await site.aclose()
 
@@ -266,7 +294,7 @@ async def apptainer_site(apptainer_path, desktop_tree, short_folder, monkeypatch
 async def apptainer_slurm_site(apptainer_path, slurm_cluster, desktop_tree, short_folder, monkeypatch):
     monkeypatch.setenv("PATH", str(apptainer_path), prepend=os.pathsep)
     extra = {"wrap": "apptainer", "image": str(desktop_tree)}
-    place = slurm_cluster.place()
+    place = slurm_cluster.place(user=ME)
     site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder, extra=extra)
     yield site
     await site.aclose()

@@ -14,6 +14,7 @@ from vncgate.launchers.base import Handle, Seen, Spec
 from vncgate.launchers.host import HostPlace, UnsureError
 from vncgate.launchers.local import Local
 from vncgate.launchers.scripts import Listen, Scripts
+from vncgate.launchers.together import MOMENT
 from vncgate.model import Desktop, Secret
 
 NONCES = [f"{number:016d}" for number in range(30)]
@@ -23,7 +24,7 @@ class Scripted(HostPlace):
     """Answers from a list, the last one again and again; an exception is raised."""
 
     def __init__(self, *answers) -> None:
-        super().__init__("scripted", Scripts(None), Listen.SOCKET)
+        super().__init__("scripted", LocalPlace(), Scripts(None), Listen.SOCKET)
         self.answers = list(answers)
         self.calls = []
         self.let_go = []
@@ -33,7 +34,7 @@ class Scripted(HostPlace):
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer.encode(), b""
+        return answer.encode()
 
     def _folder(self, whom):
         return "relative"
@@ -67,7 +68,7 @@ async def test_what_is_asked_within_a_moment_is_one_question_a_host_and_user():
 async def test_a_moment_has_an_end():
     place = Scripted("vncgate\n" + "".join(f"{nonce} gone -\n" for nonce in NONCES))
     first = asyncio.ensure_future(place.query(handle(NONCES[0])))
-    await asyncio.sleep(host.MOMENT / 2)
+    await asyncio.sleep(MOMENT / 2)
     await asyncio.gather(first, place.query(handle(NONCES[1])))
     await place.query(handle(NONCES[2]))
     assert [call for _, call in place.calls] == [f"look {NONCES[0]} {NONCES[1]}", f"look {NONCES[2]}"]

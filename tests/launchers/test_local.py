@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import pwd
 import secrets
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launchers.places import PASSWORD, Site, log_in, processes
+from tests.launchers.places import ME, PASSWORD, Site, log_in, processes
 from tests.real.conftest import need
 from vncgate.errors import LaunchError
 from vncgate.kinds import Kind, LocalPlace
@@ -29,10 +30,10 @@ CLASS = 50
 
 @pytest.fixture
 def place(short_folder):
-    return Local("local", LocalPlace(), short_folder / "local", Scripts(None))
+    return Local("local", LocalPlace(user=ME), short_folder / "local", Scripts(None))
 
 
-def spec(user: str = "", *command: str, home: str = "") -> Spec:
+def spec(user: str = ME, *command: str, home: str = "") -> Spec:
     kind = Kind(command=command or ("sleep", "1000"))
     return Spec("ws01", secrets.token_hex(8), "", kind, PASSWORD, user=user, home=home)
 
@@ -40,7 +41,7 @@ def spec(user: str = "", *command: str, home: str = "") -> Spec:
 async def test_fifty_at_once(local_site):
     """None fails, none gets another's: each lets in its own password, and nobody else's."""
     specs = [local_site.spec(account=f"ws{number:02d}") for number in range(CLASS)]
-    specs = [Spec(s.account, s.nonce, s.host, s.kind, Secret(f"pw-{s.account}"), home=s.home) for s in specs]
+    specs = [dataclasses.replace(spec, password=Secret(f"pw-{spec.account}")) for spec in specs]
     began = time.monotonic()
     handles = await asyncio.gather(*map(local_site.submit, specs))
     seen = await asyncio.gather(*map(local_site.serving, handles))
@@ -66,20 +67,21 @@ from vncgate.launchers.base import Spec
 from vncgate.launchers.local import Local
 from vncgate.launchers.scripts import Scripts
 from vncgate.model import Secret
-place = Local("local", LocalPlace(), Path(sys.argv[1]), Scripts(None))
-spec = Spec("ws01", sys.argv[2], "", Kind(command=["sleep", "1000"]), Secret("secret01"), home=sys.argv[3])
+place = Local("local", LocalPlace(user=sys.argv[4]), Path(sys.argv[1]), Scripts(None))
+kind = Kind(command=["sleep", "1000"])
+spec = Spec("ws01", sys.argv[2], "", kind, Secret("secret01"), user=sys.argv[4], home=sys.argv[3])
 asyncio.run(place.submit(spec))
 os.kill(os.getpid(), 9)
 """
     root = short_folder / "local"
-    site = Site(lambda: Local("local", LocalPlace(), root, Scripts(None)), root, short_folder)
+    site = Site(lambda: Local("local", LocalPlace(user=ME), root, Scripts(None)), root / ME, short_folder)
     other = site.spec()
-    done = subprocess.run([sys.executable, "-c", program, str(root), other.nonce, other.home])
+    done = subprocess.run([sys.executable, "-c", program, str(root), other.nonce, other.home, ME])
     assert done.returncode == -9
     handle = await site.submit(site.spec())  # a handle to be made another's
-    found = type(handle)("local", "ws01", other.nonce)
+    found = type(handle)("local", "ws01", other.nonce, user=ME)
     await log_in(await site.serving(found), Secret("secret01"))
-    leader = int((root / other.nonce / "process").read_text().split()[0])
+    leader = int((site.root / other.nonce / "process").read_text().split()[0])
     assert os.getsid(leader) == leader
     await site.place.cancel(found)
     assert site.left(other.nonce) == []
@@ -113,7 +115,7 @@ async def test_a_number_that_is_another_s_by_now_is_not_taken_for_the_desktop(lo
     (folder / "process").write_text(f"{os.getpid()} 1 {boot}\n")
     (folder / "log").write_text("its last words\n")
     handle = await local_site.submit(local_site.spec())
-    found = type(handle)("local", "ws01", spec.nonce)
+    found = type(handle)("local", "ws01", spec.nonce, user=ME)
     seen = await local_site.place.query(found)
     assert (seen.seen, seen.reason) == (Seen.GONE, "its last words")
     (folder / "process").write_text(f"{os.getpid()} 1 another-boot\n")
@@ -138,10 +140,10 @@ async def test_a_nonce_is_used_once(local_site):
 
 async def test_a_template_that_fails_starts_nothing(short_folder):
     (short_folder / "desktop.sh.j2").write_text("{{ nonesuch }}")
-    place = Local("local", LocalPlace(), short_folder / "local", Scripts(short_folder))
+    place = Local("local", LocalPlace(user=ME), short_folder / "local", Scripts(short_folder))
     with pytest.raises(LaunchError, match=r"desktop\.sh\.j2:1: 'nonesuch' is undefined"):
         await place.submit(spec())
-    assert not (short_folder / "local").exists()
+    assert list((short_folder / "local" / ME).iterdir()) == []
 
 
 # A home that is full: a small tmpfs in a mount namespace
@@ -154,7 +156,7 @@ head -c 1000000 /dev/zero >{home}/all 2>/dev/null || true
 exec {python} -c '{program}' {folder} {home}
 """
 SUBMIT = """
-import asyncio, sys
+import asyncio, getpass, sys
 from pathlib import Path
 from vncgate.errors import LaunchError
 from vncgate.kinds import Kind, LocalPlace
@@ -163,10 +165,12 @@ from vncgate.launchers.local import Local
 from vncgate.launchers.scripts import Scripts
 from vncgate.model import Secret
 async def main():
-    place = Local("local", LocalPlace(), Path(sys.argv[1]), Scripts(None))
+    me = getpass.getuser()
+    place = Local("local", LocalPlace(user=me), Path(sys.argv[1]), Scripts(None))
     try:
         kind = Kind(command=["true"])
-        handle = await place.submit(Spec("ws01", "0123456789abcdee", "", kind, Secret("x"), home=sys.argv[2]))
+        spec = Spec("ws01", "0123456789abcdee", "", kind, Secret("x"), user=me, home=sys.argv[2])
+        handle = await place.submit(spec)
     except LaunchError as error:
         print("refused:", error)
         return
@@ -232,21 +236,28 @@ async def test_as_another_user(nobody_s_room, short_folder):
 
 
 async def test_a_user_who_is_not_there(place):
-    with pytest.raises(LaunchError, match="there is no user 'nonesuch' on this host"):
+    with pytest.raises(LaunchError, match="there is no user 'nonesuch' on the gate's host"):
         await place.submit(spec("nonesuch"))
     with pytest.raises(LaunchError, match="no user"):
         await place.submit(spec("no\nuser\0"))
 
 
-async def test_nobody_s_desktop_runs_as_root(place):
-    with pytest.raises(LaunchError, match="do not run as root"):
-        await place.submit(spec("root"))
+@pytest.mark.parametrize("user", ["", "root"])
+async def test_nobody_s_desktop_runs_as_root(user, short_folder):
+    if os.geteuid() != 0:
+        pytest.skip("would become root: needs root")
+    for setting in ("", "{account}"):
+        place = Local("local", LocalPlace(user=setting), short_folder / "local", Scripts(None))
+        one = spec(user)
+        with pytest.raises(LaunchError, match="do not run as root: set `user` of their place"):
+            await place.submit(one)
+        assert not (short_folder / "local" / user / one.nonce).exists()
 
 
 async def test_only_root_can_become_another(place, monkeypatch, short_folder):
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     monkeypatch.setattr(os, "chown", lambda *_: None)
-    with pytest.raises(LaunchError, match="only a daemon that runs as root"):
+    with pytest.raises(LaunchError, match="only root may start desktops as another user"):
         await place.submit(spec("nobody"))
 
 

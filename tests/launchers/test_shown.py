@@ -8,6 +8,7 @@ import pytest
 
 from tests.real.browser import log_in
 from tests.real.conftest import browse, chromium, need  # noqa: F401 - fixtures
+from tests.real.gate import ME
 from tests.real.launching import Gate, kind, section, types
 from tests.real.podman import IMAGE
 
@@ -21,7 +22,7 @@ def gate(sshd, slurm_cluster, podman, apptainer_path, desktop_tree, short_folder
     """A gate with an account for each place and wrap, which has its name."""
     (sshd.home / "bin").mkdir()
     (sshd.home / "bin/apptainer").symlink_to(apptainer_path / "apptainer")
-    places = {"ssh": sshd.place(), "slurm": slurm_cluster.place(), "docker": podman.place()}
+    places = {"ssh": sshd.place(), "slurm": slurm_cluster.place(user=ME), "docker": podman.place()}
     wrap = f'wrap = "apptainer"\nimage = "{desktop_tree}"'
     kinds = {
         **{name: kind(name, name) for name in ("local", "ssh", "slurm")},

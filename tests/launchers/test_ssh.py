@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.launchers.places import log_in, site_on
+from tests.launchers.places import ME, log_in, site_on
 from tests.ports import free_ports
 from tests.real.sshd import Sshd
 from vncgate.errors import DesktopError, LaunchError
@@ -38,7 +38,7 @@ async def refusal(place: Ssh, site) -> str:
     spec = site.spec()
     with pytest.raises(LaunchError) as error:
         await place.submit(spec)
-    handle = Handle("ssh", "ws01", spec.nonce, "127.0.0.1")
+    handle = Handle("ssh", "ws01", spec.nonce, "127.0.0.1", ME)
     seen = await place.query(handle)
     assert (seen.seen, seen.reason) == (Seen.UNKNOWN, str(error.value))
     with pytest.raises(LaunchError):
@@ -79,7 +79,7 @@ async def test_a_silent_host_is_unknown_until_it_is_back(short_folder, short_res
 async def test_a_connection_that_is_lost_while_a_desktop_is_started(ssh_site, sshd, short_rest, monkeypatch):
     """Nobody knows whether it started: it is asked for, not started a second time."""
     spec = ssh_site.spec()
-    await ssh_site.place.query(Handle("ssh", "ws01", spec.nonce, "127.0.0.1"))  # it is connected
+    await ssh_site.place.query(Handle("ssh", "ws01", spec.nonce, "127.0.0.1", ME))  # it is connected
     with monkeypatch.context() as patch:
         patch.setattr(host, "_PROGRAM", f"{host._PROGRAM}\nsubmit() {{ kill -KILL $PPID; sleep 1; }}")
         handle = await ssh_site.submit(spec)
@@ -128,7 +128,7 @@ async def test_a_host_where_nobody_listens(ssh_site, sshd, short_folder):
 
 async def test_a_failed_login_is_not_repeated_at_once(sshd, short_folder):
     place = unreachable(sshd, short_folder, key=sshd.key.parent / "host")
-    handle = Handle("ssh", "ws01", "0123456789abcdef", "127.0.0.1")
+    handle = Handle("ssh", "ws01", "0123456789abcdef", "127.0.0.1", ME)
     before = sshd.log.count("Connection closed by authenticating user")
     for _ in range(3):
         await place.query(handle)

@@ -10,6 +10,7 @@ tests/live.py has people at its desktops.
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from tests.real.xvnc import Xvnc
 from vncgate import control
 
 PATIENCE = 20.0
+ME = pwd.getpwuid(os.geteuid()).pw_name
+"""Who runs the tests, and so the desktops of a gate that is told nothing else: root must be named for that."""
 
 
 class RunningGate:
@@ -68,6 +71,8 @@ class RunningGate:
 
     def configure(self, more: str = "") -> Path:
         """Write the settings file, with `more` lines."""
+        if "[desktops.kinds." in self.settings and "[desktops.places.local]" not in self.settings:
+            more += f'\n[desktops.places.local]\ntype = "local"\nuser = "{ME}"\n'
         head = f'web = "127.0.0.1:{self.web}"\nshared_port = {self.shared}\nprobe_interval = 2.0\n'
         self.config.write_text(head + self.settings + more)
         return self.config

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import vncgate
 from tests.real.browser import PATIENCE, connected, log_in
-from tests.real.gate import RunningGate
+from tests.real.gate import ME, RunningGate
 
 KIND = """
 [desktops.kinds.{name}]
@@ -82,7 +82,9 @@ class Gate(RunningGate):
 
     def left(self) -> list[str]:
         """What desktops should not leave when they are ended: processes, files."""
-        return [*(" ".join(argv) for _, _, argv in self._processes()), *map(str, self.folder.glob("d/*/*"))]
+        room = self.folder / "d" / "local" / ME
+        files = [path for path in self.folder.glob("d/*/*") if path != room]
+        return [*(" ".join(argv) for _, _, argv in self._processes()), *map(str, files), *map(str, room.glob("*"))]
 
     def _processes(self):
         mine = str(self.folder)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.ports import free_ports
 from tests.real.conftest import find, need
+from tests.real.gate import ME
 from vncgate.kinds import SshPlace
 
 PATIENCE = 20.0
@@ -52,6 +53,7 @@ class Sshd:
             **{
                 "type": "ssh",
                 "hosts": "127.0.0.1",
+                "user": ME,
                 "port": self.port,
                 "key": self.key,
                 "known_hosts": self.known_hosts,

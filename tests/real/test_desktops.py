@@ -12,6 +12,7 @@ from playwright.async_api import expect
 
 from tests.real.browser import log_in, phase, says
 from tests.real.conftest import need
+from tests.real.gate import ME
 from tests.real.launching import Gate, enter, types
 
 need("Xvnc", "openbox", "xterm", "chromium")
@@ -25,6 +26,7 @@ IDLE = 16.0
 SETTINGS = f"""
 [desktops.places.local]
 type = "local"
+user = "{ME}"
 starts_at_once = {MANY}
 
 [desktops.kinds.term]
@@ -74,7 +76,7 @@ async def test_from_the_landing_page_to_a_typed_key_and_to_another_when_its_serv
     await types(page, gate.home("ws01"), "again")
     assert nonce not in gate.servers()
     await page.keyboard.type("exit\n")
-    await says(page, "Your desktop is stopped")
+    await says(page, "Your desktop has ended")
     assert not gate.servers()
 
 
@@ -111,7 +113,7 @@ async def test_idle_desktops_end_after_a_warning_that_a_key_or_a_button_answers(
     await pages["stays"].get_by_role("button", name="Stay").click()
     await expect(pages["stays"].locator("[data-part=warning]")).to_be_hidden()
     await expect(pages["types"].locator("[data-part=warning]")).to_be_hidden()
-    await says(pages["idles"], "Your desktop is stopped", "Nobody used it for 16 s")
+    await says(pages["idles"], "Your desktop has ended", "Nobody used it for 16 s")
     assert gate.states() == {"types": "RUNNING", "stays": "RUNNING", "idles": "STOPPED"}
     for name in ("types", "stays"):
         await phase(pages[name], "connected")

@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
+from typing import Protocol
 
-from vncgate import rfb, tasks
-from vncgate.errors import LaunchError
+from vncgate import rfb
+from vncgate.errors import LaunchError, SilentError
+from vncgate.kinds import LocalPlace, SshPlace
 from vncgate.launchers import report
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec
 from vncgate.launchers.scripts import Listen, Scripts, quote
+from vncgate.launchers.together import Together
+from vncgate.launchers.users import NOT_AS_ROOT
 from vncgate.model import Desktop, Secret
 from vncgate.text import printable
 
-MOMENT = 0.02
-"""Seconds within which all questions for desktops of one host become one."""
 PATIENCE = 20.0
 """Seconds that a host has to do what it is asked."""
+LONGEST_ANSWER = 1 << 20
+"""Bytes that a host may say: ours are some hundred for each desktop, or 64 KiB of a log."""
+LONGEST_WORDS = 1000
+"""Characters of a reason that are told."""
 GRACE = 80
 """Tenths of a second that a desktop's script has to end all by itself, before what is left is killed."""
 
@@ -36,8 +43,15 @@ Whom = tuple[str, str]
 _PROGRAM = resources.files("vncgate.launchers").joinpath("host.sh").read_text()
 
 
-class UnsureError(LaunchError):
+class UnsureError(SilentError):
     """A host was asked to do something, and nothing is known about what became of it."""
+
+
+class Reader(Protocol):
+    """Where the output of a shell is read."""
+
+    async def read(self, n: int, /) -> bytes:
+        """Some bytes, `n` at most; none at its end."""
 
 
 class HostPlace(abc.ABC):
@@ -45,20 +59,20 @@ class HostPlace(abc.ABC):
 
     hosts: Sequence[str] = ()
 
-    def __init__(self, name: str, scripts: Scripts, listen: Listen) -> None:
+    def __init__(self, name: str, settings: LocalPlace | SshPlace, scripts: Scripts, listen: Listen) -> None:
         self._name = name
+        self._not_as_root = "" if settings.may_be_root else NOT_AS_ROOT
         self._scripts = scripts
         self._listen = listen
-        self._looks: dict[Whom, tuple[set[str], asyncio.Task[dict[str, str]]]] = {}  # those that can still be joined
-        self._looking: set[asyncio.Task[dict[str, str]]] = set()
+        self._looks: dict[Whom, Together] = {}
         self._turns: defaultdict[Whom, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._homes: dict[Whom, str] = {}
 
     # What the hands do.
 
     @abc.abstractmethod
-    async def _execute(self, whom: Whom, program: bytes, timeout: float) -> tuple[bytes, bytes]:
-        """Run `sh -s` with `program` on its standard input; returns what it wrote to stdout and to stderr.
+    async def _execute(self, whom: Whom, program: bytes, timeout: float) -> bytes:
+        """Run `sh -s` with `program` on its standard input; returns what it wrote to stdout and stderr, see `all_of()`.
 
         Raises UnsureError when it did not come to its end, LaunchError when it was not started.
         """
@@ -84,10 +98,10 @@ class HostPlace(abc.ABC):
         root = await self._root(whom)
         folder = f"{root}/{spec.nonce}"
         *before, session = map(quote, self._scripts.commands(spec, folder))
-        script = self._scripts.desktop(spec, folder, self._listen)
+        script = await self._scripts.files.do(self._scripts.desktop, spec, folder, self._listen)
         commands = " && ".join([*before, f"exec {session}"])
         try:
-            await self._ask(whom, "submit", spec.nonce, _escapes(spec.password), script, commands)
+            await self._ask(whom, "submit", spec.nonce, _escapes(spec.password), script, commands, self._not_as_root)
         except UnsureError:
             return handle
         return handle
@@ -96,15 +110,9 @@ class HostPlace(abc.ABC):
         """How it is now; see base.Place."""
         whom = handle.host, handle.user
         if whom not in self._looks:
-            nonces: set[str] = set()
-            task = tasks.spawn(self._look(whom, nonces), f"look at {self._name} {whom}", expected=LaunchError)
-            self._looks[whom] = nonces, task
-            self._looking.add(task)
-            task.add_done_callback(self._looking.discard)
-        nonces, task = self._looks[whom]
-        nonces.add(handle.nonce)
+            self._looks[whom] = Together(functools.partial(self._look, whom), f"{self._name} {whom}")
         try:
-            answers = await asyncio.shield(task)
+            answers = await self._looks[whom].look(handle.nonce)
             return await self._sighting(handle, answers[handle.nonce])
         except LaunchError as error:
             return Sighting(Seen.UNKNOWN, host=handle.host, reason=str(error))
@@ -125,7 +133,7 @@ class HostPlace(abc.ABC):
 
     async def aclose(self) -> None:
         """Let go of tasks; desktops stay."""
-        await tasks.end(*self._looking)
+        await asyncio.gather(*(together.aclose() for together in self._looks.values()))
 
     async def _root(self, whom: Whom) -> str:
         """The folder of the desktops' folders, as an absolute path. Raises LaunchError."""
@@ -136,12 +144,10 @@ class HostPlace(abc.ABC):
             self._homes[whom] = (await self._ask(whom, "home")).strip()
         return f"{self._homes[whom]}/{folder}"
 
-    async def _look(self, whom: Whom, nonces: set[str]) -> dict[str, str]:
-        await asyncio.sleep(MOMENT)
-        del self._looks[whom]
-        said = await self._ask(whom, "look", *sorted(nonces))
+    async def _look(self, whom: Whom, nonces: Collection[str]) -> dict[str, str]:
+        said = await self._ask(whom, "look", *nonces)
         answers = {nonce: answer for nonce, _, answer in (line.partition(" ") for line in said.splitlines())}
-        if not nonces <= answers.keys():
+        if not answers.keys() >= {*nonces}:
             raise UnsureError(f"{_named(whom[0])} did not say how its desktops are")
         return answers
 
@@ -161,14 +167,28 @@ class HostPlace(abc.ABC):
         call = " ".join([function, *map(quote, arguments)])
         text = f"set -u\nroot={quote(self._folder(whom))}\n{_PROGRAM}\n{{ {call}\n}} </dev/null\nexit 0\n"
         async with self._turns[whom]:
-            out, err = await self._execute(whom, text.encode(errors="surrogateescape"), PATIENCE)
-        _, begun, answer = out.decode(errors="replace").partition("vncgate\n")
+            out = await self._execute(whom, text.encode(errors="surrogateescape"), PATIENCE)
+        before, begun, answer = out.decode(errors="replace").partition("vncgate\n")
         if not begun:
-            why = (err or out).decode(errors="replace").strip().rpartition("\n")[2]
+            why = before.strip().rpartition("\n")[2][:LONGEST_WORDS]
             raise LaunchError(f"{_named(whom[0])} runs no shell for us: {printable(why) or 'it said nothing'}")
         if answer.startswith("failed "):
-            raise LaunchError(f"{_named(whom[0])}: {_words(answer.removeprefix('failed ').strip())}")
+            why = answer.removeprefix("failed ").strip()[:LONGEST_WORDS]
+            raise LaunchError(f"{_named(whom[0])}: {_words(why)}")
         return answer
+
+
+async def all_of(output: Reader, host: str) -> bytes:
+    """All that a shell writes, to its end. Raises UnsureError for more than LONGEST_ANSWER."""
+    said = bytearray()
+    while part := await output.read(65536):
+        said += part
+        if len(said) > LONGEST_ANSWER:
+            raise UnsureError(
+                f"{_named(host)} wrote more than {LONGEST_ANSWER >> 10} KiB to what it was asked: does a start-up "
+                "file of its shell print without end?"
+            )
+    return bytes(said)
 
 
 def _escapes(password: Secret) -> str:

@@ -9,6 +9,7 @@ cd / || exit
 case $root in /*) ;; *) root=${HOME%/}/$root ;; esac
 read -r boot </proc/sys/kernel/random/boot_id
 echo vncgate
+exec 2>/dev/null # what is worth knowing is a part of the answer
 
 fail() {
   printf 'failed %s\n' "$(printf %s "$*" | tr '\n' ' ')"
@@ -21,7 +22,9 @@ home() {
 
 # Make the folder of desktop $1 with its password file (printf's escapes, $2) and script $3, and run the commands $4 in a
 # session of their own. Ends when the folder says which process that is: its number, when it began, and in which boot.
+# $5 says why it may not be done as root; empty: it may.
 submit() {
+  [ -z "$5" ] || [ "$(id -u)" -ne 0 ] || fail "$5"
   [ ! -e "$root/$1" ] || fail "$root/$1 is there already"
   said=$({
     mkdir -p -- "$root" && mkdir -- "$root/$1" && cd -- "$root/$1" && : >log &&
@@ -42,8 +45,8 @@ submit() {
 
 # Whether the desktop in this folder is alive; sets `pid`. Another process may have its number by now.
 alive() {
-  read -r pid began booted 2>/dev/null <process && [ "$booted" = "$boot" ] || return
-  read -r stat 2>/dev/null <"/proc/$pid/stat" || return
+  [ -f process ] && read -r pid began booted <process && [ "$booted" = "$boot" ] || return
+  read -r stat <"/proc/$pid/stat" || return
   set -- ${stat##*) } # proc(5): from the third field on
   [ "$1" != Z ] && [ "${20}" = "$began" ]
 }
@@ -54,7 +57,7 @@ processes() {
   [ -n "$2" ] || return
   leader=$2
   for file in /proc/[0-9]*/stat; do
-    read -r stat 2>/dev/null <"$file" || continue
+    read -r stat <"$file" || continue
     set -- ${stat##*) }
     [ "$4" != "$leader" ] || [ "$1" = Z ] || echo "$file" | tr -dc '0-9\n'
   done
@@ -63,12 +66,13 @@ processes() {
 # How each of the desktops is: a line each.
 look() {
   for nonce; do
-    if ! cd -- "$root/$nonce" 2>/dev/null; then
+    if ! cd -- "$root/$nonce"; then
       # Its folder may be on a share that is not there now.
       if [ -n "$(processes "$nonce" '')" ]; then echo "$nonce running"; else echo "$nonce gone -"; fi
     elif alive; then
       line=
       [ -f report ] && read -r line <report
+      [ ${#line} -le 1000 ] || line=
       printf '%s running %s\n' "$nonce" "$line"
     elif [ ! -e process ] && [ -n "$(find . -prune -mmin -1)" ]; then
       echo "$nonce running" # it is about to be
@@ -77,11 +81,12 @@ look() {
     else
       status=-
       [ -f status ] && read -r status <status
-      printf '%s gone %s %s\n' "$nonce" "$status" "$(tail -c 500 log | tail -n 1 | tr -d '\000-\037')"
+      [ ${#status} -le 3 ] || status=-
+      printf '%s gone %s %s\n' "$nonce" "$status" "$([ ! -f log ] || tail -c 500 log | tail -n 1 | tr -d '\000-\037')"
     fi
   done
   # A talkative session does not fill the disk.
-  find "$root" -maxdepth 2 -name log -size +2048k 2>/dev/null | while read -r log; do
+  find "$root" -maxdepth 2 -name log -type f -size +2048k | while read -r log; do
     end=$(tail -c 65536 "$log") && printf '%s\n' "$end" >"$log"
   done
 }
@@ -89,27 +94,28 @@ look() {
 # End desktop $1 and remove what it left. Its script has $2 tenths of a second to end all by itself.
 cancel() {
   pid=
-  cd -- "$root/$1" 2>/dev/null && { alive || pid=; }
-  if [ -n "$pid" ]; then kill "$pid"; else kill $(processes "$1" ''); fi 2>/dev/null
+  cd -- "$root/$1" && { alive || pid=; }
+  if [ -n "$pid" ]; then kill "$pid"; else kill $(processes "$1" ''); fi
   tenths=0
   while :; do
     if [ $tenths -lt "$2" ] && alive; then left=$pid; else left=$(processes "$1" "$pid"); fi
     [ -n "$left" ] || break
-    [ $tenths -lt "$2" ] || kill -KILL $left 2>/dev/null
+    [ $tenths -lt "$2" ] || kill -KILL $left
     [ $tenths -lt $(($2 + 30)) ] || fail "these processes do not end: $left"
     tenths=$((tenths + 1))
     sleep 0.1
   done
   cd /
-  temporary=/tmp/vncgate-$1
-  if [ -O "$temporary" ]; then
-    read -r number 2>/dev/null <"$temporary/number" &&
-      ! grep -q "/tmp/.X11-unix/X$number\$" /proc/net/unix && rm -f "/tmp/.X11-unix/X$number" "/tmp/.X$number-lock"
+  for temporary in /tmp/vncgate-*; do
+    [ -O "$temporary" ] && [ ! -L "$temporary" ] && [ -f "$temporary/desktop" ] && read -r nonce <"$temporary/desktop" &&
+      [ "$nonce" = "$1" ] || continue
+    read -r number <"$temporary/number" && ! grep -q "/tmp/.X11-unix/X$number\$" /proc/net/unix &&
+      rm -f "/tmp/.X11-unix/X$number" "/tmp/.X$number-lock"
     for mount in "$temporary/gvfs" "$temporary/doc"; do
       [ ! -e "$mount" ] || fusermount3 -uz "$mount" || fusermount -uz "$mount"
-    done 2>/dev/null
+    done
     rm -rf --one-file-system -- "$temporary"
-  fi
+  done
   said=$(rm -rf --one-file-system -- "$root/$1" 2>&1) || fail "$said"
   echo ended
 }
@@ -121,7 +127,7 @@ logs() {
 
 # From now on desktop $1 asks for the password of the password file $2 (printf's escapes).
 rekey() {
-  cd -- "$root/$1" 2>/dev/null || fail "there is no such desktop"
+  cd -- "$root/$1" || fail "there is no such desktop"
   said=$({ printf "$2" | cat >passwd.new && mv -f passwd.new passwd; } 2>&1) || fail "$said"
   echo done
 }

@@ -7,12 +7,14 @@ import contextlib
 import os
 import pwd
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from vncgate.errors import LaunchError
 from vncgate.kinds import LocalPlace
+from vncgate.launchers import users
 from vncgate.launchers.base import Handle, Spec
-from vncgate.launchers.host import HostPlace, UnsureError, Whom
+from vncgate.launchers.host import HostPlace, UnsureError, Whom, all_of
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.model import Desktop
 
@@ -28,8 +30,9 @@ _SHELL = "for fd in /proc/$$/fd/*; do fd=${fd##*/}; ((fd < 3)) || exec {fd}>&-; 
 class Local(HostPlace):
     """Desktops of this host, on unix sockets in `folder`; that of a user is in a folder of the user's own in there."""
 
-    def __init__(self, name: str, settings: LocalPlace, folder: Path, scripts: Scripts) -> None:  # noqa: ARG002
-        super().__init__(name, scripts, Listen.SOCKET)
+    def __init__(self, name: str, settings: LocalPlace, folder: Path, scripts: Scripts) -> None:
+        super().__init__(name, settings, scripts, Listen.SOCKET)
+        self._may_be_root = settings.may_be_root
         self._own = folder
 
     async def submit(self, spec: Spec) -> Handle:
@@ -40,7 +43,7 @@ class Local(HostPlace):
 
     def _make_room(self, user: str) -> None:
         """A folder for the desktops of a user. It belongs to that user, so nothing in it is touched by us."""
-        person = _person(user)
+        person = users.find(user, may_be_root=self._may_be_root)
         try:
             self._own.mkdir(parents=True, exist_ok=True)
             self._own.chmod(0o711)
@@ -56,15 +59,15 @@ class Local(HostPlace):
         return str(self._own / user)
 
     async def _reach(self, handle: Handle, reported: Desktop) -> Desktop:  # noqa: ARG002 - it says that it serves
-        owner = (await asyncio.to_thread(_person, handle.user)).pw_uid if handle.user else os.geteuid()
+        owner = (await _person(handle.user)).pw_uid if handle.user else os.geteuid()
         return Desktop(unix=f"{self._folder((handle.host, handle.user))}/{handle.nonce}/vnc.sock", owner=owner)
 
     async def _let_go(self, handle: Handle) -> None:
         pass
 
-    async def _execute(self, whom: Whom, program: bytes, timeout: float) -> tuple[bytes, bytes]:
-        _, user = whom
-        become = await asyncio.to_thread(_become, user) if user else []
+    async def _execute(self, whom: Whom, program: bytes, timeout: float) -> bytes:
+        host, user = whom
+        become = _become(await _person(user)) if user else ()
         try:
             process = await asyncio.create_subprocess_exec(
                 *become,
@@ -74,50 +77,47 @@ class Local(HostPlace):
                 _SHELL,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
                 env={name: os.environ[name] for name in _KEPT if name in os.environ},
                 cwd="/",
                 start_new_session=True,
             )
         except OSError as error:
             raise LaunchError(f"this host starts no process: {error.strerror}") from None
+        assert process.stdin is not None and process.stdout is not None  # noqa: PT018, S101
         try:
             async with asyncio.timeout(timeout):
-                return await process.communicate(program)
+                process.stdin.write(program)
+                process.stdin.close()
+                said = await all_of(process.stdout, host)
+                await process.wait()
+                return said
         except TimeoutError:
             raise UnsureError(f"this host did not do within {timeout:g} s what it was asked") from None
         finally:
             if process.returncode is None:
-                await _kill(process)
+                await _kill(process, process.stdout)
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    """End a shell and all in its session, and let go of its pipes."""
+async def _kill(process: asyncio.subprocess.Process, output: asyncio.StreamReader) -> None:
+    """End a shell and all in its session, and let go of its pipes; what they still write is not kept."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    if process.stdin is not None:
-        process.stdin.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(KILL_TIMEOUT):
-            await process.communicate()
+            while await output.read(65536):
+                pass
+            await process.wait()
 
 
-def _person(user: str) -> pwd.struct_passwd:
-    try:
-        person = pwd.getpwnam(user)
-    except (KeyError, ValueError):
-        raise LaunchError(f"there is no user {user!r} on this host") from None
-    if person.pw_uid == 0:
-        raise LaunchError("desktops do not run as root: see `user` of the place")
-    return person
+async def _person(user: str) -> pwd.struct_passwd:
+    """Whoever desktops were started as: even as root, where that was right once."""
+    return await asyncio.to_thread(users.find, user, may_be_root=True)
 
 
-def _become(user: str) -> list[str]:
-    """The command that runs another as `user`. Raises LaunchError when there is no such user, or we may not."""
-    person = _person(user)
-    if os.geteuid() != 0:
-        if person.pw_uid == os.geteuid():
-            return []
-        raise LaunchError(f"only a daemon that runs as root can start desktops as another user ({user})")
+def _become(person: pwd.struct_passwd) -> Sequence[str]:
+    """The command that runs another as this user."""
+    if person.pw_uid == os.geteuid():
+        return ()
     ids = f"--reuid={person.pw_uid}", f"--regid={person.pw_gid}"
-    return ["setpriv", *ids, "--init-groups", "--reset-env"]
+    return "setpriv", *ids, "--init-groups", "--reset-env"

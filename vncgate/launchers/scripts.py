@@ -1,5 +1,8 @@
 """What is executed to make a desktop: scripts rendered from templates that a site can replace. Text in, text out.
 
+Templates are read when they are needed, so that a change counts for the next desktop. A file system may hang: render by
+way of `Scripts.files`, outside of the loop.
+
 Whatever `{{ }}` puts into a template is quoted for the file's language by the template engine, not by whoever wrote the
 template: a name with a quote, a newline or `$()` in it is a name and nothing else.
 """
@@ -21,6 +24,7 @@ from vncgate.kinds import DockerPlace, SlurmPlace, Wrap
 from vncgate.launchers import apptainer, container
 from vncgate.launchers.base import Spec, binds
 from vncgate.launchers.container import Container, Person
+from vncgate.launchers.share import Share
 
 LONGEST_SOCKET = 107
 """Bytes that the path of a unix socket may have (unix(7))."""
@@ -65,11 +69,22 @@ def quote_job(text: object) -> str:
     return "".join(_QUOTED.get(it) or (f"'{it}'" if _SPECIAL.search(it) else it) for it in pieces) or "''"
 
 
+class _SiteLoader(jinja2.FileSystemLoader):
+    """A site's own templates. What has the name of one and is no file is not passed over, nor waited for (a pipe)."""
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        for folder in self.searchpath:
+            path = Path(folder, template)
+            if path.exists() and not path.is_file():
+                raise LaunchError(f"template {path} is no regular file")
+        return super().get_source(environment, template)
+
+
 class Templates:
     """Templates of one language: those of the site's `folder` before ours; `quote` writes a value in that language."""
 
     def __init__(self, folder: Path | None, quote: Callable[[Any], str]) -> None:
-        own = [jinja2.FileSystemLoader(folder)] if folder else []
+        own = [_SiteLoader(folder)] if folder else []
         self._environment = jinja2.Environment(  # noqa: S701 - `quote` does what autoescape would do for HTML
             loader=jinja2.ChoiceLoader([*own, jinja2.PackageLoader("vncgate", "launchers/templates")]),
             finalize=quote,
@@ -106,9 +121,13 @@ class Templates:
 
 
 class Scripts:
-    """The script of a desktop, and the commands that run it."""
+    """The script of a desktop, and the commands that run it.
+
+    `files` does what reads templates: `await files.do(scripts.desktop, ...)`.
+    """
 
     def __init__(self, templates: Path | None) -> None:
+        self.files = Share(templates or Path(__file__).parent / "templates")
         self._templates = Templates(templates, quote)
         self._jobs = Templates(templates, quote_job)
         self._containers = Templates(templates, container.quote)

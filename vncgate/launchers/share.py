@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.text import printable
 
 TIMEOUT = 20.0
@@ -44,13 +44,15 @@ class Share:
         self._free = asyncio.Semaphore(THREADS)
 
     async def do(self, work: Callable[..., Result], *args: Any) -> Result:
-        """What `work(*args)` returns. Raises LaunchError where it raises OSError, or does not end in time."""
+        """What `work(*args)` returns. Raises LaunchError where it raises OSError, SilentError where it does not end
+        in time.
+        """
         try:
             async with asyncio.timeout(TIMEOUT):
                 await self._free.acquire()
                 return await self._start(work, *args)
         except TimeoutError:
-            raise LaunchError(
+            raise SilentError(
                 f"{self._folder} does not answer within {TIMEOUT:g} s: does its file system hang?"
             ) from None
         except OSError as error:

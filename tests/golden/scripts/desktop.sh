@@ -110,11 +110,21 @@ end_server() {
   done
   kill -KILL "$server" 2>/dev/null
   wait "$server" 2>/dev/null
-  # One that was killed could not remove them. Another server may have this display by now.
-  if [ -n "${display-}" ] && ! grep -q "/tmp/.X11-unix/X$display\$" /proc/net/unix; then
+}
+
+# Remove the folder $1 that a desktop has in /tmp, and what its server could not remove when it was killed.
+remove() {
+  local display mount
+  # Another server may have this display by now.
+  if read -r display <"$1/number" && ! grep -q "/tmp/.X11-unix/X$display\$" /proc/net/unix; then
     rm -f "/tmp/.X11-unix/X$display" "/tmp/.X$display-lock"
   fi
-}
+  # What is mounted there (gvfs, document portal) shows files that are not ours to remove.
+  for mount in "$1/gvfs" "$1/doc"; do
+    [ -e "$mount" ] && { fusermount3 -uz "$mount" || fusermount -uz "$mount"; }
+  done
+  rm -rf --one-file-system -- "$1"
+} 2>/dev/null
 
 finish() {
   local status=$? why
@@ -123,11 +133,7 @@ finish() {
   end_server
   [ -n "${XDG_RUNTIME_DIR-}" ] || return
   why=$(cat "$XDG_RUNTIME_DIR/reason" 2>/dev/null)
-  # What is mounted there (gvfs, document portal) shows files that are not ours to remove.
-  for mount in "$XDG_RUNTIME_DIR"/gvfs "$XDG_RUNTIME_DIR"/doc; do
-    [ -e "$mount" ] && { fusermount3 -uz "$mount" || fusermount -uz "$mount"; } 2>/dev/null
-  done
-  rm -rf --one-file-system -- "$XDG_RUNTIME_DIR"
+  remove "$XDG_RUNTIME_DIR"
   rm -f -- "$folder/report" "$folder/vnc.sock"
   echo "$status" >"$folder/status"
   [ -z "$why" ] || printf '%s\n' "$why" >&2
@@ -143,9 +149,17 @@ fail() {
 
 # --- Folders ----------------------------------------------------------------------------------------------------------
 
-# Its name follows from the nonce, so that whoever kills this script can remove it.
-mkdir "/tmp/vncgate-$nonce" || exit 1 # and mkdir said why
-XDG_RUNTIME_DIR=/tmp/vncgate-$nonce
+# What desktops of this user left here that had no time to end, on a node that was taken from them or a host that fell: the
+# lock of a folder is held as long as anything of its desktop lives. (One that was made just now has none yet.)
+while IFS= read -r -d '' left; do
+  [ -f "$left/desktop" ] && flock -n "$left/desktop" true && remove "$left"
+done < <(find /tmp -maxdepth 1 -name 'vncgate-*' -type d -user "$(id -u)" -mmin +1 -print0 2>/dev/null)
+
+# /tmp is everybody's: nobody can foresee the name of the folder, and what is in it says whose it is.
+XDG_RUNTIME_DIR=$(mktemp -d /tmp/vncgate-XXXXXXXXXX) || exit 1 # and mktemp said why
+exec {lock}>"$XDG_RUNTIME_DIR/desktop"
+flock "$lock" 2>/dev/null # where an image has none, nothing is removed by others either
+echo "$nonce" >&"$lock"
 mkdir "$XDG_RUNTIME_DIR/tmp"
 
 said=$(LC_ALL=C mkdir -p -- "$HOME" 2>&1) || fail "The home folder $HOME cannot be made: ${said##*: }"
