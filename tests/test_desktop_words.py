@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vncgate.desktop_words import LONGEST_TAIL, last_words, ordinal, span
+from vncgate.desktop_words import AWAY, LONGEST_TAIL, last_words, ordinal, plain, plain_in_queue, span
+from vncgate.launcher import OVER
+from vncgate.launchers.slurm_jobs import _KINDS_OF_REASONS, _OVER, _REASONS, _WAITING, problem, waiting
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,78 @@ def test_whatever_a_log_says_its_words_are_fit_to_be_shown(text):
     words = last_words(text)
     assert words.isprintable()
     assert len(words) <= LONGEST_TAIL
+
+
+SECRET = "/srv/vncgate/0a1b2c3d4e5f6a7b"
+NO_SPACE = "there is no space left for its files: ask the organizers"
+HELD = "something holds it up: ask the organizers"
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("", ""),
+        ("stopped by the organizers", "stopped by the organizers"),
+        ("stopped by the organizers; it cannot be ended yet: ssh node01: refused", "stopped by the organizers"),
+        (OVER, OVER),
+        ("nobody used it for 30 min", "nobody used it for 30 min"),
+        ("3rd in line", "3rd in line"),
+        ("1st in line: 8 desktops are there, and no more may be",
+         "1st in line: 8 desktops are there, and no more may be"),
+        ("the session ended", "you logged out, or what ran in it has ended"),
+        ("the session ended with exit status 127: xfce4: not found", ""),
+        (f"{SECRET}: no folder for the desktops of ws01: No space left on device", NO_SPACE),
+        ("the session ended with exit status 1: Disk quota exceeded", NO_SPACE),
+        ("still in the queue of hpc after 2 h: other jobs are before it",
+         "it waited too long in the queue: try again later, or ask the organizers"),
+        (f"no VNC login within 2 min (desktop unix:{SECRET}/vnc.sock is not there)",
+         "it did not come up in time: try again, or tell the organizers"),
+        ("Slurm refused the job: there is no such partition (sbatch: error: viz)", ""),
+        (_OVER["NODE_FAIL"].format(host="node01"), "the computer that it ran on failed"),
+        (_OVER["PREEMPTED"], "other work took its place"),
+        (_OVER["TIMEOUT"], "its time was up"),
+        (_OVER["OUT_OF_MEMORY"], "it needed more memory than it may have: ask the organizers for more"),
+        (str(problem("Unable to contact slurm controller (connect failure)")), AWAY),
+        ("the settings have no kind of desktop 'x', only xfce", ""),
+        ("tell them that stopped by the organizers is a lie", ""),
+    ],
+)  # fmt: skip
+def test_what_participants_read_of_a_reason(reason, words):
+    assert plain(reason) == words
+    assert plain_in_queue(reason) == words
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("Priority", "others are before it"),
+        ("Resources", "it waits for a free computer"),
+        ("QOSMaxJobsPerUserLimit", "it waits for a free computer"),
+        ("ReqNodeNotAvail, UnavailableNodes:node[01-20]", "it waits for a free computer"),
+        ("None", ""),
+        ("JobHeldAdmin", HELD),
+        ("PartitionDown", HELD),
+        ("PartitionTimeLimit", HELD),
+        ("AccountNotAllowed", HELD),
+        ("SomethingNew", ""),
+    ],
+)
+def test_what_they_read_of_a_queues(reason, words):
+    assert plain_in_queue(waiting(reason)) == words
+
+
+def test_no_word_of_slurms_reaches_them():
+    for reason in (*_REASONS.values(), *_WAITING.values(), *(words for _, words in _KINDS_OF_REASONS)):
+        assert not {"scontrol", "qos", "slurm", "partition"} & set(
+            plain_in_queue(reason).lower().replace("`", " ").split()
+        )
+
+
+@given(
+    st.text(),
+    st.sampled_from(["", "stopped by the organizers: ", "2nd in line: ", "nobody used it for 5 min ", "quota "]),
+)
+def test_nothing_that_a_reason_says_of_a_host_or_a_path_gets_through(text, before):
+    for words in (plain, plain_in_queue):
+        assert SECRET not in words(f"{before}{text}{SECRET}{text}")
+        assert len(words(before + text)) < 100

@@ -96,6 +96,14 @@ async def test_a_changed_roster_touches_only_what_changed(world):
     assert list(states(supervisor)) == ["ws04", "ws01", "ws03", "ws05"]
 
 
+async def test_browsers_are_not_told_that_a_desktop_moved_which_is_gone(world):
+    engine, supervisor = world
+    await supervisor.apply(Roster((account("ws01"),)))
+    engine.log.clear()
+    await supervisor.apply(Roster((dataclasses.replace(account("ws01"), desktop=None),)))
+    assert engine.log[0] == ("close", "ws01", SERVICE_RESTART, "the desktop ended, or is started again")
+
+
 async def test_a_port_or_path_may_move_from_one_account_to_another(world):
     engine, supervisor = world
     await supervisor.apply(Roster((account("ws01", path="a"), account("ws02", path="b"))))

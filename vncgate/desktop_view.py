@@ -11,7 +11,7 @@ from vncgate.errors import LaunchError
 from vncgate.kinds import DesktopsSettings, Kind
 from vncgate.launch import Launch
 from vncgate.launchers.base import Handle, Seen, Sighting
-from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Secret
+from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Secret, Want
 
 NOT_SEEN = Sighting(Seen.UNKNOWN)
 ON_ITS_WAY = (DesktopState.REQUESTED, DesktopState.STARTING)
@@ -117,7 +117,13 @@ class View:
             is_ending=ends is not None and ends - wall <= self.settings.warn,
             idle_end=self._shown_idle_end(wall, now),
             restarts=self.life.restarts,
+            is_again=self._is_again(),
         )
+
+    def _is_again(self) -> bool:
+        life = self.life
+        is_between = life.state is DesktopState.STOPPING or (life.state is DesktopState.REQUESTED and life.delay > 0)
+        return is_between and life.want is Want.UP and not life.hopeless
 
     def _words(self) -> str:
         match self.life.state:

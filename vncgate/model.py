@@ -245,9 +245,11 @@ class DesktopStatus:
     """A desktop that a launcher starts, as operator and participant see it. Times are seconds since the epoch; None:
     not known, or never.
 
-    `reason` says in words why it is so: what a queue says, why it failed, when it is tried again. `starts` is when a
-    queue expects it to start, `ends` when it ends by itself for want of time, `idle_end` when it will be ended because
-    nobody uses it. Its participant is warned while `idle_end` is set, and of `ends` while `is_ending`.
+    `reason` says in words why it is so: what a queue says, why it failed, when it is tried again. It is for operators;
+    participants read what `desktop_words` makes of it. With `is_again` it ended, or could not be started, and is
+    started again without anybody's word. `starts` is when a queue expects it to start, `ends` when it ends by itself
+    for want of time, `idle_end` when it will be ended because nobody uses it. Its participant is
+    warned while `idle_end` is set, and of `ends` while `is_ending`.
     """
 
     account: str
@@ -265,6 +267,7 @@ class DesktopStatus:
     is_ending: bool = False
     idle_end: float | None = None
     restarts: int = 0
+    is_again: bool = False
 
 
 class WorkerState(enum.StrEnum):

@@ -75,7 +75,7 @@ class Supervisor:
             todo = plan(roster, {name: runner.account for name, runner in old.items()})
             await asyncio.gather(
                 *(old[account.name].retire(POLICY, "the account was removed") for account in todo.remove),
-                *(old[account.name].retire(SERVICE_RESTART, "the desktop moved") for account in todo.replace),
+                *(old[account.name].retire(SERVICE_RESTART, _farewell(account)) for account in todo.replace),
             )
             self._restarts_before += sum(old[account.name].restarts for account in (*todo.replace, *todo.remove))
             new = {account.name: Runner(self, account) for account in (*todo.replace, *todo.add)}
@@ -343,3 +343,8 @@ class Runner:
 
 def _sum(before: int | None, now: int | None) -> int | None:
     return None if before is None or now is None else before + now
+
+
+def _farewell(account: Account) -> str:
+    """What browsers are told when their account's route is another one now."""
+    return "the desktop moved" if account.desktop else "the desktop ended, or is started again"

@@ -68,14 +68,14 @@ async def test_from_the_card_to_a_key_in_a_desktop_that_comes_dies_and_comes_aga
             await expect(card(page).locator(".reason")).to_have_text("it starts when you open it")
             landing = await open_page(page.context, page.url)
             await page.get_by_role("link", name="WS01").click()
-            await says(page, "Your desktop is asked for", "3rd in line.")
+            await says(page, "Your desktop waits for its turn", "3rd in line.")
             assert desktops.asked == [("visit", "ws01")]
             starts = time.time() + 300
-            desktops.set("ws01", PENDING, reason="waits for free nodes", starts=starts)
+            desktops.set("ws01", PENDING, reason="it waits for free nodes", starts=starts)
             at = time.strftime("%H:%M", time.localtime(starts))
-            await says(page, "Your desktop is in the queue", f"Waits for free nodes. Expected to start at {at}")
+            await says(page, "Your desktop is in the queue", f"It waits for a free computer. Expected to start at {at}")
             await expect(card(landing).locator(".reason")).to_have_text(
-                re.compile("waits for free nodes; expected to ")
+                re.compile("waits for a free computer; expected to ")
             )
             await expect(page.get_by_text(re.compile(r"in about [45] minutes"))).to_be_visible()
             await log_in(page)
@@ -88,8 +88,10 @@ async def test_from_the_card_to_a_key_in_a_desktop_that_comes_dies_and_comes_aga
             await types(page, own, "first")
 
             own.kill()
-            desktops.set("ws01", REQUESTED, reason="it died and is started again")
-            await says(page, "Your desktop is asked for", "It died and is started again.")
+            desktops.set("ws01", REQUESTED, reason=f"{tmp_path}: it died; trying again in 1 s", is_again=True)
+            await says(
+                page, "Your desktop is being started again", "Something went wrong with it; it starts by itself."
+            )
             own.start()
             desktops.set("ws01", RUNNING)
             await connected(page)
@@ -98,12 +100,12 @@ async def test_from_the_card_to_a_key_in_a_desktop_that_comes_dies_and_comes_aga
             desktops.set("ws01", STOPPING)
             await gate.close("ws01", SERVICE_RESTART, "the desktop moved")
             await says(page, "Your desktop is being ended")
-            desktops.set("ws01", STOPPED, reason="nobody used it for an hour")
-            await says(page, "Your desktop is stopped", "Nobody used it for an hour.")
+            desktops.set("ws01", STOPPED, reason="nobody used it for 1 h")
+            await says(page, "Your desktop has ended", "Nobody used it for 1 h.")
             await expect(page).to_have_title("Stopped · WS01 · Workshop desktops")
             assert asked(gate, "visit") == 1  # a page that was left open starts nothing by itself
             await page.get_by_role("button", name="Start").click()
-            await says(page, "Your desktop is asked for")
+            await says(page, "Your desktop waits for its turn")
             assert asked(gate, "retry") == 1
             await gate.open("ws01")
             desktops.set("ws01", RUNNING)
@@ -111,9 +113,10 @@ async def test_from_the_card_to_a_key_in_a_desktop_that_comes_dies_and_comes_aga
 
 
 async def test_a_failure_says_why_and_is_tried_again_by_keyboard(browse, gate):
-    gate.desktops.set("ws01", FAILED, reason="the home folder of <b>ws01</b> is full")
+    gate.desktops.set("ws01", FAILED, reason="mkdir: /home/ws01: No space left on device")
     page = await browse(gate.url("ws01"))
-    await says(page, "Your desktop has failed", "The home folder of <b>ws01</b> is full.")
+    await says(page, "Your desktop has failed", "There is no space left for its files: ask the organizers.")
+    assert "/home" not in await page.locator("body").inner_text()
     await expect(page.get_by_label("VNC password")).to_be_focused()
     await page.keyboard.press("Shift+Tab")
     await expect(page.get_by_role("button", name="Try again")).to_be_focused()
@@ -121,6 +124,7 @@ async def test_a_failure_says_why_and_is_tried_again_by_keyboard(browse, gate):
     await page.keyboard.press("Enter")
     await says(page, "Your desktop is starting")
     await expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+    await expect(page.get_by_label("VNC password")).to_be_focused()  # the button that had the focus is gone
     assert asked(gate, "retry") == 1
     assert page.complaints == []
 
@@ -128,13 +132,46 @@ async def test_a_failure_says_why_and_is_tried_again_by_keyboard(browse, gate):
 async def test_a_desktop_that_only_the_organizers_start_has_no_button(browse, gate):
     gate.desktops.set("ws01", STOPPED, kind="manual")
     page = await browse(gate.url("ws01"))
-    await says(page, "Your desktop is stopped", "The organizers start it.")
-    await expect(page.get_by_role("button", name=re.compile("Start|Try again"))).to_have_count(0)
-    await log_in(page)
+    await says(page, "Your desktop is not started yet", "The organizers start it; this page then goes on by itself.")
+    await expect(page.get_by_role("button")).to_have_count(0)
+    await expect(page.locator("[data-part=notice]")).to_be_focused()  # the form had it
+    gate.desktops.set("ws01", STARTING, kind="manual")
+    await says(page, "Your desktop is starting")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_label("VNC password")).to_be_focused()
+    await page.keyboard.type("secret01\n")
     await phase(page, "room")
-    assert asked(gate, "retry") == 0
     gate.desktops.set("ws01", RUNNING, kind="manual")
     await connected(page)
+    assert asked(gate, "retry") == 0
+
+
+HEARD = """() => {
+    window.heard = [];
+    const live = document.querySelector("[data-part=live]");
+    new MutationObserver(() => window.heard.push(live.textContent)).observe(live, {childList: true});
+}"""
+
+
+async def test_what_is_read_aloud_is_a_new_state_and_not_every_step_in_a_line(browse, gate):
+    gate.desktops.set("ws01", REQUESTED, reason="9th in line")
+    page = await browse(gate.url("ws01"))
+    await says(page, "Your desktop waits for its turn", "9th in line.")
+    await page.evaluate(HEARD)
+    for position in ("8th", "7th", "6th"):
+        gate.desktops.set("ws01", REQUESTED, reason=f"{position} in line")
+        await says(page, "Your desktop waits for its turn", f"{position} in line.")
+    gate.desktops.set("ws01", STARTING)
+    await says(page, "Your desktop is starting")
+    gate.desktops.set("ws01", FAILED, reason="still in the queue of hpc after 2 h")
+    await says(page, "Your desktop has failed")
+    await page.route("**/api/desktops/*/start", lambda route: route.abort())
+    await page.get_by_role("button", name="Try again").click()
+    await says(page, "Your desktop has failed", "The gate did not answer.")
+    starting, failed, trouble = await page.evaluate("window.heard")
+    assert starting.startswith("Your desktop is starting You can type")
+    assert failed.startswith("Your desktop has failed It waited too long in the queue")
+    assert trouble == "The gate did not answer. Please try again."
 
 
 async def test_the_warning_leaves_the_keyboard_to_the_desktop_and_stay_is_reached_by_it(browse, gate, server):
@@ -185,10 +222,10 @@ async def test_a_warning_comes_while_one_works_and_goes_with_the_status(browse, 
 
 async def test_what_did_not_reach_the_gate_is_told_and_done_again(browse, gate):
     page = await browse(gate.url("ws01"))
-    await says(page, "Your desktop is stopped")
+    await says(page, "Your desktop is not running")
     await page.route("**/api/desktops/*/start", lambda route: route.abort())
     await page.get_by_role("button", name="Start").click()
-    await says(page, "Your desktop is stopped", "The gate did not answer. Please try again.")
+    await says(page, "Your desktop is not running", "The gate did not answer. Please try again.")
     await page.unroute("**/api/desktops/*/start")
     gate.desktops.answer = lambda _, name: gate.desktops.set(name, STARTING)
     await page.get_by_role("button", name="Start").click()
@@ -224,12 +261,12 @@ async def test_a_visit_that_did_not_reach_the_gate_is_made_again(browse, gate):
     await page.unroute("**/api/**")
     assert asked(gate, "visit") == 0
     await page.clock.run_for(16_000)
-    await says(page, "Your desktop is stopped")
+    await says(page, "Your desktop is not running")
     assert asked(gate, "visit") == 1
 
 
 async def test_without_tls_and_from_a_file_the_desktop_is_asked_for_too(browse, gate, tmp_path):
-    await says(await browse(gate.url("ws01").replace("127.0.0.1", HOST)), "Your desktop is stopped")
+    await says(await browse(gate.url("ws01").replace("127.0.0.1", HOST)), "Your desktop is not running")
     assert asked(gate, "visit") == 1
     export(tmp_path, gate.settings, gate.roster())
 
@@ -238,19 +275,19 @@ async def test_without_tls_and_from_a_file_the_desktop_is_asked_for_too(browse, 
         await page.route(gate.url("ws01") + "/", lambda route: route.fulfill(path=body))
 
     page = await browse(gate.url("ws01") + "/", before=static)
-    await says(page, "Your desktop is stopped")
+    await says(page, "Your desktop is not running")
     assert asked(gate, "visit") == 2
     assert page.complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_on_a_phone_all_of_it_fits_and_can_be_read(browse, gate, scheme):
-    reason = "slurmstepd: error: " + "a_very_long_word_without_any_break" * 4
+    reason = "slurmstepd: error: " + "a_very_long_word_without_any_break" * 4 + ": No space left on device"
     for state in DesktopState:
         if state is not RUNNING:
             gate.desktops.set("ws01", state, reason=reason, starts=time.time() + 400000)
             page = await browse(gate.url("ws01"), color_scheme=scheme, reduced_motion="reduce", **PHONE)
-            await says(page, "Your desktop", "Slurmstepd: error:")
+            await says(page, "Your desktop", "" if state is REQUESTED else "There is no space left")
             await fits(page)
             await page.close()
     gate.desktops.set("ws01", RUNNING, idle_end=time.time() + 300)

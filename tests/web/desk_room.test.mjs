@@ -2,13 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 process.env.TZ = "UTC";
-const { expected, isAway, room, sentences, warning } = await import("../../vncgate/web/static/desk-room.js");
+const { expected, isAway, isOutOfReach, room, sentences, warning } = await import("../../vncgate/web/static/desk-room.js");
 const { begin, step } = await import("../../vncgate/web/static/desk-session.js");
 const { readiness, words } = await import("../../vncgate/web/static/desk-words.js");
 
 const NOW = Date.UTC(2026, 2, 6, 14, 15) / 1000; /* a Friday, 14:15 */
 const STATES = ["STOPPED", "REQUESTED", "PENDING", "STARTING", "STOPPING", "FAILED"];
-const desktop = (state, more = {}) => ({ state, reason: "", starts: null, ends: null, idle_end: null, offer: "", ...more });
+const COMES = ["REQUESTED", "PENDING", "STARTING"];
+const desktop = (state, more = {}) => ({
+  state, headline: `It is ${state}`, reason: "", comes: COMES.includes(state), starts: null, ends: null, idle_end: null, offer: "", ...more,
+});
 const status = (state, more = {}) => ({ state: "x", reason: "", desktop: desktop(state, more) });
 
 test("what is away, and what is not", () => {
@@ -16,16 +19,30 @@ test("what is away, and what is not", () => {
   for (const other of [null, undefined, desktop("RUNNING")]) assert.ok(!isAway(other));
 });
 
-test("every state has words of its own", () => {
+test("the gate gives the headline, and every state has a tab of its own", () => {
   const said = STATES.map((state) => room(desktop(state), NOW));
-  for (const part of ["headline", "tab"]) assert.equal(new Set(said.map((each) => each[part])).size, STATES.length);
+  assert.deepEqual(said.map(({ headline }) => headline), STATES.map((state) => `It is ${state}`));
+  assert.equal(new Set(said.map(({ tab }) => tab)).size, STATES.length);
   assert.ok(said.every(({ detail }) => detail === ""));
-  assert.ok(room(desktop("NEW_TO_THIS_PAGE"), NOW).headline);
+  assert.equal(room(desktop("NEW_TO_THIS_PAGE"), NOW).headline, "It is NEW_TO_THIS_PAGE");
+});
+
+test("what comes by itself looks like it, whatever its state", () => {
+  assert.equal(room(desktop("STOPPING", { comes: true }), NOW).tone, "coming");
+  assert.equal(room(desktop("STOPPING"), NOW).tone, "");
+  assert.equal(room(desktop("FAILED"), NOW).tone, "bad");
+});
+
+test("out of reach is what neither comes nor can be asked for", () => {
+  assert.ok(isOutOfReach(desktop("STOPPED")));
+  for (const one of [null, desktop("RUNNING"), desktop("PENDING"), desktop("STOPPED", { offer: "start" })]) {
+    assert.ok(!isOutOfReach(one));
+  }
 });
 
 test("a queue says why, and when it expects the desktop", () => {
   const { headline, detail } = room(desktop("PENDING", { reason: "waits for free nodes", starts: NOW + 290 }), NOW);
-  assert.equal(headline, "Your desktop is in the queue");
+  assert.equal(headline, "It is PENDING");
   assert.equal(detail, "Waits for free nodes. Expected to start at 14:19 (in about 5 minutes).");
 });
 
@@ -74,7 +91,7 @@ const SUBMIT = { type: "submit" };
 
 test("a password may be typed before the desktop is there", () => {
   const { session } = after(looked(status("STARTING")));
-  assert.equal(words(session, NOW).headline, "Your desktop is starting");
+  assert.equal(words(session, NOW).headline, "It is STARTING");
   assert.match(words(session, NOW).detail, /type your password now/);
   const waits = after(looked(status("STARTING")), SUBMIT).session;
   assert.match(words(waits, NOW).detail, /opens by itself/);
@@ -97,4 +114,25 @@ test("what the gate cannot confirm is not told as if it were so", () => {
 test("readiness is for desktops that are there", () => {
   assert.equal(readiness({ state: "in the queue", reason: "x", desktop: desktop("PENDING") }), null);
   assert.equal(readiness({ state: "ready", reason: "", desktop: desktop("RUNNING") }).text, "Ready");
+});
+
+const RUNS = [looked(status("RUNNING")), SUBMIT, { type: "opened" }, { type: "asked" }, { type: "connected" }];
+
+test("why a desktop ended is told by the gate, and not by its connection's end", () => {
+  for (const code of [1001, 1012]) {
+    const { session, effects } = after(...RUNS, { type: "closed", code, reason: "the desktop moved", online: true });
+    assert.deepEqual(words(session, NOW), { headline: "One moment…", detail: "", tone: "busy", tab: "Waiting" });
+    assert.deepEqual(effects, ["look"]);
+    const { session: told } = step(session, looked(status("STOPPED", { reason: "nobody used it for 5 min" })), 0, 0);
+    assert.equal(words(told, NOW).detail, "Nobody used it for 5 min.");
+  }
+});
+
+test("where the gate's own desktops are is no news for people", () => {
+  const reason = "desktop unix:/srv/x/vnc.sock closed the connection";
+  const ways = [RUNS, RUNS.slice(0, 3), RUNS.slice(0, 4)];
+  for (const way of ways) {
+    const { session } = after(...way, { type: "closed", code: 1014, reason, online: true });
+    assert.doesNotMatch(JSON.stringify(words(session, NOW)), /srv/);
+  }
 });

@@ -17,7 +17,8 @@ const LEAVE = { type: "leave" };
 const closed = (code = 1006, reason = "", online = true) => ({ type: "closed", code, reason, online });
 const refused = (reason) => ({ type: "refused", reason });
 const looked = (status) => ({ type: "looked", status });
-const started = (state, more) => looked({ state: "x", reason: "", desktop: { state, offer: "", ...more } });
+const started = (state, more) =>
+  looked({ state: "x", reason: "", desktop: { state, headline: `It is ${state}`, offer: "", ...more } });
 const WRONG = refused("Authentication failed");
 const LOCKED = refused("Too many security failures");
 const EVENTS = [

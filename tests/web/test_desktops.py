@@ -44,7 +44,7 @@ async def test_what_a_participant_may_have_done(client, desktops, deed, asked):
 async def test_the_answer_tells_what_came_of_it(client, desktops):
     desktops.answer = lambda _, name: desktops.set(name, DesktopState.REQUESTED, reason="2nd in line")
     answer = await (await client.post("/api/desktops/one/visit", headers=SAME)).json()
-    assert (answer["state"], answer["reason"], answer["desktop"]["state"]) == ("asked for", "2nd in line", "REQUESTED")
+    assert (answer["state"], answer["reason"], answer["desktop"]["state"]) == ("waiting", "2nd in line", "REQUESTED")
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import enum
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from vncgate.desktop_words import AWAY, plain, plain_in_queue
 from vncgate.kinds import Kind, Policy
 from vncgate.model import Account, AccountStatus, DesktopState, DesktopStatus, Readiness, Roster, State, Want
 
-LONGEST_REASON = 300
-"""Characters of a reason that a page shows: it may be the end of some program's log."""
+OVER = "the workshop is over"
 WHEN_OPENED = "it starts when you open it"
 """What the landing page says of a desktop that a visit starts."""
+BY_ORGANIZERS = "the organizers start it; this page then goes on by itself"
 
 
 class Shown(enum.StrEnum):
@@ -26,10 +26,11 @@ class Shown(enum.StrEnum):
     ATTENTION = "needs attention"
     CHECKING = "checking"
     STOPPED = "stopped"
-    REQUESTED = "asked for"
+    REQUESTED = "waiting"
     PENDING = "in the queue"
     STARTING = "starting"
     STOPPING = "being ended"
+    AGAIN = "trying again"
     FAILED = "failed"
 
 
@@ -45,15 +46,19 @@ class Offer(enum.StrEnum):
 class Launched:
     """A desktop that the gate starts, as its participant is told; DesktopStatus has the meaning of the times.
 
-    `state` is RUNNING only where the gate lets browsers through to it, `kind` is what it is called.
+    `state` is RUNNING only where the gate lets browsers through to it, `kind` is what it is called. `headline` stands
+    over `reason` in the waiting room. With `comes` it is there sooner or later without anything that its participant
+    would have to do.
     """
 
     state: DesktopState
+    headline: str = ""
     reason: str = ""
     starts: float | None = None
     ends: float | None = None
     idle_end: float | None = None
     offer: Offer = Offer.NOTHING
+    comes: bool = False
     kind: str = ""
 
 
@@ -100,29 +105,37 @@ def cards(
     """
     proxies = {status.name: status for status in statuses}
     started = {status.account: status for status in desktops}
-    startable = {} if is_over or kinds is None else kinds
     return {
-        account.path: _card(account, proxies.get(account.name), started.get(account.name), startable)
+        account.path: _card(account, proxies.get(account.name), started.get(account.name), kinds or {}, is_over)
         for account in roster.values()
     }
 
 
 def _card(
-    account: Account, proxy: AccountStatus | None, desktop: DesktopStatus | None, kinds: Mapping[str, Kind]
+    account: Account,
+    proxy: AccountStatus | None,
+    desktop: DesktopStatus | None,
+    kinds: Mapping[str, Kind],
+    is_over: bool,
 ) -> Card:
     state, reason = shown(proxy) if proxy else (Shown.CHECKING, "")
     if desktop is None:
         return Card(account, state, reason)
     kind = kinds.get(desktop.kind)
-    policy = kind.policy if kind else None
-    told = launched(desktop, policy, is_served=proxy is not None and _is_served(proxy))
+    policy = None if is_over or kind is None else kind.policy
+    told = launched(desktop, policy, is_served=proxy is not None and _is_served(proxy), is_over=is_over)
     told = replace(told, kind=(kind and kind.title) or desktop.kind)
     if told.state is not DesktopState.RUNNING:
         hint = WHEN_OPENED if told.offer is Offer.START and policy is not Policy.EAGER else ""
-        state, reason = Shown[told.state.name], _joined(told.reason, hint)
+        state, reason = _state(told, desktop), _joined(told.reason, hint)
     elif state is Shown.CHECKING:
         state = Shown.READY  # whoever started it has logged in to it; the prober will
     return Card(account, state, reason, told)
+
+
+def _state(told: Launched, status: DesktopStatus) -> Shown:
+    is_again = status.is_again and told.state in (DesktopState.REQUESTED, DesktopState.STOPPING)
+    return Shown.AGAIN if is_again else Shown[told.state.name]
 
 
 def _is_served(proxy: AccountStatus) -> bool:
@@ -131,25 +144,48 @@ def _is_served(proxy: AccountStatus) -> bool:
     return proxy.account.desktop is not None and not is_coming
 
 
-def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool) -> Launched:
+def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool, is_over: bool = False) -> Launched:
     """What a participant is told of a desktop.
 
-    `policy` is None where it is started no more. `is_served`: browsers are let through to it, if it is there.
+    `policy` is None where it is started no more, as when the workshop `is_over`. `is_served`: browsers are let through
+    to it, if it is there.
     """
-    reason = textwrap.shorten(status.reason, LONGEST_REASON, placeholder=" …")
-    match status.state:
+    state, reason = status.state, plain(status.reason)
+    match state:
         case DesktopState.RUNNING if is_served:
-            return Launched(status.state, ends=status.ends if status.is_ending else None, idle_end=status.idle_end)
-        case DesktopState.RUNNING:
-            return Launched(DesktopState.STARTING)
+            return Launched(state, ends=status.ends if status.is_ending else None, idle_end=status.idle_end)
+        case DesktopState.STOPPED | DesktopState.FAILED if is_over:
+            return Launched(state, "Your desktop is not started any more", OVER)
         case DesktopState.STOPPED if policy is Policy.MANUAL:
-            return Launched(status.state, _joined(reason, "the organizers start it"))
-        case DesktopState.STOPPED if policy:
-            return Launched(status.state, reason, offer=Offer.START)
-        case DesktopState.FAILED if policy:
-            return Launched(status.state, reason, offer=Offer.AGAIN)
+            headline = "Your desktop has ended" if reason else "Your desktop is not started yet"
+            return Launched(state, headline, _joined(reason, BY_ORGANIZERS))
+        case DesktopState.STOPPED:
+            headline = "Your desktop has ended" if reason else "Your desktop is not running"
+            return Launched(state, headline, reason, offer=Offer.START if policy else Offer.NOTHING)
+        case DesktopState.FAILED:
+            words = reason or "the organizers can see why: please tell them"
+            return Launched(state, "Your desktop has failed", words, offer=Offer.AGAIN if policy else Offer.NOTHING)
+        case DesktopState.STOPPING if not status.is_again:
+            return Launched(state, "Your desktop is being ended", reason)
         case _:
-            return Launched(status.state, reason, starts=status.starts)
+            return _coming(status, reason)
+
+
+def _coming(status: DesktopStatus, reason: str) -> Launched:
+    """A desktop that is there sooner or later without anybody's word."""
+    match status.state:
+        case DesktopState.REQUESTED | DesktopState.STOPPING if status.is_again:
+            headline = "Your desktop has to wait" if reason == AWAY else "Your desktop is being started again"
+            words = _joined(reason or "something went wrong with it", "it starts by itself")
+        case DesktopState.REQUESTED:
+            headline, words = "Your desktop waits for its turn" if reason else "Your desktop is on its way", reason
+        case DesktopState.PENDING:
+            headline, words = "Your desktop is in the queue", plain_in_queue(status.reason)
+        case _:
+            headline, words = "Your desktop is starting", reason if status.state is DesktopState.STARTING else ""
+    # Where its place lets nobody in yet, it is starting for its participant.
+    state = DesktopState.STARTING if status.state is DesktopState.RUNNING else status.state
+    return Launched(state, headline, words, starts=status.starts, comes=True)
 
 
 def _joined(*parts: str) -> str:
@@ -166,7 +202,9 @@ def shown(status: AccountStatus) -> tuple[Shown, str]:
         case Readiness.READY:
             return Shown.READY, ""
         case Readiness.OFFLINE:
-            return Shown.OFFLINE, status.reason or "the desktop does not answer"
+            # Where it is, is nothing to participants.
+            reason = status.reason.replace(f"desktop {status.account.desktop}", "the desktop")
+            return Shown.OFFLINE, reason or "the desktop does not answer"
         case Readiness.WRONG_PASSWORD:
             return Shown.ATTENTION, "the organizers must check this desktop's password"
         case _:

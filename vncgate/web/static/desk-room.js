@@ -1,15 +1,15 @@
 /* What a person is told of a desktop that the gate starts: the waiting room, and the warning before its end. Pure.
 
-   A desktop is what the gate's API tells of it: {state, reason, starts, ends, idle_end, offer}. Times are seconds since
-   the epoch. `steady` leaves out what changes by the minute, as it would be read aloud again each time. */
+   A desktop is what the gate's API tells of it: {state, headline, reason, starts, ends, idle_end, offer, comes}. Times are
+   seconds since the epoch. `steady` leaves out what changes by the minute, as it would be read aloud again each time. */
 
 const ROOM = {
-  REQUESTED: { headline: "Your desktop is asked for", tab: "Asked for", tone: "coming" },
-  PENDING: { headline: "Your desktop is in the queue", tab: "In the queue", tone: "coming" },
-  STARTING: { headline: "Your desktop is starting", tab: "Starting", tone: "coming" },
-  STOPPING: { headline: "Your desktop is being ended", tab: "Being ended", tone: "" },
-  STOPPED: { headline: "Your desktop is stopped", tab: "Stopped", tone: "note" },
-  FAILED: { headline: "Your desktop has failed", tab: "Failed", tone: "bad" },
+  REQUESTED: { tab: "Waiting", tone: "" },
+  PENDING: { tab: "In the queue", tone: "" },
+  STARTING: { tab: "Starting", tone: "" },
+  STOPPING: { tab: "Being ended", tone: "" },
+  STOPPED: { tab: "Stopped", tone: "note" },
+  FAILED: { tab: "Failed", tone: "bad" },
 };
 
 /* Whether there is a desktop that has to be waited for. */
@@ -17,10 +17,18 @@ export function isAway(desktop) {
   return Boolean(desktop) && desktop.state !== "RUNNING";
 }
 
+/* Whether neither waiting nor anything else that a person can do here brings the desktop. */
+export function isOutOfReach(desktop) {
+  return isAway(desktop) && !desktop.comes && !desktop.offer;
+}
+
 /* {headline, detail, tone, tab} for a desktop that is away. */
 export function room(desktop, now, steady = false) {
-  const { headline, tab, tone } = ROOM[desktop.state] ?? ROOM.STOPPED;
-  return { headline, detail: sentences(desktop.reason, expected(desktop, now, steady)), tone, tab };
+  const { tab, tone } = ROOM[desktop.state] ?? ROOM.STOPPED;
+  return {
+    headline: desktop.headline, detail: sentences(desktop.reason, expected(desktop, now, steady)),
+    tone: desktop.comes ? "coming" : tone, tab,
+  };
 }
 
 /* "expected to start at 14:20 (in about 5 minutes)"; empty where nobody knows. */

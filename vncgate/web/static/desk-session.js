@@ -165,17 +165,17 @@ function refused(session, { reason }, now, chance) {
 
 /* The connection ended before the desktop was on the screen. Code 0: nothing was heard within CONNECT_LIMIT. */
 function failed(session, { code, reason, online }, now, chance) {
-  if (session.sent && !session.proved && code !== POLICY) return [ask("cut", reason)];
+  if (session.sent && !session.proved && code !== POLICY) return [ask("cut", told(session, reason))];
   if (isAway(session.desktop)) return [ROOM];
   if (code === POLICY) return end("stopped", reason);
   if (session.opened) {
-    const kind = code === 0 ? "silent" : RESTARTING.includes(code) ? "restarting" : "offline";
-    return [wait(session, kind, reason, now, chance)];
+    const kind = code === 0 ? "silent" : gone(session, code, "offline");
+    return [wait(session, kind, told(session, reason), now, chance)];
   }
   if (!online) return [wait(session, "no network", "", now, chance)];
   // What the gate said last time stands until it is asked again.
-  const told = EXPLAINED.includes(session.why?.kind) ? session.why : { kind: "unreachable", reason: "" };
-  return [wait(session, told.kind, told.reason, now, chance), "look"];
+  const why = EXPLAINED.includes(session.why?.kind) ? session.why : { kind: "unreachable", reason: "" };
+  return [wait(session, why.kind, why.reason, now, chance), "look"];
 }
 
 /* The desktop was on the screen, and the connection ended. */
@@ -183,9 +183,17 @@ function lost(session, { code, reason }, now, chance) {
   if (isAway(session.desktop)) return [ROOM];
   if (code === POLICY) return end("stopped", reason);
   const failures = now - session.since >= STEADY ? 0 : session.failures;
-  const changes = wait({ ...session, failures }, RESTARTING.includes(code) ? "restarting" : "lost", reason, now, chance);
+  const changes = wait({ ...session, failures }, gone(session, code, "lost"), told(session, reason), now, chance);
   return session.desktop ? [changes, "look"] : [changes];
 }
+
+/* Of a desktop that it starts itself the gate tells what became of it when it is asked, and in better words: a connection
+   ends in the same way whether it was ended for good or is elsewhere now, and its reason names hosts and paths. */
+function gone(session, code, otherwise) {
+  return !RESTARTING.includes(code) ? otherwise : session.desktop ? "moment" : "restarting";
+}
+
+function told(session, reason) { return session.desktop ? "" : reason; }
 
 function heard(session, { status }) {
   if (!isStatus(status)) return [{ silent: status === null }];

@@ -4,6 +4,7 @@ import { isAway, room, sentences } from "./desk-room.js";
 
 const WAITING = {
   lost: "Connection lost",
+  moment: "One moment…",
   offline: "The desktop is offline",
   silent: "The desktop does not answer",
   restarting: "One moment, this desktop is being restarted",

@@ -8,7 +8,7 @@ import { Clipboard } from "./desk-clipboard.js";
 import { Connection } from "./desk-connection.js";
 import { Gate } from "./desk-gate.js";
 import { TouchKeyboard } from "./desk-keyboard.js";
-import { isAway, warning } from "./desk-room.js";
+import { isAway, isOutOfReach, warning } from "./desk-room.js";
 import { Screen } from "./desk-screen.js";
 import { begin, step } from "./desk-session.js";
 import { Toolbar } from "./desk-toolbar.js";
@@ -34,6 +34,7 @@ let unlisted = false; // this page is served without a gate that could be asked
 let visited = false; // the gate knows that the page was opened
 let warned = null; // what stands on the desktop before it ends
 let trouble = ""; // why what was asked of the gate was not done
+let announced = ""; // what was read aloud last
 
 const gate = new Gate(desk.dataset, (status) => {
   unlisted = status === "unlisted" && !session.listed;
@@ -80,6 +81,7 @@ async function visit() {
 async function ask(deed) {
   trouble = await gate.post(deed) ? "" : "The gate did not answer. Please try again.";
   tick();
+  if (trouble) setText(part("live"), trouble);
 }
 
 /* ---- what is shown ---- */
@@ -87,9 +89,10 @@ async function ask(deed) {
 function render(before) {
   const { phase } = session;
   const said = words(session, gate.now(), true);
+  const focused = document.activeElement;
   desk.dataset.phase = phase;
   desk.querySelector(".desk-cover").hidden = phase === "connected";
-  part("form").hidden = phase !== "asking";
+  part("form").hidden = phase !== "asking" || isOutOfReach(session.desktop);
   if (phase !== "asking") part("readiness").hidden = true;
   part("choices").hidden = phase === "asking" || phase === "connected" || desk.dataset.websocket === "";
   button("retry").hidden = phase === "connecting" || phase === "room";
@@ -98,10 +101,24 @@ function render(before) {
   part("notice").dataset.tone = said.tone;
   setText(part("headline"), said.headline);
   // Tries that come by themselves are not read aloud, only what comes of them.
-  if (phase !== "connecting" || session.failures === 0) setText(part("live"), `${said.headline} ${said.detail}`.trim());
+  if (phase !== "connecting" || session.failures === 0) announce(said);
   showCountdown();
   tick();
   if (phase !== before?.phase) enter(phase, before?.phase);
+  keepFocus(focused);
+}
+
+/* A position in a line and a guess of a queue change all the time: they are read aloud with a new headline only. */
+function announce({ headline, detail }) {
+  if (headline !== announced) setText(part("live"), `${headline} ${detail}`.trim());
+  announced = headline;
+}
+
+/* What had the focus may have gone with what was said before: then it is where the news are. */
+function keepFocus(focused) {
+  const now = document.activeElement;
+  if (!focused?.closest("[hidden]") || (now !== focused && now !== document.body)) return;
+  (part("form").hidden ? part("notice") : part("form").elements.password).focus();
 }
 
 /* What changes as time passes: when the desktop is expected, and how long it stays. */

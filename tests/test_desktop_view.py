@@ -1,0 +1,37 @@
+"""What people are shown of a desktop; most of it is seen through the launcher, in tests/test_launcher*.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from vncgate.desktop_life import Life
+from vncgate.desktop_view import View
+from vncgate.kinds import DesktopsSettings
+from vncgate.model import Account, DesktopState, Secret, Want
+
+SETTINGS = DesktopsSettings(kinds={"term": {"command": "xterm"}})
+
+
+def status(state, **life):
+    view = View(SETTINGS, Account("ws01", None, "ws01", None, Secret("")), in_pool=False, since=0.0)
+    view.life = Life(state, **{"want": Want.UP} | life)
+    view.reason = "the session ended with exit status 1"
+    return view.status(100.0, 100.0)
+
+
+@pytest.mark.parametrize("state", DesktopState)
+@pytest.mark.parametrize("want", Want)
+@pytest.mark.parametrize("delay", [0.0, 2.0])
+@pytest.mark.parametrize("hopeless", [False, True])
+def test_whether_it_is_started_again_by_itself(state, want, delay, hopeless):
+    is_again = status(state, want=want, delay=delay, hopeless=hopeless).is_again
+    if want is Want.DOWN or hopeless:
+        assert not is_again
+    else:
+        assert is_again == (state is DesktopState.STOPPING or (state is DesktopState.REQUESTED and bool(delay)))
+
+
+def test_operators_read_the_reason_as_it_is():
+    assert status(DesktopState.FAILED).reason == "the session ended with exit status 1"
+    words = "the session ended with exit status 1; trying again in 2 s"
+    assert status(DesktopState.REQUESTED, delay=2.0).reason == words
