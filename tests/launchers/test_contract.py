@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import time
 
 import pytest
 
 from tests.launchers.places import PLACES, log_in
-from vncgate.errors import DesktopError
+from vncgate.errors import DesktopError, LaunchError, SilentError
+from vncgate.kinds import DockerPlace, SlurmPlace, SshPlace
 from vncgate.launchers.base import Handle, Seen
+from vncgate.launchers.docker import Docker
+from vncgate.launchers.scripts import Scripts
+from vncgate.launchers.slurm import Slurm
+from vncgate.launchers.ssh import Ssh
 from vncgate.model import Readiness, Secret
 
 pytestmark = pytest.mark.real
@@ -127,6 +133,41 @@ async def test_hostile_names_are_names_and_nothing_else(site):
     assert (site.homes / spec.home / "seen").read_text() == f"{HOSTILE}|{HOSTILE}"
     for folder in (site.root, site.homes):
         assert not list(folder.rglob("pwned"))
+
+
+async def test_a_place_that_does_not_answer_refuses_nothing_and_starts_nothing(site, short_folder, free_port):
+    place = _away(getattr(site.place, "_settings", None), short_folder, free_port())
+    if place is None:
+        return  # the gate's own host answers for as long as there is a gate
+    spec = site.spec()
+    with pytest.raises(SilentError):
+        await place.submit(spec)
+    handle = Handle(place._name, spec.account, spec.nonce, spec.host, spec.user)
+    assert (await place.query(handle)).seen is Seen.UNKNOWN
+    with pytest.raises(LaunchError):
+        await place.cancel(handle)
+    await place.aclose()
+    assert site.left(spec.nonce) == []
+    assert (await site.place.query(handle)).seen is Seen.GONE
+
+
+def _away(settings, folder, port):
+    """The same place where nobody answers."""
+    match settings:
+        case SshPlace():
+            return Ssh("ssh", settings.model_copy(update={"port": port}), folder / "away", Scripts(None))
+        case DockerPlace(command=command):
+            command = (command[0], "--remote", f"--url=unix://{folder}/nobody.sock")
+            return Docker("docker", settings.model_copy(update={"command": command}), folder / "away", Scripts(None))
+        case SlurmPlace(transport="rest"):
+            settings = settings.model_copy(update={"rest": f"http://127.0.0.1:{port}"})
+        case SlurmPlace(conf=conf):
+            text = re.sub(r"(?m)^SlurmctldPort=.*$", f"SlurmctldPort={port}", conf.read_text())
+            (folder / "slurm.conf").write_text(text)
+            settings = settings.model_copy(update={"conf": folder / "slurm.conf"})
+        case _:
+            return None
+    return Slurm("hpc", settings, folder / "away", Scripts(None))
 
 
 async def _nothing():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.launchers.places import log_in
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import DockerPlace, Kind
 from vncgate.launchers import docker
 from vncgate.launchers.base import Handle, Seen, Spec
@@ -201,7 +201,7 @@ async def test_an_engine_that_hangs_at_a_start_may_have_made_it(tmp_path, monkey
 
 async def test_an_engine_that_cannot_be_reached_leaves_no_files(tmp_path):
     place = Docker("c", engine(tmp_path, "echo cannot connect >&2; exit 125"), tmp_path / "s", Scripts(None))
-    with pytest.raises(LaunchError, match="cannot connect"):
+    with pytest.raises(SilentError, match="cannot connect"):
         await place.submit(SPEC)
     assert list((tmp_path / "s").iterdir()) == []
     await place.aclose()

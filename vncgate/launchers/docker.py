@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vncgate import process, rfb
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import DockerPlace
 from vncgate.launchers import report, users
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
@@ -56,7 +56,7 @@ _ENDED = ("exited", "dead", "stopped", "removing")
 _CANNOT_RUN = (125, 126, 127)  # docker-run(1), podman-run(1): EXIT STATUS
 
 
-class SilentError(LaunchError):
+class UnsureError(SilentError):
     """The engine was asked to do something, and nothing is known about what became of it."""
 
 
@@ -124,7 +124,7 @@ class Docker:
                 raise LaunchError(await self._refusal(container.image, done.stderr))
             if done.status:
                 raise LaunchError(f"{self._command} run {process.describe_exit(done.status)}: {_last(done.stderr)}")
-        except SilentError:
+        except UnsureError:
             return handle
         except BaseException:
             with suppress(LaunchError):
@@ -235,17 +235,18 @@ class Docker:
         return f"the image {image} is not on this host: `{self._command} pull {image}` brings it, or {load}"
 
     async def _ask(self, argv: Sequence[str]) -> str:
+        """What it says to a question that every engine that is there can answer. Raises SilentError."""
         done = await self._run(argv, PATIENCE)
         if done.status:
-            raise LaunchError(f"{self._command} {argv[0]} {process.describe_exit(done.status)}: {_last(done.stderr)}")
+            raise SilentError(f"{self._command} {argv[0]} {process.describe_exit(done.status)}: {_last(done.stderr)}")
         return done.stdout
 
     async def _run(self, argv: Sequence[str], timeout: float) -> process.Result:
-        """Run the engine's command. Raises LaunchError when there is none, SilentError when it does not end in time."""
+        """Run the engine's command. Raises LaunchError when there is none, UnsureError when it does not end in time."""
         try:
             return await process.run([*self._settings.command, *argv], timeout=timeout)
         except TimeoutError:
-            raise SilentError(f"{self._command} {argv[0]} does not answer within {timeout:g} s") from None
+            raise UnsureError(f"{self._command} {argv[0]} does not answer within {timeout:g} s") from None
         except FileNotFoundError as error:
             raise LaunchError(f"{self._command}: {error.strerror}; is Docker or Podman installed?") from None
         except OSError as error:

@@ -112,7 +112,7 @@ class Ssh(HostPlace):
                     raise LaunchError(f"{host} starts no session: {error.reason}") from None
                 await asyncio.sleep(OPEN_PAUSE)
             except (TimeoutError, asyncssh.Error, OSError) as error:
-                raise LaunchError(
+                raise SilentError(
                     f"{host} starts no session: {printable(str(error)) or 'it does not answer'}"
                 ) from None
 
