@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vncgate.checks import NO_KINDS, check_roster, check_settings
+from vncgate.checks import NO_KINDS, TEMPLATES, check_roster, check_settings, doubts
 from vncgate.errors import SettingsError
 from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity
 from vncgate.settings import load
@@ -103,3 +103,46 @@ def test_settings_that_do_not():
         {"engine": "websockify", "apache.snippet": "/x"},
     ):
         check_settings(load(flags=flags))
+
+
+DOCKER = 'place = "there", image = "i"', 'places.there.type = "docker"'
+SLURM = 'place = "there"', 'places.there = {type = "slurm", folder = "/s"}'
+SSH = 'place = "there"', 'places.there = {type = "ssh", hosts = "a"}'
+SIF = 'wrap = "apptainer", image = "/no.sif"'
+UNKEPT = "{}: a place of type {} does not keep to it"
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "words"),
+    [
+        ("cores = 2", None, UNKEPT.format("cores", "local")),
+        ("sizes.s.gpus = 1", None, UNKEPT.format("sizes.s.gpus", "local")),
+        ('memory = "1G"', SSH, UNKEPT.format("memory", "ssh")),
+        ('time = "90", cores = 1', DOCKER, UNKEPT.format("time", "docker")),
+        ('time = "90", cores = 1, partition = "p"', SLURM, None),
+        ('geometry = "800x600"', None, None),
+        ('overlay = "/o"', None, 'overlay: is for wrap = "apptainer"'),
+        (SIF, None, "image: there is no /no.sif on this host"),
+        (SIF, SSH, None),
+        ('wrap = "apptainer", image = "/is/there"', None, None),
+        ('policy = "pool", pool = 2, home = "/h/{account}"', None, "policy: no pool is kept, as home say whose"),
+        ('policy = "pool", pool = 2, home = "/h"', None, None),
+    ],
+)
+def test_what_a_kind_says_but_hardly_means(kind, place, words):
+    inside, section = place or ("", "")
+    text = f'[desktops]\n{section}\nkinds.x = {{command = "a", {kind}{", " * bool(inside)}{inside}}}'
+    said = list(doubts(load(Path("x.toml"), content=text.encode()), {Path("/is/there")}.__contains__))
+    assert len(said) == bool(words)
+    assert all(line.startswith(f"desktops.kinds.x.{words}") for line in said)
+
+
+def test_templates_that_are_not_there():
+    there = {Path("/empty"), Path("/full"), Path("/full") / TEMPLATES[1]}
+
+    def said(folder):
+        return list(doubts(load(flags={"desktops.templates": folder}), there.__contains__))
+
+    assert said("/full") == []
+    assert said("/empty")[0].startswith(f"desktops.templates: /empty has none of {', '.join(TEMPLATES)}")
+    assert said("/none")[0].startswith("desktops.templates: there is no folder /none")

@@ -33,6 +33,15 @@ def test_accounts_are_dealt_to_the_hosts_in_turn():
     ]
 
 
+def test_without_hosts_a_launcher_says_where_desktops_are():
+    accounts = lay_out(2, None, first_websocketport=None)
+    assert [(account.name, account.desktop, account.port) for account in accounts] == [
+        ("ws01", None, None),
+        ("ws02", None, None),
+    ]
+    assert not parse(render(accounts).encode()).problems
+
+
 def test_prefix_ports_and_width():
     accounts = lay_out(100, ["n"], prefix="kurs-", first_websocketport=None, first_vncport=7001)
     assert (accounts[0].name, accounts[99].path) == ("kurs-001", "websocketpath100")

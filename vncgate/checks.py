@@ -1,11 +1,12 @@
-"""Does this roster fit these settings? Pure; the problems join those of the token file."""
+"""Do these settings make sense, and does this roster fit them? Pure; the problems join those of the token file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from vncgate.errors import SettingsError
-from vncgate.kinds import DesktopsSettings
+from vncgate.kinds import DesktopsSettings, Kind, LocalPlace, Policy, Resources, Wrap
 from vncgate.model import Account, Problem, Roster, Severity
 from vncgate.settings import EngineName, Form, Settings
 
@@ -15,6 +16,15 @@ ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not bound to)
 NO_KINDS = (
     "vnchost -: the settings have no kind of desktop to start ([desktops.kinds.NAME]), so the account stays offline"
 )
+
+
+KEPT = {
+    "slurm": frozenset(Resources.model_fields),
+    "docker": frozenset({"cores", "memory", "gpus", "geometry", "extra"}),
+}
+"""The resources that places of a type keep to; those of other types have a screen of the right size, and no more."""
+TEMPLATES = ("desktop.sh.j2", "job.sh.j2", "container.yml.j2")
+"""What a site can replace."""
 
 
 def check_settings(settings: Settings) -> None:
@@ -28,6 +38,48 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(f"desktops.kinds.{idle[0]}.idle_timeout: only engine `relay` sees who uses a desktop")
     if settings.accounts_port and (taken := _taken_by(settings.accounts_port, settings)):
         raise SettingsError(f"shared_port: {settings.shared_port} is the port of {taken} already")
+
+
+def doubts(settings: Settings, is_there: Callable[[Path], bool]) -> Iterator[str]:
+    """What is allowed, but hardly meant: each begins with the setting's name. `is_there` looks for a file or folder."""
+    desktops = settings.desktops
+    if folder := desktops.templates:
+        if not is_there(folder):
+            yield f"desktops.templates: there is no folder {folder}, so our own templates are taken"
+        elif not any(is_there(folder / name) for name in TEMPLATES):
+            yield f"desktops.templates: {folder} has none of {', '.join(TEMPLATES)}, so our own are taken"
+    for name, kind in desktops.kinds.items():
+        yield from (f"desktops.kinds.{name}.{words}" for words in _doubts_of(kind, desktops, is_there))
+
+
+def _doubts_of(kind: Kind, desktops: DesktopsSettings, is_there: Callable[[Path], bool]) -> Iterator[str]:
+    place = desktops.place(kind.place) or LocalPlace()
+    kept = KEPT.get(place.type, frozenset({"geometry"}))
+    for prefix, resources in {"": kind, **{f"sizes.{size}.": each for size, each in kind.sizes.items()}}.items():
+        for name in Resources.model_fields:
+            if name not in kept and getattr(resources, name) is not None:
+                yield f"{prefix}{name}: a place of type {place.type} does not keep to it; leave it out, or take another"
+    if kind.wrap is not Wrap.APPTAINER:
+        yield from (f'{name}: is for wrap = "apptainer"' for name in ("overlay", "nvidia") if getattr(kind, name))
+    elif isinstance(place, LocalPlace) and not is_there(Path(kind.image)):
+        yield f"image: there is no {kind.image} on this host; `vncgate images deploy` brings one"
+    if kind.policy is Policy.POOL and (names := desktops.personal(kind)):
+        yield (
+            f"policy: no pool is kept, as {', '.join(names)} say whose it is by {{account}}; write on_demand, or take "
+            "{account} out"
+        )
+
+
+def root_desktops(settings: DesktopsSettings) -> list[str]:
+    """Why a gate that runs as root does not start the desktops of these settings: a line for each place."""
+    used = {kind.place: settings.place(kind.place) for kind in settings.kinds.values()}
+    return [
+        f"desktops.places.{name}.user: is empty, and desktops do not run as root: write "
+        "user = \"{account}\" for the accounts' own users, or one user's name; "
+        '"root" where there is nobody else, as in a container that the gate is in'
+        for name, place in used.items()
+        if place and not place.user
+    ]
 
 
 def check_roster(roster: Roster, settings: Settings) -> tuple[Problem, ...]:

@@ -48,17 +48,44 @@ def _file(value: object) -> object:
     return value
 
 
+def like(pattern: str, example: str) -> AfterValidator:
+    """Accept what matches `pattern`; an example says more than a pattern to whoever wrote something else."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value, re.ASCII):
+            raise ValueError(f"write it as {example}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _expandable(value: str) -> str:
+    rest = value.replace("{account}", "")
+    if wrong := re.search(r"\{[^{}]*\}?|\}", rest):
+        raise ValueError(f"{wrong[0]!r} stands for nothing: only {{account}} does, for the account's name")
+    return value
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Command = Annotated[tuple[str, ...], BeforeValidator(_command)]
 File = Annotated[Path | None, BeforeValidator(_file)]
 Seconds = Annotated[float, Field(gt=0, le=86400, strict=True, allow_inf_nan=False)]
 SecondsOrNever = Annotated[float, Field(ge=0, le=31536000, strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
-Geometry = Annotated[str, Field(pattern=r"^[1-9][0-9]{2,4}x[1-9][0-9]{2,4}$")]
-Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*[KMGT]$")]
-WallTime = Annotated[str, Field(pattern=r"^([0-9]+-[0-9]{1,2}(:[0-9]{2}){0,2}|[0-9]+(:[0-9]{2}){0,2})$")]
+Geometry = Annotated[str, like(r"[1-9][0-9]{2,4}x[1-9][0-9]{2,4}", "1280x800")]
+Memory = Annotated[str, like(r"[1-9][0-9]*[KMGT]", "512M or 4G")]
+WallTime = Annotated[
+    str,
+    like(r"[0-9]+-[0-9]{1,2}(:[0-9]{2}){0,2}|[0-9]+(:[0-9]{2}){0,2}", "90 (minutes), 8:00:00 or 2-12:00:00 (days)"),
+]
 Count = Annotated[int, Field(ge=0, le=100000, strict=True)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[
+    str,
+    like(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", "xfce or gpu-large: letters, digits, '.', '_', '-', at most 64 of them"),
+]
+Login = Annotated[str, like(r"(([^@\s-][^@\s]*@)?[A-Za-z0-9:][A-Za-z0-9:._-]*)?", "login1 or school@login1")]
+Expandable = Annotated[str, AfterValidator(_expandable)]
+"""A text in which `{account}` stands for the account's name."""
 
 PATTERN = re.compile(r"\{account\}")
 """What stands for the account's name in `user`, `home`, `overlay` and `binds`."""
@@ -114,7 +141,7 @@ class Kind(Resources):
     """Shell lines (bash) that are run before the command, for example "module load matlab"."""
     environment: dict[str, str] = {}
     """Variables of the session."""
-    home: str = ""
+    home: Expandable = ""
     """Home folder, for example "/scratch/school/{account}"; it is made when missing. Empty: the user's own."""
     depth: Literal[16, 24] = 24
     """Bits a pixel."""
@@ -122,9 +149,9 @@ class Kind(Resources):
     """Inside what: "none", or "apptainer" (not in a place of type docker)."""
     image: str = ""
     """Image: a .sif file or a sandbox folder (apptainer), or the name of an image (docker)."""
-    binds: Words = ()
+    binds: Annotated[tuple[Expandable, ...], BeforeValidator(_words)] = ()
     """What the inside sees of the outside, as "/data:/data:ro"."""
-    overlay: str = ""
+    overlay: Expandable = ""
     """File of a writable overlay (apptainer), for example "/scratch/{account}.img"; made when missing, sparse."""
     overlay_size: Annotated[int, Field(ge=64, le=1048576, strict=True)] = 1024
     """Size of an overlay that is made, in MiB."""
@@ -169,7 +196,7 @@ class Kind(Resources):
 
 
 class _Place(Section):
-    user: str = ""
+    user: Expandable = ""
     """Unix user that desktops run as, for example "{account}". Empty: the daemon's own, or whom ssh takes by itself; a
     daemon that is root needs a name here. "root" where there is nobody else, as in a container that the gate is in."""
     starts_at_once: Annotated[int, Field(ge=1, le=1000, strict=True)] = 8
@@ -273,6 +300,7 @@ class DesktopsSettings(Section):
     folder: File = None
     """Folder for what must outlive the daemon: which desktops run, their passwords and logs. None: $STATE_DIRECTORY, or
     /var/lib/vncgate for root, else below $XDG_STATE_HOME."""
+    """Desktops that are being started at the same time, at most."""
     kind: str = ""
     """Kind of accounts that name none. Empty: the only kind there is."""
     templates: File = None
@@ -317,3 +345,10 @@ class DesktopsSettings(Section):
     def place(self, name: str) -> LocalPlace | SshPlace | SlurmPlace | DockerPlace | None:
         """A place by its name; "local" is there even where no section describes it."""
         return self.places.get(name) or (LocalPlace() if name == "local" else None)
+
+    def personal(self, kind: Kind) -> list[str]:
+        """The settings by which a desktop of `kind` is somebody's from its start: those with `{account}` in them."""
+        place = self.place(kind.place)
+        texts = {"home": (kind.home,), "overlay": (kind.overlay,), "binds": kind.binds}
+        texts[f"places.{kind.place}.user"] = (place.user if place else "",)
+        return [name for name, said in texts.items() if any(map(PATTERN.search, said))]

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
 from vncgate.desktop_runner import Runner, Shared
 from vncgate.errors import ControlError
-from vncgate.kinds import PATTERN, DesktopsSettings, Kind, Policy
+from vncgate.kinds import DesktopsSettings, Policy
 from vncgate.launchers.base import Place
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Roster, Secret, Want
 from vncgate.store import Entry, Store
@@ -97,7 +97,7 @@ class Launcher:
         if self._found:
             log.info("%d desktops of a daemon before this one are on disk", len(self._found))
         for name, kind in self._settings.kinds.items():
-            if kind.policy is Policy.POOL and kind.pool and not self._can_be_anybodys(kind):
+            if kind.policy is Policy.POOL and kind.pool and not self._settings.personal(kind):
                 words = (
                     "kind %s: no pool is kept, for its user, home, overlay or binds name the {account}; on demand then"
                 )
@@ -266,7 +266,7 @@ class Launcher:
         if self._is_over or self._closed:
             return
         for name, kind in self._settings.kinds.items():
-            wanted = kind.pool if kind.policy is Policy.POOL and self._can_be_anybodys(kind) else 0
+            wanted = kind.pool if kind.policy is Policy.POOL and not self._settings.personal(kind) else 0
             pool = self._pools.setdefault(name, [])
             while len(pool) > wanted:
                 self._retire(pool.pop(), "the pool is full")
@@ -275,13 +275,6 @@ class Launcher:
             for runner in pool:
                 if runner.state in (DesktopState.STOPPED, DesktopState.FAILED):
                     runner.start()
-
-    def _can_be_anybodys(self, kind: Kind) -> bool:
-        """Whether nothing of it says whose it is before it is given out."""
-        place = self._settings.place(kind.place)
-        return not any(
-            PATTERN.search(text) for text in (place.user if place else "", kind.home, kind.overlay, *kind.binds)
-        )
 
     def _take_up(self) -> None:
         """What is on disk, each as its account's, as a pool's, or as nobody's any more."""

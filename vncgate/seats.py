@@ -16,7 +16,7 @@ HIGHEST_PORT = 65535
 
 def plan(
     count: int,
-    hosts: Sequence[str],
+    hosts: Sequence[str] | None,
     *,
     choose: Callable[[Sequence[str]], str],
     prefix: str = "ws",
@@ -26,21 +26,23 @@ def plan(
     """`count` accounts, dealt to the hosts in turn, so that whoever comes first finds an empty host.
 
     On each host the vncports count up from `first_vncport`; the websocketports count up from
-    `first_websocketport` over all accounts (None: they have none). `choose` draws one of a sequence and must
-    be fit for secrets. Raises SeatsError when there is nobody to place, a host is there twice, or ports run out.
+    `first_websocketport` over all accounts (None: they have none). Where `hosts` is None a launcher says where each
+    desktop is. `choose` draws one of a sequence and must be fit for secrets. Raises SeatsError when there is nobody to
+    place, a host is there twice, or ports run out.
     """
-    if count < 1 or not hosts:
+    if count < 1 or (hosts is not None and not hosts):
         raise SeatsError("there must be at least one account and one host")
-    if len(set(hosts)) < len(hosts):
-        raise SeatsError("a host is in the list twice")
-    _check("vncport", first_vncport, -(-count // len(hosts)))
+    if hosts is not None:
+        if len(set(hosts)) < len(hosts):
+            raise SeatsError("a host is in the list twice")
+        _check("vncport", first_vncport, -(-count // len(hosts)))
     if first_websocketport is not None:
         _check("websocketport", first_websocketport, count)
     width = max(2, len(str(count)))
     accounts = []
     for index in range(count):
         number = f"{index + 1:0{width}}"
-        desktop = Desktop(host=hosts[index % len(hosts)], port=first_vncport + index // len(hosts))
+        desktop = Desktop(hosts[index % len(hosts)], first_vncport + index // len(hosts)) if hosts else None
         port = None if first_websocketport is None else first_websocketport + index
         password = Secret("".join(choose(ALPHABET) for _ in range(PASSWORD_LENGTH)))
         accounts.append(Account(prefix + number, desktop, f"websocketpath{number}", port, password))

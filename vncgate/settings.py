@@ -33,6 +33,7 @@ from vncgate.kinds import (
     SecondsOrNever,
     Section,
     Words,
+    like,
 )
 from vncgate.model import bracketed
 
@@ -133,7 +134,7 @@ class LandingSettings(Section):
     """Text below the heading, in Markdown (raw HTML in it is shown as text)."""
     logo: File = None
     """Image file shown beside the heading (SVG, PNG, JPEG, WebP or GIF)."""
-    accent: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#2563eb"
+    accent: Annotated[str, like(r"#[0-9a-fA-F]{6}", "#2563eb")] = "#2563eb"
     """Colour of buttons and links, as #rrggbb."""
     templates: File = None
     """Folder whose Jinja2 templates take precedence over ours of the same name."""
@@ -372,9 +373,9 @@ def _typed(name: str, text: str) -> Any:
 
 
 def _explain(detail: Any, sources: Mapping[str, str]) -> str:
-    parts = [str(part) for part in detail["loc"]]
-    known: Iterable[str] = [*_fields(), *Settings.model_fields]
-    if parts[:2] in (["desktops", "kinds"], ["desktops", "places"]):
+    parts = [str(part) for part in detail["loc"] if part != "[key]"]
+    known: Iterable[str] = [*_fields(), *Settings.model_fields, *_NAMED]
+    if ".".join(parts[:2]) in _NAMED:
         section = ".".join(parts[:3])
         if parts[1] == "kinds":
             model: type[Section] = Resources if "sizes" in parts else Kind
@@ -389,13 +390,17 @@ def _explain(detail: Any, sources: Mapping[str, str]) -> str:
     where = source if source.startswith(("--", ENV_PREFIX)) else f"{source}: {name}"
     match detail["type"]:
         case "extra_forbidden":
-            return f"{where}: no such setting{_closest(name, known)}"
+            return f"{where}: no such setting{_meant(name, detail['input'], known)}"
+        case "string_type" if isinstance(detail["input"], dict) and f"{name}s" in _NAMED:
+            return f"{where}: is a name; did you mean [{name}s.{next(iter(detail['input']), 'NAME')}]?"
         case "model_type" | "dict_type":
             return f"{where}: is a section: write [{name}] and its settings in the lines below"
         case "missing":
             return f"{where}: is missing"
         case "union_tag_not_found":
             return f"{where}.type: is missing: one of {', '.join(PLACES)}"
+        case "union_tag_invalid":
+            return f"{where}.type: must be one of {', '.join(PLACES)} (it is {detail['ctx']['tag']!r})"
         case "path_type":
             message = "input should be a path"
         case _:
@@ -403,6 +408,24 @@ def _explain(detail: Any, sources: Mapping[str, str]) -> str:
     is_told = detail["type"] == "value_error" and isinstance(detail["input"], dict)  # by the message, where to look
     given = "" if is_told else f" (it is {reprlib.repr(detail['input'])})"
     return f"{where}: {message[:1].lower()}{message[1:]}{given}"
+
+
+_NAMED = ("desktops.kinds", "desktops.places")
+"""Sections whose own sections the file names."""
+
+
+def _meant(name: str, value: object, known: Iterable[str]) -> str:
+    """What somebody may have meant by a `name` that is no setting; sections alone where it is one."""
+    head, _, key = name.rpartition(".")
+    if isinstance(value, dict):
+        key = key.rstrip("s")
+        if near := [section for section in _NAMED if section.endswith(f".{key}s")]:
+            return f"; did you mean [{near[0]}.{next(iter(value), 'NAME')}]?"
+    if head.startswith("desktops.kinds.") and any(key in place.model_fields for place in PLACES.values()):
+        return "; it is one of places: write it below [desktops.places.NAME]"
+    if head.startswith("desktops.places.") and key in Kind.model_fields:
+        return "; it is one of kinds: write it below [desktops.kinds.NAME]"
+    return _closest(name, known)
 
 
 def _closest(name: str, known: Iterable[str]) -> str:

@@ -278,6 +278,8 @@ class _Reader:
         if not octets:
             self._warn(column, "vncpassword is empty: everybody can open this desktop (nobody, if the gate starts it)")
             return
+        if text == "-":
+            self._warn(column, "vncpassword is one -: that is a password here, and no sign for none; choose a real one")
         if len(octets) > PASSWORD_BYTES:
             self._warn(
                 column, f"vncpassword is longer than {PASSWORD_BYTES} characters: VncAuth reads no more than those"

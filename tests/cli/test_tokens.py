@@ -54,6 +54,29 @@ def test_the_example_teaches_what_check_accepts(file, capsys):
     assert capsys.readouterr().out == "7 accounts on 5 hosts: no problems\n"
 
 
+def test_doubts_about_the_settings_are_told_with_their_file(file, capsys):
+    kind = '[desktops]\nkinds.x = {command = "a", cores = 2}\nplaces.local = {type = "local", user = "somebody"}\n'
+    config = file(kind, "vncgate.toml")
+    name = file("ws01 - p1 - - -\n")
+    assert main(["check", name, "--config", config]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(
+        "vncgate.toml: warning: desktops.kinds.x.cores: a place of type local does not keep to it"
+    )
+    assert said[1].startswith("ws.tokens:1:15: warning: vncpassword is one -: that is a password here")
+    assert said[2:] == ["1 account: 2 warnings"]
+    assert main(["check", name, "--config", config, "--strict", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [problem["file"] for problem in report["problems"]] == [config, name]
+    assert (report["errors"], report["warnings"]) == (2, 0)
+
+
+def test_new_lines_for_desktops_that_the_gate_starts(folder, capsys):
+    assert main(["tokens", "new", "--accounts", "2", "--hosts", "-", "--first-websocketport", "-", "-o", "-"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+    assert [line[:5] for line in lines] == [[f"ws0{n}", "-", f"websocketpath0{n}", "-", "-"] for n in (1, 2)]
+
+
 def test_strict_makes_warnings_errors(file, capsys):
     name = file("a n p 80 1 longsecret\n")
     assert main(["check", name]) == 0
@@ -67,11 +90,11 @@ def test_strict_makes_warnings_errors(file, capsys):
 def test_json(file, capsys):
     assert main(["check", "--json", file(GOOD + "a n p 80 1 ''\nb n q x 2 s\n")]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert [tuple(problem.values()) for problem in found["problems"]] == [
+    assert [tuple(problem.values())[:4] for problem in found["problems"]] == [
         (3, 12, "warning", "vncpassword is empty: everybody can open this desktop (nobody, if the gate starts it)"),
         (4, 7, "error", "websocketport must be a number from 1 to 65535, or - for none"),
     ]
-    assert list(found["problems"][0]) == ["line", "column", "severity", "message"]
+    assert list(found["problems"][0]) == ["line", "column", "severity", "message", "file"]
     del found["problems"]
     assert found == {"file": "ws.tokens", "accounts": 3, "errors": 1, "warnings": 1}
 

@@ -7,17 +7,21 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from vncgate import hostlist, seats, settings
-from vncgate.checks import check_roster, check_settings
+from vncgate.checks import check_roster, check_settings, doubts, root_desktops
 from vncgate.cli.config import add_config
 from vncgate.errors import HostListError, SeatsError, TokensError
-from vncgate.model import Account, Problem, Severity, bracketed
+from vncgate.model import Account, Problem, Roster, Severity, bracketed
 from vncgate.roster import load_tokens
-from vncgate.tokens import Parsed, host_fault, name_fault, render
+from vncgate.tokens import host_fault, name_fault, render
+
+Found: TypeAlias = tuple[str, Problem]
+"""A problem, and the name of its file."""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,7 +46,13 @@ def _register_new(actions: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     flag = new.add_argument
     flag("--accounts", type=int, required=True, metavar="N", default=argparse.SUPPRESS, help="how many accounts")
-    flag("--hosts", required=True, metavar="LIST", default=argparse.SUPPRESS, help="their hosts, as node[01-06,09]")
+    flag(
+        "--hosts",
+        required=True,
+        metavar="LIST",
+        default=argparse.SUPPRESS,
+        help="their hosts, as node[01-06,09]; - where the gate starts the desktops",
+    )
     flag("--prefix", default="ws", help="what account names begin with")
     flag("--first-websocketport", type=_port, default=7000, metavar="PORT", help="they count up from it; - for none")
     flag("--first-vncport", type=int, default=5901, metavar="PORT", help="on each host they count up from it")
@@ -68,28 +78,37 @@ def _check(args: argparse.Namespace) -> int:
     chosen = settings.load(args.config, os.environ)
     check_settings(chosen)
     misfits = check_roster(parsed.roster, chosen)
-    parsed = replace(parsed, problems=tuple(sorted((*parsed.problems, *misfits))))
+    wrong_as_root = root_desktops(chosen.desktops) if os.geteuid() == 0 else ()
+    doubtful = [Problem(0, 0, Severity.WARNING, words) for words in (*doubts(chosen, Path.exists), *wrong_as_root)]
+    found = [
+        *((str(args.config or "settings"), problem) for problem in doubtful),
+        *((str(args.tokens), problem) for problem in sorted((*parsed.problems, *misfits))),
+    ]
     if args.strict:
-        parsed = replace(parsed, problems=tuple(replace(p, severity=Severity.ERROR) for p in parsed.problems))
-    (_print_json if args.json else _print_lines)(args.tokens, parsed)
-    return 1 if parsed.errors else 0
+        found = [(file, replace(problem, severity=Severity.ERROR)) for file, problem in found]
+    if args.json:
+        _print_json(args.tokens, parsed.roster, found)
+    else:
+        _print_lines(parsed.roster, found)
+    return 1 if any(problem.severity is Severity.ERROR for _, problem in found) else 0
 
 
-def _print_lines(path: Path, parsed: Parsed) -> None:
-    for problem in parsed.problems:
-        print(problem.render(str(path)))
-    print(f"{_extent(parsed.roster.values())}: {_verdict(parsed.problems)}")
+def _print_lines(roster: Roster, found: Sequence[Found]) -> None:
+    for file, problem in found:
+        print(problem.render(file))
+    print(f"{_extent(roster.values())}: {_verdict([problem for _, problem in found])}")
 
 
-def _print_json(path: Path, parsed: Parsed) -> None:
-    found = {
+def _print_json(path: Path, roster: Roster, found: Sequence[Found]) -> None:
+    errors = sum(problem.severity is Severity.ERROR for _, problem in found)
+    report = {
         "file": str(path),
-        "accounts": len(parsed.roster),
-        "errors": len(parsed.errors),
-        "warnings": len(parsed.problems) - len(parsed.errors),
-        "problems": [asdict(problem) for problem in parsed.problems],
+        "accounts": len(roster),
+        "errors": errors,
+        "warnings": len(found) - errors,
+        "problems": [{**asdict(problem), "file": file} for file, problem in found],
     }
-    print(json.dumps(found, indent=2))
+    print(json.dumps(report, indent=2))
 
 
 def _extent(accounts: Collection[Account]) -> str:
@@ -122,8 +141,8 @@ def _new(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
     """The accounts. Raises HostListError or SeatsError when they are no good."""
-    hosts = hostlist.expand(args.hosts)
-    for host in hosts:
+    hosts = hostlist.expand(args.hosts) if args.hosts != "-" else None
+    for host in hosts or ():
         if fault := host_fault(bracketed(host)):
             raise HostListError(f"--hosts: {host!r} {fault}")
     accounts = seats.plan(
