@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
+
+# pytest-xdist's: how many processes run the tests, and which of them this one is.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+SHARE = (32000 - 12000) // WORKERS
+FIRST = 12000 + SHARE * WORKER
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """`count` different ports that the kernel lets us bind now.
 
     They lie below those that the kernel gives to outgoing connections (ip_local_port_range, from 32768 on): so
-    no connection takes one before it is bound.
+    no connection takes one before it is bound. Tests that run at the same time have ports of their own.
     """
     held: list[socket.socket] = []
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -18,7 +25,7 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
         while len(held) < count:
             sock = socket.socket(family)
             try:
-                sock.bind((host, random.randrange(12000, 32000)))
+                sock.bind((host, random.randrange(FIRST, FIRST + SHARE)))
             except OSError:
                 sock.close()
             else:

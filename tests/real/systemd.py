@@ -1,6 +1,6 @@
 """A machine for a test: systemd as PID 1 in namespaces of its own, over a copy-on-write view of this one.
 
-with Machine("vg", opt=virtual_environment(folder)) as machine:
+with Machine("vg", virtual_environment(tmp_path_factory), folder) as machine:
     machine.path("/etc/vncgate/workshop.tokens").write_text(...)
     machine.run("systemctl", "start", "vncgate")
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import once
 from tests.real.conftest import need
 
 PATIENCE = 30.0
@@ -57,7 +58,8 @@ ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs run
 mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs tmp
 mkdir -p opt/vncgate
-mount --bind "$opt" opt/vncgate
+mkdir "$work/opt-upper" "$work/opt-inner"
+mount -t overlay overlay -o "lowerdir=$opt,upperdir=$work/opt-upper,workdir=$work/opt-inner" opt/vncgate
 
 # Of the host's services none is started, of its own only what a machine without hardware needs.
 rm -rf etc/systemd/system/*.wants etc/systemd/system/*.requires etc/rc?.d/S* etc/vncgate
@@ -106,8 +108,8 @@ def need_machine() -> None:
         pytest.skip(f"no cgroup2 tree can be written here: {error}")
 
 
-def virtual_environment(folder: Path) -> Path:
-    """What /opt/vncgate holds: vncgate with its extra for systemd, in `folder`, made by the system's Python."""
+def virtual_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What /opt/vncgate holds: vncgate with its extra for systemd, made by the system's Python; 30 s for the first."""
     if not _python("import ensurepip, sys; assert sys.version_info >= (3, 11)"):
         pytest.skip(f"missing: {PYTHON} of version 3.11 or newer that makes environments (Debian package python3-venv)")
     need("gcc", "pkg-config")  # systemd-python is compiled
@@ -115,8 +117,11 @@ def virtual_environment(folder: Path) -> Path:
         pytest.skip("missing: Python.h (Debian package python3-dev)")
     if subprocess.run(["pkg-config", "--exists", "libsystemd"]).returncode != 0:
         pytest.skip("missing: libsystemd (Debian package libsystemd-dev)")
+    return once(tmp_path_factory, "opt", _install)
+
+
+def _install(opt: Path) -> None:
     source = Path(__file__).parents[2]
-    opt = folder / "opt"
     subprocess.run([PYTHON, "-m", "venv", opt], check=True)
     pip = [opt / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     subprocess.run([*pip, "-c", source / ".ci" / "constraints.txt", f"{source}[systemd]"], check=True, timeout=110)
@@ -124,7 +129,6 @@ def virtual_environment(folder: Path) -> Path:
     for script in (opt / "bin").iterdir():  # it will lie at /opt/vncgate, and its scripts name their Python
         if not script.is_symlink():
             script.write_bytes(script.read_bytes().replace(bytes(opt), b"/opt/vncgate"))
-    return opt
 
 
 class Machine:

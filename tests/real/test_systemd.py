@@ -19,7 +19,7 @@ from tests.real.systemd import PYTHON, Machine, need_machine, virtual_environmen
 from vncgate import rfb
 from vncgate.model import Secret
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]  # what the machine runs is installed within the first test
 
 UNITS = Path(__file__).parents[2] / "systemd"
 VNCGATE = "/opt/vncgate/bin/vncgate"
@@ -56,7 +56,7 @@ for _ in range(frames):
 
 
 @pytest.fixture(scope="module")
-def machine():
+def machine(tmp_path_factory):
     """A booted systemd with vncgate, its units, and one desktop at 127.0.0.1:5941."""
     need_machine()
     need("Xvnc", "systemd-run", "curl")
@@ -64,7 +64,7 @@ def machine():
     with tempfile.TemporaryDirectory(prefix="vncgate-machine-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with Machine("units", virtual_environment(folder), folder) as machine:
+        with Machine("units", virtual_environment(tmp_path_factory), folder) as machine:
             for unit in UNITS.glob("vncgate*"):
                 shutil.copyfile(unit, machine.path("/etc/systemd/system") / unit.name)
             machine.path("/etc/desktop.passwd").write_bytes(rfb.password_file(Secret(PASSWORD)))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.real.systemd import PYTHON, Machine, need_machine, virtual_environment
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]  # what the machine runs is installed within the first test
 
 UNITS = Path(__file__).parents[2] / "systemd"
 VNCGATE = "/opt/vncgate/bin/vncgate"
@@ -108,13 +108,13 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def machine():
+def machine(tmp_path_factory):
     """A booted systemd with vncgate's units, a token file of sixty accounts, and what takes the part of desktops."""
     need_machine()
     with tempfile.TemporaryDirectory(prefix="vncgate-machine-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with Machine("sessions", virtual_environment(folder), folder) as machine:
+        with Machine("sessions", virtual_environment(tmp_path_factory), folder) as machine:
             for unit in UNITS.glob("vncgate*"):
                 shutil.copyfile(unit, machine.path("/etc/systemd/system") / unit.name)
             tokens = machine.path("/etc/vncgate/workshop.tokens")
