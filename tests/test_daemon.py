@@ -316,7 +316,7 @@ async def test_no_output_has_a_password_in_it(workshop, caplog):
             await workshop.until(lambda status: status["accounts"][0]["ready"] != "unknown")
             workshop.write(line, line, line.replace(" 127", " 127 127"))
             await workshop.until(lambda status: status["trouble"])
-            said += [json.dumps(gate.status()), repr(gate._supervisor.roster), str(gate._problems)]
+            said += [json.dumps(gate.status()), repr(gate._supervisor.roster), str(gate._file.problems)]
     assert peer.port
     said += [caplog.text, snippet.read_text(), *(f.read_text("utf-8", "replace") for f in copy.rglob("*.html"))]
     assert len(said) > 10
@@ -324,7 +324,7 @@ async def test_no_output_has_a_password_in_it(workshop, caplog):
 
 
 async def test_what_could_not_be_published_is_tried_again(workshop, monkeypatch):
-    monkeypatch.setattr("vncgate.daemon.PUBLISH_INTERVAL", 0.05)
+    monkeypatch.setattr("vncgate.publications.INTERVAL", 0.05)
     folder = workshop.folder / "site" / "pages"
     (workshop.folder / "site").write_text("in the way")
     workshop.write("ws01 127.0.0.1 path-ws01 - 5901 secret01")

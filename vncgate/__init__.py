@@ -11,7 +11,7 @@ The house has floors; a room imports only from the floors below its own (checked
     2  engines (base, relay, pool, websockify)
     3  supervisor  prober  images launcher (desktop_runner, desktop_view, launch, yard, store)  publish  upgrade worker
     4  web  control
-    5  daemon  rehearsal  demo  doctor  cli
+    5  daemon (token_file, doors, publications)  rehearsal  demo  doctor  cli
 
 `daemon` is the only place where all is put together. docs/architecture.md says the same in prose.
 """

@@ -17,36 +17,37 @@ import dataclasses
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
 from vncgate import __version__, control, handover, listeners, probe, scrape, tasks, upgrade
-from vncgate.checks import check_roster, check_settings
+from vncgate.checks import check_settings
 from vncgate.desktops import LaunchedDesktops, folder
+from vncgate.doors import SHARED, Doors, addresses, warn_of_exposure
 from vncgate.engines import ENGINES
 from vncgate.engines.base import GOING_AWAY, Engine, Limits
 from vncgate.engines.pool import Pool
-from vncgate.errors import ControlError, PublishError, SettingsError, TokensError
+from vncgate.errors import ControlError, SettingsError, TokensError
 from vncgate.handover import Inheritance, State
 from vncgate.launcher import Launcher
-from vncgate.model import Account, Outcomes, Problem, Roster, Severity, Want, WorkerStatus
+from vncgate.model import Account, Roster, Want, WorkerStatus
 from vncgate.nursery import Nursery
 from vncgate.prober import Probing
-from vncgate.publish import ApachePublisher
+from vncgate.publications import Publications
 from vncgate.render import status
 from vncgate.render.metrics import Facts
-from vncgate.roster import parse_tokens, read_tokens
-from vncgate.serving import serving
-from vncgate.settings import EngineName, HostPort, Settings, is_loopback
+from vncgate.settings import EngineName, Settings
 from vncgate.supervisor import Supervisor
 from vncgate.systemd import Notifier
 from vncgate.tally import Tally
-from vncgate.tokens import Parsed, parse, render
+from vncgate.token_file import TokenFile
+from vncgate.tokens import render
 from vncgate.watch import Watcher
-from vncgate.web import app, export
+from vncgate.web import app
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What an operator, a terminal or systemd may send."""
 SIGNAL_GRACE = 0.01
 """Seconds in which a signal that has come reaches the loop."""
-SHARED, PAGES, METRICS = "the shared port", "the pages (setting web)", "the metrics (setting metrics.address)"
 ONLY_WORKERS = "only workers outlive an upgrade (engine relay, setting workers); restart this gate instead"
-STAYS = "; the last good roster stays"
-MOST_LINES = 50
-"""Problems of a token file that are logged at once."""
-PUBLISH_INTERVAL = 60.0
-"""Seconds after which what could not be published is tried again."""
 STATUS_INTERVAL = 5.0
 """Seconds between two looks at whether systemd's STATUS= is still true."""
 
@@ -91,35 +86,19 @@ class Gate:
         """Set when everything serves, and every proxy runs or has failed once."""
         self.control_path = settings.control or control.default_path(environ, os.getuid())
         self._tokens = tokens
-        self._source = str(tokens)  # what problems are named by: the file itself, or the one that was handed over
-        # systemd.exec(5), LoadCredential=: copied when the service starts, and never again.
-        credentials = environ.get("CREDENTIALS_DIRECTORY")
-        self._is_credential = credentials is not None and tokens.is_relative_to(credentials)
         self._settings = settings
         self._environ = environ
-        self._config = config
-        self._code = upgrade.fingerprint()
+        self._news = upgrade.News(config)
         self._upgrading = False
-        self._upgrade_error = ""
-        self._refused: tuple[bytes | None, bytes | None, int] | None = None
         self._inherited = inherited or Inheritance()
-        self._handed = (
-            control.HandedOver.from_json(self._inherited.state.tokens) if self._inherited.state.tokens else None
-        )
+        self._file = TokenFile(tokens, settings, environ, self._inherited.state)
         self._notifier = Notifier(environ)
         self._stopping = asyncio.Event()
         self._starting: asyncio.Task[Any] | None = None
         self._began = time.time()
-        self._problems: tuple[Problem, ...] = ()
-        self._trouble = ""
-        self._pages_error = ""
-        self._pages_written = Outcomes()
-        self._unpublished = False
         self._roster_loaded = 0.0
         self._metrics = scrape.handler(self.facts)
         self._reloading = asyncio.Lock()
-        self._doors = contextlib.AsyncExitStack()
-        self._control: tuple[socket.socket, control.Served] | None = None
         self._listeners = listeners.Listeners(settings.listen, self._notifier, self._inherited.listening)
         self._engine = self._make_engine(nursery)
         probing = Probing(self._probe, settings.probe_interval) if settings.probe else None
@@ -131,7 +110,8 @@ class Gate:
         self._desktops = LaunchedDesktops(
             settings.desktops, root, self._probe, lambda _: self._found.set(), is_blind=blind
         )
-        self._apache = ApachePublisher(settings) if settings.apache.snippet else None
+        self._published = Publications(settings)
+        self._doors = Doors(settings, self._listeners, self, self._metrics, self._pages)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def shut_down(self) -> None:
@@ -171,7 +151,7 @@ class Gate:
             if not self._stopping.is_set():
                 raise
             await self._engine.aclose()  # workers of the gate before this one, too
-            if self._control is None and (door := self._inherited.control):
+            if not self._doors.are_open and (door := self._inherited.control):
                 control.remove(door)  # what serves it would have done so
         finally:
             self._starting = None
@@ -182,8 +162,8 @@ class Gate:
             raise ControlError(ONLY_WORKERS)
         if (path := self._inherited.state.control) and path != str(self.control_path):
             raise SettingsError(f"control: {self.control_path} is taken up by a restart only; it is {path} now")
-        await self._load(self._read())
-        for address, owner in self._addresses():
+        await self._file.load()
+        for address, owner in addresses(self._settings):
             if listeners.name_of(address.host, address.port) not in self._inherited.state.listening:
                 listeners.bind(address.host, address.port, owner).close()
         app.build(settings=self._settings, roster=Roster, statuses=list)
@@ -194,12 +174,12 @@ class Gate:
 
     async def _begin(self, stack: contextlib.AsyncExitStack) -> None:
         self._spawn(self._notifier.watchdog(), "systemd watchdog")  # first: after an upgrade systemd counts already
-        roster = await self._first_roster()
+        roster = await self._file.first()
         listeners.raise_descriptor_limit()
-        self._warn_of_exposure()
+        warn_of_exposure(self._settings)
         stack.callback(self._listeners.close_all)
-        stack.push_async_callback(self._close_doors)
-        await self._open_doors(self._inherited.control or control.bind(self.control_path))
+        stack.push_async_callback(self._doors.aclose)
+        await self._doors.open(self._inherited.control or control.bind(self.control_path))
         stack.push_async_callback(self._close)
         port = self._settings.accounts_port
         await self._engine.start(self._listeners.open(port, SHARED) if port else None)
@@ -213,7 +193,7 @@ class Gate:
         if isinstance(self._engine, Pool):
             await self._engine.settled(roster)
         self._spawn(self._keep_status(), "systemd status")
-        self._spawn(self._keep_publishing(), "publish again")
+        self._spawn(self._published.keep_trying(self._reloading), "publish again")
         self._notifier.ready(self._summary())
         log.info("serving %s; %s", self._summary(), self._places())
         self.started.set()
@@ -227,15 +207,15 @@ class Gate:
             "since": self._began,
             "started": self.started.is_set(),
             "workers": [dataclasses.asdict(worker) for worker in self._workers()],
-            "tokens": self._source,
+            "tokens": self._file.source,
             "engine": settings.engine,
             "web": str(settings.web) if settings.web else None,
             "shared_port": settings.accounts_port,
-            "problems": [problem.render(self._source) for problem in self._problems],
-            "trouble": self._trouble,
-            "apache_error": self._apache.last_error if self._apache else "",
-            "pages_error": self._pages_error,
-            "upgrade_error": self._upgrade_error,
+            "problems": [problem.render(self._file.source) for problem in self._file.problems],
+            "trouble": self._file.trouble,
+            "apache_error": self._published.apache_error,
+            "pages_error": self._published.pages_error,
+            "upgrade_error": self._news.error,
             **status.report(self._supervisor.statuses(), self.desktops.statuses()),
         }
 
@@ -246,10 +226,7 @@ class Gate:
 
     def facts(self) -> Facts:
         """What the metrics are made of."""
-        settings, apache = self._settings, self._apache
-        published = {"pages": self._pages_written} if settings.landing.export else {}
-        if apache is not None:
-            published |= {"apache snippet": apache.written, "apache reload": apache.reloaded}
+        settings = self._settings
         return Facts(
             version=__version__,
             engine=settings.engine,
@@ -258,9 +235,9 @@ class Gate:
             restarts=self._supervisor.restarts,
             workers=self._workers(),
             roster_loaded=self._roster_loaded,
-            roster_is_good=not self._trouble,
-            problems=self._problems,
-            published=published,
+            roster_is_good=not self._file.trouble,
+            problems=self._file.problems,
+            published=self._published.outcomes(),
             per_account=settings.metrics.accounts,
             desktops=self.desktops.statuses(),
         )
@@ -284,10 +261,13 @@ class Gate:
         self, handed: control.HandedOver | None = None, config: control.HandedOver | None = None
     ) -> dict[str, Any]:
         """See control.Operator. Raises TokensError with all problems when the new roster is not taken."""
-        trouble = await self._take_news(handed, config) if config else ""
-        if isinstance(trouble, dict):
-            return trouble
-        if handed is None and self._is_credential:
+        trouble = ""
+        if config:
+            start = self.upgrade if isinstance(self._engine, Pool) else None
+            if answer := await self._news.take_up(handed, config, start):
+                return answer
+            trouble = self._news.error
+        if handed is None and self._file.is_credential:
             raise ControlError(
                 "the token file is a credential of systemd's, a copy that does not follow the file: "
                 "`systemctl reload` this service, or `vncgate reload --tokens FILE`"
@@ -295,7 +275,7 @@ class Gate:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                roster = await self._load_handed(handed)
+                roster = await self._file.reload(handed)
                 changes = await self._take(roster)
             except TokensError as error:
                 if trouble:  # and the file may well be good with the settings that were not taken
@@ -307,26 +287,6 @@ class Gate:
         if trouble:
             raise ControlError(f"{trouble}\nThe token file was taken: {changes}")
         return {"changes": changes}
-
-    async def _take_news(self, handed: control.HandedOver | None, config: control.HandedOver) -> dict[str, Any] | str:
-        """Start anew where settings or code are new, and answer so; else, or where that fails, what is wrong.
-
-        The token file is tried with them, as it may need them: new kinds of desktops, and accounts that have them. What
-        failed once is not tried again before one of all these changes; a file that only the trial reads may have.
-        """
-        news = await self._news(config)
-        code = await asyncio.to_thread(upgrade.fingerprint)
-        seen = (handed.content, config.content, code) if handed else None
-        if not news:
-            self._upgrade_error = ""
-        elif not isinstance(self._engine, Pool):
-            self._upgrade_error = f"there are new {news}, which only a restart takes up (this gate has no workers)"
-        elif seen is None or seen != self._refused:
-            try:
-                return {**await self.upgrade(handed, config), "changes": f"new {news}: starting anew"}
-            except ControlError as error:
-                self._refused, self._upgrade_error = seen, str(error)
-        return self._upgrade_error
 
     async def upgrade(self, tokens: control.HandedOver | None, config: control.HandedOver | None) -> dict[str, Any]:
         """See control.Operator."""
@@ -342,7 +302,7 @@ class Gate:
         return {"since": self._began}
 
     def _state(self, engine: Pool, tokens: control.HandedOver | None, config: control.HandedOver | None) -> State:
-        handed = self._which(tokens)
+        handed = self._file.which(tokens)
         return State(
             tokens=handed.to_json() if handed else None,
             roster=render(self._roster.values()),
@@ -354,26 +314,17 @@ class Gate:
             control=str(self.control_path),
         )
 
-    async def _news(self, config: control.HandedOver) -> str:
-        """What is other than it was when this gate began: the settings, the code, or nothing."""
-        if config.content != self._config:
-            return f"settings ({config.name})"
-        return "code on disk" if await asyncio.to_thread(upgrade.fingerprint) != self._code else ""
-
     async def _start_anew(self, tokens: control.HandedOver | None, config: control.HandedOver | None) -> None:
         """Become the code on disk. Everything that listens or is connected is handed over, and waits meanwhile.
 
         A signal that comes now is for the code that runs next, unless this one is being stopped already.
         """
-        assert isinstance(self._engine, Pool) and self._control is not None  # noqa: PT018, S101
+        assert isinstance(self._engine, Pool)  # noqa: S101
         async with self._reloading:
             log.info("starting anew from the code on disk")
             self._notifier.reloading()
-            door, served = self._control
-            door, served.stays = door.dup(), True
-            await self._doors.aclose()
-            if self._apache is not None:
-                await self._apache.aclose()
+            door = await self._doors.hand_over()
+            await self._published.aclose()
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the new code listens to them (`_signals()`)
             await asyncio.sleep(SIGNAL_GRACE)
             if self._stopping.is_set():
@@ -389,8 +340,18 @@ class Gate:
                 log.error("the code on disk cannot be started: %s; this one goes on", error.strerror)
                 self._upgrading = False
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-                await self._open_doors(door)
+                await self._doors.open(door)
                 self._notifier.ready(self._summary())
+
+    def _pages(self) -> web.Application:
+        settings = self._settings
+        return app.build(
+            settings=settings,
+            roster=lambda: self._supervisor.roster,
+            statuses=self._supervisor.statuses,
+            metrics=self._metrics if settings.web == settings.metrics.address else None,
+            desktops=self.desktops,
+        )
 
     async def _probe(self, account: Account) -> None:
         settings = self._settings
@@ -401,75 +362,10 @@ class Gate:
             timeout=settings.handshake_timeout,
         )
 
-    async def _first_roster(self) -> Roster:
-        """That of the token file; of a file that broke while the gate started anew, the last good one."""
-        try:
-            return await self._load(self._read())
-        except TokensError:
-            if not (last := self._inherited.state.roster):
-                raise
-            self._log_problems(self._problems)
-            self._trouble += STAYS
-            log.error("%s", self._trouble)
-            return (await asyncio.to_thread(parse_tokens, last.encode(), 0o600)).roster
-
-    async def _load_handed(self, handed: control.HandedOver | None) -> Roster:
-        """The roster of a file that was handed over, which from now on is ours; without one, of the file on disk."""
-        before, self._handed = self._handed, self._which(handed)
-        try:
-            return await self._load(self._read())
-        except BaseException:
-            self._handed = before
-            raise
-
-    def _which(self, handed: control.HandedOver | None) -> control.HandedOver | None:
-        """The file that counts in the place of the one on disk, now that a command handed over `handed`."""
-        return handed or (self._handed if self._is_credential else None)
-
-    async def _read(self) -> Parsed:
-        """The token file, or the one that was handed over in its place."""
-        handed = self._handed
-        self._source = handed.name if handed else str(self._tokens)
-        return await (_parse(handed) if handed else read_tokens(self._tokens))
-
-    async def _load(self, reading: Coroutine[Any, Any, Parsed]) -> Roster:
-        """The roster that `reading` gives, or TokensError with all problems; both are kept for status and log."""
-        before, self._problems = frozenset(self._problems), ()
-        trouble = self._trouble
-        try:
-            parsed = await reading
-        except TokensError as error:
-            raise self._not_taken(str(error)) from None
-        self._problems = tuple(sorted((*parsed.problems, *check_roster(parsed.roster, self._settings))))
-        if self.started.is_set() or not any(problem.severity is Severity.ERROR for problem in self._problems):
-            self._log_problems([problem for problem in self._problems if problem not in before])
-        if errors := sum(problem.severity is Severity.ERROR for problem in self._problems):
-            raise self._not_taken(f"{self._source} has {errors} error{'s' if errors > 1 else ''}")
-        if not parsed.roster and (self._supervisor.roster or parse(self._inherited.state.roster.encode()).roster):
-            # An editor's or a script's accident far sooner than the wish to throw everybody out.
-            raise self._not_taken(f"{self._source} has no accounts (`vncgate stop` stops them)")
-        if trouble:
-            log.info("%s is good again", self._source)
-        self._trouble = ""
-        return parsed.roster
-
-    def _log_problems(self, problems: Sequence[Problem]) -> None:
-        for problem in problems[:MOST_LINES]:
-            level = logging.ERROR if problem.severity is Severity.ERROR else logging.WARNING
-            log.log(level, "%s: %s", problem.place(self._source), problem.message)
-        if len(problems) > MOST_LINES:
-            log.warning("and %d more; `vncgate check` lists them all", len(problems) - MOST_LINES)
-
-    def _not_taken(self, trouble: str) -> TokensError:
-        if self.started.is_set():
-            trouble += STAYS
-            log.error("%s", trouble)
-        self._trouble = trouble
-        return TokensError("\n".join([*(problem.render(self._source) for problem in self._problems), self._trouble]))
-
     async def _take(self, roster: Roster, stopped: Collection[str] = ()) -> str:
         """Make a roster true and publish it; returns what changed, in words."""
         self._roster = roster
+        self._file.serves(roster)
         self._desktops.launcher.apply(roster)
         done = await self._supervisor.apply(self._desktops.found(roster), stopped)
         self._roster_loaded = time.time()
@@ -477,7 +373,7 @@ class Gate:
             self._supervisor.probe_again()
         else:
             log.info("roster: %s", done)
-        await self._publish(roster)
+        await self._published.publish(roster)
         return str(done)
 
     async def _keep_finding(self) -> None:
@@ -488,36 +384,6 @@ class Gate:
             if (roster := self._desktops.found(self._roster)) != self._supervisor.roster:
                 with contextlib.suppress(ControlError):  # all is being stopped
                     await self._supervisor.apply(roster)
-
-    async def _publish(self, roster: Roster) -> None:
-        """Apache's snippet and the static pages.
-
-        What fails is in log and status and is tried again; the old ones stand.
-        """
-        wrong, failed = "", False
-        try:
-            if self._apache is not None:
-                await self._apache.publish(roster)
-        except PublishError as error:
-            log.error("%s", error)
-            failed = True
-        try:
-            if folder := self._settings.landing.export:
-                await asyncio.to_thread(export.export, folder, self._settings, roster)
-        except (PublishError, SettingsError) as error:
-            wrong = str(error)
-            log.error("%s", error)
-        self._pages_error = wrong
-        self._pages_written = self._pages_written.then(not self._pages_error)
-        self._unpublished = failed or bool(self._pages_error)
-
-    async def _keep_publishing(self) -> None:
-        """Try again what could not be published: a disk has room again, an administrator mended Apache's files."""
-        while True:
-            await asyncio.sleep(PUBLISH_INTERVAL)
-            async with self._reloading:
-                if self._unpublished:
-                    await self._publish(self._roster)
 
     def _on_change(self) -> None:
         if not self._stopping.is_set():
@@ -563,52 +429,6 @@ class Gate:
     def _workers(self) -> list[WorkerStatus]:
         return self._engine.workers() if isinstance(self._engine, Pool) else []
 
-    async def _open_doors(self, sock: socket.socket) -> None:
-        """Let in operators, on the control socket `sock`, participants and Prometheus."""
-        settings = self._settings
-        self._control = sock, await self._doors.enter_async_context(control.serve(sock, self, self._metrics))
-        if address := settings.web:
-            await self._doors.enter_async_context(self._pages(address))
-        if (scraped := settings.metrics.address) and scraped != address:
-            door = self._door(scraped, METRICS)
-            await self._doors.enter_async_context(serving(scrape.application(self._metrics), door, 1.0))
-
-    async def _close_doors(self) -> None:
-        await self._doors.aclose()
-
-    def _addresses(self) -> Iterator[tuple[HostPort, str]]:
-        """Where the daemon itself listens, and for what."""
-        settings = self._settings
-        if settings.accounts_port:
-            yield HostPort(host=settings.listen, port=settings.accounts_port), SHARED
-        if settings.web:
-            yield settings.web, PAGES
-        if settings.metrics.address and settings.metrics.address != settings.web:
-            yield settings.metrics.address, METRICS
-
-    def _door(self, address: HostPort, owner: str) -> socket.socket:
-        return self._listeners.open(address.port, owner, address.host).dup()
-
-    def _pages(self, address: HostPort) -> contextlib.AbstractAsyncContextManager[None]:
-        pages = app.build(
-            settings=self._settings,
-            roster=lambda: self._supervisor.roster,
-            statuses=self._supervisor.statuses,
-            metrics=self._metrics if address == self._settings.metrics.address else None,
-            desktops=self.desktops,
-        )
-        door = self._door(address, PAGES)
-        return serving(pages, door, 1.0, self._settings.handshake_timeout)
-
-    def _warn_of_exposure(self) -> None:
-        exposed = [] if is_loopback(self._settings.listen) else [f"websocket ports on {self._settings.listen}"]
-        if self._settings.web and not self._settings.web.is_loopback:
-            exposed.append(f"pages on {self._settings.web}")
-        if (metrics := self._settings.metrics.address) and not metrics.is_loopback:
-            exposed.append(f"metrics on {metrics}")
-        if exposed:
-            log.warning("%s: other machines can reach them, and without TLS all can be read", ", ".join(exposed))
-
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = tasks.spawn(work, name)
         self._tasks.add(task)
@@ -626,8 +446,7 @@ class Gate:
             await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
         finally:
             await self._engine.aclose()
-        if self._apache is not None:
-            await self._apache.aclose()
+        await self._published.aclose()
 
     async def _keep_status(self) -> None:
         said = ""
@@ -638,7 +457,7 @@ class Gate:
                 self._notifier.status(summary)
 
     def _summary(self) -> str:
-        return status.summary(self._supervisor.statuses(), self._trouble)
+        return status.summary(self._supervisor.statuses(), self._file.trouble)
 
     def _places(self) -> str:
         settings = self._settings
@@ -646,9 +465,3 @@ class Gate:
         if settings.accounts_port:
             places.append(f"shared port {settings.accounts_port}")
         return ", ".join([*places, f"engine {settings.engine}", f"control socket {self.control_path}"])
-
-
-async def _parse(handed: control.HandedOver) -> Parsed:
-    if handed.content is None:
-        raise TokensError(handed.trouble)
-    return await asyncio.to_thread(parse_tokens, handed.content, handed.mode)

@@ -1,4 +1,7 @@
-"""Whether the code on disk can take over: it is started beside the daemon that runs, up to the point of serving."""
+"""Whether there is news on disk, code or settings, and whether it can take over.
+
+It is tried out by being started beside the daemon that runs, up to the point of serving.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vncgate import handover
 from vncgate.errors import ControlError
 from vncgate.process import Process, describe_exit, spawn
+
+if TYPE_CHECKING:
+    from vncgate.control import HandedOver
 
 log = logging.getLogger(__name__)
 
@@ -86,3 +93,42 @@ async def _ended(process: Process) -> str:
         return describe_exit(status) if status else ""
     finally:
         await process.stop(STOP_GRACE)
+
+
+class News:
+    """What differs from what runs, and what became of it when it was to be taken up."""
+
+    def __init__(self, config: bytes) -> None:
+        """`config` is the content of the settings' file that runs."""
+        self.error = ""
+        """Why the news that there are were not taken up; empty where there are none."""
+        self._config = config
+        self._code = fingerprint()
+        self._refused: tuple[bytes | None, bytes | None, int] | None = None
+
+    async def take_up(
+        self,
+        tokens: HandedOver | None,
+        config: HandedOver,
+        start: Callable[[HandedOver | None, HandedOver], Awaitable[dict[str, Any]]] | None,
+    ) -> dict[str, Any] | None:
+        """`start` anew where settings or code are new, and return its answer; else, or where that fails, None.
+
+        The token file is tried with them, as it may need them: new kinds of desktops, and accounts that have them. What
+        failed once is not tried again before one of all these changes; a file that only the trial reads may have.
+        `start` is None where this daemon cannot.
+        """
+        code = await asyncio.to_thread(fingerprint)
+        news = f"settings ({config.name})" if config.content != self._config else ""
+        news = news or ("code on disk" if code != self._code else "")
+        seen = (tokens.content, config.content, code) if tokens else None
+        if not news:
+            self.error = ""
+        elif start is None:
+            self.error = f"there are new {news}, which only a restart takes up (this gate has no workers)"
+        elif seen is None or seen != self._refused:
+            try:
+                return {**await start(tokens, config), "changes": f"new {news}: starting anew"}
+            except ControlError as error:
+                self._refused, self.error = seen, str(error)
+        return None
