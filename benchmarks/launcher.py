@@ -4,7 +4,8 @@ The place is fake (tests/fakeplace.py): a desktop is there a second after it was
 answered after 10 ms. The store of handles is real, on a disk of this machine; so is the loop. What is left is the
 launcher's own: its CPU (the fake place's included), threads that write files included.
 
-    asked        all are asked for at once: until every one runs, after a login
+    asked        all are asked for at once: until every one runs, after a login; starts follow each other evenly, as
+                 the settings have it (starts_per_second), or with --starts-per-second 1000 as fast as it goes
     running      all run, and nobody does anything
     found again  the daemon is started anew, while all run: until every one is known to run
     ended        all are ended at once
@@ -23,7 +24,7 @@ from pathlib import Path
 import uvloop
 
 from tests.fakeplace import FakePlace
-from vncgate.kinds import DesktopsSettings
+from vncgate.kinds import DesktopsSettings, LocalPlace
 from vncgate.launcher import Launcher
 from vncgate.model import Account, DesktopState, Roster, Secret
 from vncgate.store import Store
@@ -76,9 +77,11 @@ class Watched:
             await self.news.wait()
 
 
-async def measure(count: int, at_once: int, idle: float, boot: float = 1.0) -> list[dict[str, str | float]]:
-    """The table's rows for `count` desktops of which `at_once` may start at the same time."""
-    local = {"type": "local", "starts_at_once": at_once}
+async def measure(
+    count: int, at_once: int, idle: float, boot: float = 1.0, per_second: float = 1000.0
+) -> list[dict[str, str | float]]:
+    """The table's rows for `count` desktops of which `at_once` may start at the same time, `per_second` in a second."""
+    local = {"type": "local", "starts_at_once": at_once, "starts_per_second": per_second}
     settings = DesktopsSettings.model_validate({"kinds": {"xfce": {"command": "x"}}, "places": {"local": local}})
     roster = Roster(tuple(Account(f"ws{number:04}", None, f"p{number}", None, Secret("x")) for number in range(count)))
     place = FakePlace(boot=boot)
@@ -123,10 +126,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.launcher", description="What the launcher costs.")
     parser.add_argument("--desktops", type=int, default=200, metavar="N", help="asked for at once (200)")
     parser.add_argument("--starts-at-once", type=int, default=50, metavar="N", help="that may start together (50)")
+    usual = LocalPlace().starts_per_second
+    words = f"as in the settings ({usual:g})"
+    parser.add_argument("--starts-per-second", type=float, default=usual, metavar="N", help=words)
     parser.add_argument("--idle", type=float, default=15.0, metavar="S", help="seconds to watch them run (15)")
     args = parser.parse_args()
-    print(f"{args.desktops} desktops, {args.starts_at_once} starts at once, each takes a second\n")
-    print(table(uvloop.run(measure(args.desktops, args.starts_at_once, args.idle))))
+    at_once, per_second = args.starts_at_once, args.starts_per_second
+    print(f"{args.desktops} desktops, {at_once} starts at once, {per_second:g} a second, each takes a second\n")
+    print(table(uvloop.run(measure(args.desktops, at_once, args.idle, per_second=per_second))))
     return 0
 
 

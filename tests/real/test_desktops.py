@@ -28,6 +28,7 @@ SETTINGS = f"""
 type = "local"
 user = "{ME}"
 starts_at_once = {MANY}
+starts_per_second = 1000.0
 
 [desktops.kinds.term]
 command = "xterm -maximized"
