@@ -220,25 +220,30 @@ class LocalPlace(_Place):
     type: Literal["local"] = "local"
 
 
-class SshPlace(_Place):
-    """Hosts reached by ssh."""
+class SshLogin(Section):
+    """How the gate logs in by ssh."""
 
-    type: Literal["ssh"]
-    hosts: Annotated[str, AfterValidator(_hosts)]
-    """Hosts in Slurm's notation, for example "node[01-08]"; new desktops go where there are fewest."""
     port: Annotated[int, Field(ge=1, le=65535, strict=True)] = 22
     """Port of sshd."""
     key: File = None
     """Private key to log in with, without a passphrase. None: the daemon's agent or default keys."""
     known_hosts: File = None
     """File of the hosts' keys. None: ~/.ssh/known_hosts. An unknown key is refused."""
+
+
+class SshPlace(SshLogin, _Place):
+    """Hosts reached by ssh."""
+
+    type: Literal["ssh"]
+    hosts: Annotated[str, AfterValidator(_hosts)]
+    """Hosts in Slurm's notation, for example "node[01-08]"; new desktops go where there are fewest."""
     folder: str = ".vncgate"
     """Folder of the desktops' files on the host; relative to the user's home."""
     reach: Literal["ssh", "direct"] = "ssh"
     """How the gate connects to the desktop: through the ssh connection, or directly over the network."""
 
 
-class SlurmPlace(_Place):
+class SlurmPlace(SshLogin, _Place):
     """A Slurm cluster."""
 
     type: Literal["slurm"]
@@ -252,6 +257,8 @@ class SlurmPlace(_Place):
     """File with the token (SLURM_JWT) for slurmrestd over http."""
     commands: File = None
     """Folder of sbatch, squeue and scancel. None: they are found by PATH."""
+    submit_host: Login = ""
+    """Host on which these commands are run by ssh, as "login1" or "school@login1". Empty: the gate's own."""
     conf: File = None
     """slurm.conf of the cluster. None: the commands find it."""
     cluster: str = ""
@@ -268,11 +275,19 @@ class SlurmPlace(_Place):
     """Seconds between two questions for the state of all jobs."""
     queue_timeout: SecondsOrNever = 0.0
     """Seconds in the queue after which a desktop is given up. 0: never."""
+    reach: Literal["ssh", "direct"] = "direct"
+    """How the gate connects to the desktop: directly over the network, or through an ssh connection."""
+    login: Login = ""
+    """Host to which that ssh connection is made, as "login1" or "school@login1". Empty: each desktop's own node."""
 
     @model_validator(mode="after")
     def _reachable(self) -> SlurmPlace:
         if self.transport == "rest" and not self.rest.startswith(("http://", "https://", "unix:/")):
             raise ValueError('transport "rest" needs rest, as http://host:6820 or unix:/run/slurmrestd.socket')
+        if self.transport == "rest" and self.submit_host:
+            raise ValueError('submit_host is where commands are run: there are none with transport "rest"')
+        if self.login and self.reach != "ssh":
+            raise ValueError('login is for reach = "ssh"')
         return self
 
 
@@ -285,6 +300,7 @@ class DockerPlace(_Place):
     network: str = "none"
     """Network of the containers; desktops themselves need none: RFB goes over a socket in a folder."""
     starts_at_once: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
+    """Desktops that are being started at the same time, at most."""
 
 
 RESERVED = frozenset({"handles", "lock"})
@@ -300,7 +316,6 @@ class DesktopsSettings(Section):
     folder: File = None
     """Folder for what must outlive the daemon: which desktops run, their passwords and logs. None: $STATE_DIRECTORY, or
     /var/lib/vncgate for root, else below $XDG_STATE_HOME."""
-    """Desktops that are being started at the same time, at most."""
     kind: str = ""
     """Kind of accounts that name none. Empty: the only kind there is."""
     templates: File = None

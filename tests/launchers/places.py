@@ -225,7 +225,7 @@ def slurm_cluster():
 async def slurm_site(slurm_cluster, short_folder):
     need("Xvnc")
     place = slurm_cluster.place(user=ME)
-    site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder)
+    site = Site(lambda: Slurm("hpc", place, short_folder / "gate", Scripts(None)), slurm_cluster.shared, short_folder)
     yield site
     await site.aclose()
 
@@ -234,7 +234,7 @@ async def slurm_site(slurm_cluster, short_folder):
 async def slurm_rest_site(slurm_cluster, short_folder):
     need("Xvnc")
     place = slurm_cluster.place("rest", user=ME)
-    site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder)
+    site = Site(lambda: Slurm("hpc", place, short_folder / "gate", Scripts(None)), slurm_cluster.shared, short_folder)
     yield site
     await site.aclose()
 
@@ -295,6 +295,7 @@ async def apptainer_slurm_site(apptainer_path, slurm_cluster, desktop_tree, shor
     monkeypatch.setenv("PATH", str(apptainer_path), prepend=os.pathsep)
     extra = {"wrap": "apptainer", "image": str(desktop_tree)}
     place = slurm_cluster.place(user=ME)
-    site = Site(lambda: Slurm("hpc", place, Scripts(None)), slurm_cluster.shared, short_folder, extra=extra)
+    make = lambda: Slurm("hpc", place, short_folder / "gate", Scripts(None))  # noqa: E731
+    site = Site(make, slurm_cluster.shared, short_folder, extra=extra)
     yield site
     await site.aclose()

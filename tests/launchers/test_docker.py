@@ -96,7 +96,7 @@ async def test_one_question_for_all(tmp_path, monkeypatch):
 
 async def test_a_class_that_has_ended_is_asked_for_at_once_and_once(tmp_path):
     said = """if [ $1 = ps ]; then for n in 1 2 3; do echo vncgate-000000000000000$n Exited; done; else
-    echo "/vncgate-0000000000000001 0 false "; echo "vncgate-0000000000000002 137 true it was"; echo 3 is gone >&2; exit 1
+    echo "/vncgate-0000000000000001 0 false "; echo "vncgate-0000000000000002 137 true it was"; echo gone >&2; exit 1
     fi"""
     place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
     handles = [Handle("c", "ws", f"{number:016d}", job="x") for number in (1, 2)]
@@ -121,7 +121,8 @@ async def test_an_engine_that_talks_without_end_is_not_believed(tmp_path, monkey
 
 
 async def test_a_container_that_was_just_started_is_not_looked_for_in_an_old_answer(tmp_path, monkeypatch):
-    said = f"case $1 in run) touch {tmp_path}/there;; ps) [ ! -e {tmp_path}/there ] || echo vncgate-{SPEC.nonce} running; esac"
+    there = tmp_path / "there"
+    said = f"case $1 in run) touch {there};; ps) [ ! -e {there} ] || echo vncgate-{SPEC.nonce} running; esac"
     place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
     assert (await place.query(Handle("c", "ws02", "f" * 16, job="x"))).seen is Seen.GONE
     place._survey._interval = 0.5

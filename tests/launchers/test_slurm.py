@@ -1,6 +1,7 @@
 """The place `slurm` without a cluster: when it asks, what it does in doubt, what its job is."""
 
 import asyncio
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -9,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import Kind, SlurmPlace
-from vncgate.launchers import slurm
+from vncgate.launchers import slurm, slurm_jobs
 from vncgate.launchers.base import Handle, Seen, Spec
 from vncgate.launchers.scripts import Scripts, quote_job
-from vncgate.launchers.slurm import Slurm, Survey
-from vncgate.launchers.slurm_jobs import DoubtError, Job, SilentError
+from vncgate.launchers.slurm import Slurm
+from vncgate.launchers.slurm_jobs import DoubtError, Job
 from vncgate.model import Desktop, Secret
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "scripts" / "job.sh"
@@ -25,9 +26,6 @@ HOSTILE = 'o\'neil "the" $(touch pwned) `touch pwned` \\ # %j ~ * \u202e\u2028 Ã
 
 def now():
     return asyncio.get_running_loop().time()
-
-
-# --- When it asks -----------------------------------------------------------------------------------------------------
 
 
 class Cluster:
@@ -44,11 +42,14 @@ class Cluster:
         self.cancelled = []
         self.located = []
 
+    async def whoami(self):
+        return "school"
+
     async def submit(self, script, owner):
         number = str(len(self.scripts) + 1)
         self.scripts.append(script)
         nonce = script.partition("--comment=")[2].split("\n")[0]
-        self.all[number] = Job(number, "PENDING", "Priority", comment=nonce)
+        self.all[number] = Job(number, "PENDING", "Priority", comment=nonce, user="school")
         if self.trouble:
             raise self.trouble
         return number
@@ -90,79 +91,6 @@ def cluster():
     return Cluster()
 
 
-@pytest.fixture
-async def survey(cluster):
-    survey = Survey(lambda: cluster.jobs([]), 3.0, "hpc")
-    yield survey
-    await survey.aclose()
-
-
-@pytest.mark.virtual_time
-async def test_many_share_one_question(survey, cluster):
-    await asyncio.gather(*(survey.look() for _ in range(30)))
-    await asyncio.sleep(2.9)
-    await asyncio.gather(*(survey.look() for _ in range(30)))
-    assert cluster.asked == [0.0]
-    await asyncio.sleep(0.2)
-    await asyncio.gather(*(survey.look() for _ in range(30)))
-    assert len(cluster.asked) == 2
-
-
-@pytest.mark.virtual_time
-async def test_nobody_asks_nothing_is_asked(survey, cluster):
-    await survey.look()
-    await asyncio.sleep(1000)
-    assert cluster.asked == [0.0]
-
-
-@pytest.mark.virtual_time
-async def test_whoever_needs_a_newer_answer_waits_for_its_turn(survey, cluster):
-    await survey.look()
-    await asyncio.sleep(1)
-    answers = await asyncio.gather(*(survey.look(survey.asked) for _ in range(10)))
-    assert cluster.asked == [0.0, 3.0]
-    assert {answer.when for answer in answers} == {3.0}
-
-
-@pytest.mark.virtual_time
-async def test_a_question_under_way_is_too_old_for_what_began_after_it(survey, cluster):
-    cluster.lasts = 2.0
-    first = asyncio.ensure_future(survey.look())
-    await asyncio.sleep(1)
-    answer = await survey.look(survey.asked)
-    assert cluster.asked == [0.0, 5.0]
-    assert (answer.number, (await first).number) == (2, 1)
-
-
-@pytest.mark.virtual_time
-async def test_a_slow_cluster_is_given_a_rest_between_two_questions(survey, cluster):
-    cluster.lasts = 10.0
-    for _ in range(3):
-        await survey.look(survey.asked)
-    assert cluster.asked == [0.0, 13.0, 26.0]
-
-
-@pytest.mark.virtual_time
-async def test_one_who_goes_away_takes_nobodys_answer_along(survey, cluster):
-    cluster.lasts = 2.0
-    first, second = asyncio.ensure_future(survey.look()), asyncio.ensure_future(survey.look())
-    await asyncio.sleep(1)
-    first.cancel()
-    assert (await second).trouble == ""
-    assert cluster.asked == [0.0]
-
-
-@pytest.mark.virtual_time
-async def test_no_answer_is_an_answer_too_and_is_not_asked_for_at_once_again(survey, cluster):
-    cluster.trouble = SilentError("nobody there")
-    assert (await survey.look()).trouble == "nobody there"
-    assert (await survey.look()).trouble == "nobody there"
-    assert cluster.asked == [0.0]
-    await asyncio.sleep(3)
-    cluster.trouble = None
-    assert (await survey.look()).trouble == ""
-
-
 # --- The place --------------------------------------------------------------------------------------------------------
 
 
@@ -172,8 +100,9 @@ def spec(nonce=NONCE, account="ws01", kind=None, **more):
 
 @pytest.fixture
 async def place(cluster, monkeypatch, tmp_path):
-    monkeypatch.setattr(slurm, "Commands", lambda settings: cluster)
-    place = Slurm("hpc", SlurmPlace(type="slurm", folder=tmp_path / "shared"), Scripts(None))
+    monkeypatch.setattr(slurm, "Commands", lambda *_: cluster)
+    settings = SlurmPlace(type="slurm", folder=tmp_path / "shared", user="root" if os.geteuid() == 0 else "")
+    place = Slurm("hpc", settings, tmp_path / "gate", Scripts(None))
     place._share = Here()
     yield place
     await place.aclose()
@@ -316,6 +245,87 @@ async def test_a_job_that_does_not_end_keeps_its_files(place, cluster):
 
 
 @pytest.mark.virtual_time
+async def test_a_job_of_somebody_else_with_its_comment_is_left_alone(place, cluster):
+    """Everybody sees the comment in the queue: while the number is not known, a job like it could be put there."""
+    cluster.all["9"] = Job("9", "RUNNING", host="evil", comment=f"vncgate:{NONCE}", user="mallory")
+    handle = Handle("hpc", "ws01", NONCE)
+    assert (await place.query(handle)).seen is Seen.GONE
+    await place.cancel(handle)
+    assert cluster.cancelled == []
+    cluster.all["1"] = Job("1", "RUNNING", host="n1", comment=f"vncgate:{NONCE}", user="school")
+    await asyncio.sleep(3)
+    assert (await place.query(handle)).host == "n1"
+
+
+@pytest.mark.virtual_time
+async def test_a_job_that_slurm_put_back_in_its_queue_is_no_desktop_any_more(place, cluster):
+    handle = await place.submit(spec())
+    for state in ("PENDING", "RUNNING"):
+        cluster.all["1"] = Job("1", state, host="n1", comment=f"vncgate:{NONCE}", restarts=1)
+        await asyncio.sleep(3)
+        seen = await place.query(handle)
+        assert (seen.seen, seen.exit_status) == (Seen.GONE, None)
+        assert "higher priority" in seen.reason
+    await place.cancel(handle)
+    assert cluster.cancelled == ["1"], "nor does it begin again later"
+
+
+@pytest.mark.virtual_time
+async def test_what_slurm_says_in_its_own_words_is_in_the_log_once_and_nowhere_else(place, cluster, caplog):
+    cluster.trouble = slurm_jobs.problem("sbatch: error: Batch job submission failed: /etc/secret of plugin x: 42\n")
+    for nonce in (NONCE, "f" * 16):
+        with pytest.raises(LaunchError) as error:
+            await place.submit(spec(nonce))
+        assert "plugin" not in str(error.value)
+    said = [record.getMessage() for record in caplog.records]
+    words = "hpc: Slurm did not do as it was asked; the gate's log has what it said. "
+    assert [line for line in said if "plugin" in line] == [f"{words}Slurm said: /etc/secret of plugin x: 42"]
+
+
+class Roads:
+    """Ways of tests: who is led where."""
+
+    def __init__(self):
+        self.led, self.ended = [], []
+
+    async def lead(self, nonce, through, host, port):
+        self.led.append((through, host, port))
+        return Desktop(unix=f"/gate/{nonce}")
+
+    def end(self, nonce):
+        self.ended.append(nonce)
+
+    async def aclose(self):
+        pass
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("login", "user", "led", "listens"),
+    [
+        ("", "", (("10.0.0.1", ""), "127.0.0.1", 5901), "-localhost)"),
+        ("login1", "", (("login1", ""), "10.0.0.1", 5901), "-localhost=0)"),
+        ("school@login1", "", (("login1", "school"), "10.0.0.1", 5901), "-localhost=0)"),
+    ],
+)
+async def test_through_ssh_the_cluster_says_where_to_and_the_server_listens_as_narrowly_as_it_can(
+    place, cluster, login, user, led, listens
+):
+    place._settings = place._settings.model_copy(update={"reach": "ssh", "login": login})
+    roads = place._ways = Roads()
+    handle = await place.submit(spec(user=user))
+    assert f"options+=({listens}" in (place._folder(handle) / "desktop.sh").read_text()
+    cluster.all["1"] = Job("1", "RUNNING", host="n1", comment=f"vncgate:{NONCE}")
+    (place._folder(handle) / "report").write_text(f"{NONCE} tcp 127.0.0.1 5901\n")
+    assert (await place.query(handle)).desktop == Desktop(unix=f"/gate/{NONCE}")
+    assert (roads.led, roads.ended) == ([led], [])
+    cluster.all["1"] = Job("1", "COMPLETED", comment=f"vncgate:{NONCE}")
+    await asyncio.sleep(3)
+    await place.query(handle)
+    assert roads.ended == [NONCE]
+
+
+@pytest.mark.virtual_time
 async def test_another_job_with_the_same_number_is_left_alone(place, cluster):
     handle = await place.submit(spec())
     cluster.all["1"] = Job("1", "RUNNING", comment="vncgate:somebody")
@@ -327,13 +337,21 @@ async def test_another_job_with_the_same_number_is_left_alone(place, cluster):
 @pytest.mark.virtual_time
 async def test_nobody_becomes_another_user_without_being_root(place, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1234)
-    with pytest.raises(LaunchError, match=r"only root may start desktops as another user \(nobody\)"):
+    with pytest.raises(LaunchError, match=r"desktops as another user \(nobody\)"):
         await place.submit(spec(user="nobody"))
     for user in ("nobody such", "a\0b"):
         with pytest.raises(LaunchError, match="there is no user"):
             await place.submit(spec(user=user))
-    with pytest.raises(LaunchError, match="desktops do not run as root"):
-        await place.submit(spec(user="root"))
+    assert sessions(place) == []
+
+
+@pytest.mark.virtual_time
+async def test_root_starts_no_desktops_as_root_unless_that_is_said(place, monkeypatch):
+    place._settings = place._settings.model_copy(update={"user": "{account}"})
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    for user in ("root", ""):
+        with pytest.raises(LaunchError, match="desktops do not run as root"):
+            await place.submit(spec(user=user))
     assert sessions(place) == []
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_commands
 from vncgate.launchers.slurm_commands import Commands
-from vncgate.launchers.slurm_jobs import DoubtError, SilentError
+from vncgate.launchers.slurm_jobs import DoubtError
 
 SOMEBODY = pwd.getpwuid(65534)
 

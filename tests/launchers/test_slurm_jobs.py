@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.launchers import slurm_jobs
 from vncgate.launchers.base import Handle, Seen
-from vncgate.launchers.slurm_jobs import DoubtError, Job, SilentError, find, parse_rows, sighting, waiting
+from vncgate.launchers.slurm_jobs import DoubtError, Job, find, parse_rows, sighting, waiting
 
 MARK = "qrstuvwxyzghijkl"
 NONCE = "0123456789abcdef"
@@ -21,6 +21,8 @@ def row(number="7", mark=MARK, **fields):
         "EndTime": "1795249372",
         "BatchHost": "n1",
         "exit_code": "0",
+        "RestartCnt": "2",
+        "UserName": "ada",
         "Reason": "None",
         "Comment": f"vncgate:{NONCE}",
     } | fields
@@ -30,7 +32,7 @@ def row(number="7", mark=MARK, **fields):
 
 def test_a_row():
     assert parse_rows(row(), MARK) == [
-        Job("7", "RUNNING", "None", "n1", f"vncgate:{NONCE}", 1795248772.0, 1795249372.0, 0)
+        Job("7", "RUNNING", "None", "n1", f"vncgate:{NONCE}", 1795248772.0, 1795249372.0, 0, "ada", 2)
     ]
 
 
@@ -55,7 +57,7 @@ def test_any_text_is_read(text):
     parse_rows(row(Comment=text), MARK)
 
 
-@given(st.lists(st.sampled_from([row(), row("8"), "", "|", MARK, f"{'1':<20}{MARK}|||", "1" * 20 + MARK + "|" * 9])))
+@given(st.lists(st.sampled_from([row(), row("8"), "", "|", MARK, f"{'1':<20}{MARK}|||", "1" * 20 + MARK + "|" * 11])))
 def test_what_is_no_whole_row_is_left_out(lines):
     found = parse_rows("\n".join(lines), MARK)
     assert len([job for job in found if job.host == "n1"]) == sum(line in (row(), row("8")) for line in lines)
@@ -158,7 +160,7 @@ def test_why_it_waits(reason, words):
         (
             "sbatch: error: no x\nsbatch: error: Batch job submission failed: Invalid partition name specified",
             LaunchError,
-            "Slurm refused the job: there is no such partition (no x; Invalid partition name specified)",
+            "Slurm refused the job: there is no such partition",
         ),
         (
             "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
@@ -173,15 +175,33 @@ def test_why_it_waits(reason, words):
         ),
         ("Socket timed out on send/recv operation", DoubtError, "cannot be reached now"),
         ("Unable to contact slurm controller (connect failure)", SilentError, "cannot be reached now"),
-        ("sbatch: unrecognized option '--nope'", LaunchError, "Slurm says: sbatch: unrecognized option '--nope'"),
-        ("", LaunchError, "Slurm says: nothing"),
-        ("sbatch: error: a\x1b[31m", LaunchError, "a\\x1b[31m"),
+        ("sbatch: unrecognized option '--nope'", LaunchError, "sbatch does not know one of the options"),
+        ("", LaunchError, "the gate's log has what it said"),
     ],
 )
 def test_what_slurm_refuses(said, kind, words):
     error = slurm_jobs.problem(said)
     assert type(error) is kind
     assert words in str(error)
+    assert type(silent := slurm_jobs.silent(error)) is SilentError
+    assert (str(silent), slurm_jobs.said(silent)) == (str(error), slurm_jobs.said(error))
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        ("sbatch: error: no x\nsbatch: error: Batch job submission failed: Invalid qos", "no x; Invalid qos"),
+        ("sbatch: unrecognized option '--nope'", "sbatch: unrecognized option '--nope'"),
+        ("sbatch: error: a\x1b[31m", "a\\x1b[31m"),
+        ("", "nothing"),
+        ("x" * 10_000, "x" * 500),
+    ],
+)
+def test_what_slurm_said_itself_is_for_the_log(said, own):
+    error = slurm_jobs.problem(said)
+    assert slurm_jobs.said(error) == own
+    assert own not in str(error)
+    assert slurm_jobs.said(LaunchError("ours")) == ""
 
 
 def handle(job="7"):
@@ -189,16 +209,18 @@ def handle(job="7"):
 
 
 def test_a_job_is_found_by_its_number_and_without_one_by_its_nonce():
-    ours, other = Job("7", "RUNNING", comment=f"vncgate:{NONCE}"), Job("8", "RUNNING", comment="vncgate:other")
-    assert find([other, ours], handle()) is ours
-    assert find([other, ours], handle("")) is ours
-    assert find([other], handle("")) is None
+    ours = Job("7", "RUNNING", comment=f"vncgate:{NONCE}", user="ada")
+    other = Job("8", "RUNNING", comment="vncgate:other", user="ada")
+    copy = Job("6", "RUNNING", comment=ours.comment, user="mallory")
+    assert find([other, copy, ours], handle(), "") is ours
+    assert find([other, copy, ours], handle(""), "ada") is ours
+    assert find([other, copy], handle(""), "ada") is None
 
 
 def test_a_number_that_was_given_a_second_time_is_not_ours():
-    assert find([Job("7", "RUNNING", comment="vncgate:another")], handle()) is None
+    assert find([Job("7", "RUNNING", comment="vncgate:another")], handle(), "") is None
 
 
 def test_a_job_whose_comment_the_site_wrote_over_is_ours():
     job = Job("7", "RUNNING", comment="billed to physics")
-    assert find([job], handle()) is job
+    assert find([job], handle(), "") is job

@@ -180,12 +180,14 @@ JOB = {
     "start_time": 1795248819,
     "end_time": 0,
     "exit_code": 768,
+    "user_name": "ada",
+    "restart_cnt": 1,
 }
 
 
 async def test_jobs(slurmrestd, rest):
     slurmrestd.says({"errors": [], "jobs": [JOB]})
-    assert await rest().jobs([]) == [Job("7", "PENDING", "Priority", "", "vncgate:x", 1795248819.0, None, 3)]
+    assert await rest().jobs([]) == [Job("7", "PENDING", "Priority", "", "vncgate:x", 1795248819.0, None, 3, "ada", 1)]
 
 
 @pytest.mark.parametrize(

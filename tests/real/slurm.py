@@ -230,7 +230,8 @@ class Cluster:
     def place(self, transport: str = "commands", **settings) -> SlurmPlace:
         """Settings of a place that is this cluster, by its commands or by slurmrestd."""
         how = {"commands": self.commands, "conf": self.conf} if transport == "commands" else self._rest_settings
-        return SlurmPlace(**{"type": "slurm", "folder": self.shared, "poll_interval": 0.5} | how | settings)
+        own = {"type": "slurm", "folder": self.shared, "poll_interval": 0.5, "user": getpass.getuser()}
+        return SlurmPlace(**own | how | settings)
 
     def calls(self, command: str) -> int:
         """How often `command` was run through `place()`."""

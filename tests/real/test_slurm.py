@@ -58,7 +58,7 @@ async def make_site(cluster):
 
     def make(its=cluster, **settings):
         place = its.place(**settings)
-        made.append(Site(lambda: Slurm("hpc", place, Scripts(None)), place.folder, homes))
+        made.append(Site(lambda: Slurm("hpc", place, homes / "gate", Scripts(None)), place.folder, homes))
         return made[-1]
 
     yield make

@@ -8,24 +8,33 @@ all of them.
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import os
 import pwd
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vncgate import rfb, tasks
+from vncgate import rfb
 from vncgate.errors import LaunchError
 from vncgate.kinds import SlurmPlace
-from vncgate.launchers import report, slurm_jobs
+from vncgate.launchers import report, slurm_jobs, users
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
 from vncgate.launchers.slurm_commands import Commands
 from vncgate.launchers.slurm_jobs import DoubtError, Job
 from vncgate.launchers.slurm_rest import Rest
+from vncgate.launchers.survey import Answer, Survey
 from vncgate.model import Desktop, Secret
+
+if TYPE_CHECKING:
+    from vncgate.launchers.host import Whom
+    from vncgate.launchers.ways import Ways
+
+log = logging.getLogger(__name__)
 
 CANCEL_TIMEOUT = 120.0
 """Seconds for a job to end: Slurm's KillWait is 30 s by default, and its epilog comes after that."""
@@ -39,6 +48,9 @@ class Transport(Protocol):
     """How a cluster is asked. Raises LaunchError: SilentError where it cannot be asked now, and where it could and
     nobody knows what came of that, DoubtError.
     """
+
+    async def whoami(self) -> str:
+        """Whose jobs those are that are submitted for nobody else."""
 
     async def submit(self, script: str, owner: pwd.struct_passwd | None) -> str:
         """Have a job made of `script`, as the user `owner` (None: who we are); returns its number."""
@@ -56,77 +68,25 @@ class Transport(Protocol):
         """Let go of connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the cluster said of all jobs to the question `number`, at `when` by the loop's clock.
-
-    `trouble` is why it said nothing.
-    """
-
-    number: int
-    when: float
-    jobs: tuple[Job, ...] = ()
-    trouble: str = ""
-
-
-class Survey:
-    """Asks for all jobs: once for all who want to know, and no more often than every `interval` seconds."""
-
-    def __init__(self, ask: Callable[[], Awaitable[Sequence[Job]]], interval: float, name: str) -> None:
-        self._ask = ask
-        self._interval = interval
-        self._name = name
-        self._answer: Answer | None = None
-        self._asking: asyncio.Task[Answer] | None = None
-        self.asked = 0
-        """Questions that were asked: only later ones can know what is done now."""
-
-    async def look(self, after: int = 0) -> Answer:
-        """The answer to a question later than number `after`; it may be `interval` seconds old."""
-        answer = self._answer
-        is_fresh = answer is not None and asyncio.get_running_loop().time() < answer.when + self._interval
-        while answer is None or not is_fresh or answer.number <= after:
-            if self._asking is None or self._asking.done():
-                self._asking = tasks.spawn(self._question(), f"ask {self._name}")
-            answer = await asyncio.shield(self._asking)
-            is_fresh = True
-        return answer
-
-    async def _question(self) -> Answer:
-        loop = asyncio.get_running_loop()
-        if self._answer is not None:
-            await asyncio.sleep(self._answer.when + self._interval - loop.time())
-        self.asked += 1
-        try:
-            jobs = await self._ask()
-        except LaunchError as error:
-            self._answer = Answer(self.asked, loop.time(), trouble=str(error))
-        else:
-            self._answer = Answer(self.asked, loop.time(), tuple(jobs))
-        return self._answer
-
-    async def aclose(self) -> None:
-        """Ask no more."""
-        if self._asking is not None:
-            await tasks.end(self._asking)
-
-
 class Slurm:
     """A Slurm cluster as a place."""
 
     hosts: Sequence[str] = ()
 
-    def __init__(self, name: str, settings: SlurmPlace, scripts: Scripts) -> None:
+    def __init__(self, name: str, settings: SlurmPlace, gate_folder: Path, scripts: Scripts) -> None:
+        """The sockets of the ways to desktops, where they are reached by ssh, are in `gate_folder`."""
         self._name = name
         self._settings = settings
         self._scripts = scripts
         self._share = Share(settings.folder)
-        self._transport: Transport = Rest(settings) if settings.transport == "rest" else Commands(settings)
-        self._survey = Survey(lambda: self._transport.jobs(self._met), settings.poll_interval, name)
+        self._ways = _ways(settings, gate_folder)
+        self._transport = _transport(settings, self._ways)
+        self._survey = Survey(self._jobs, settings.poll_interval, name)
         # By nonce and by user: the answers to these questions know nothing yet of a job, or of a user's jobs.
         self._submitted: dict[str, int] = {}
         self._met: dict[str, int] = {}
         self._addresses: dict[str, str] = {}
+        self._said = ""
 
     async def submit(self, spec: Spec) -> Handle:
         """See Place. When the cluster did not say whether it took the job, that is found out first; a job that turns
@@ -134,19 +94,20 @@ class Slurm:
         """
         folder = session_folder(self._settings.folder, spec.nonce)
         files = {
-            "desktop.sh": self._scripts.desktop(spec, str(folder), Listen.NETWORK).encode(errors="surrogateescape"),
+            "desktop.sh": self._scripts.desktop(spec, str(folder), self._listen).encode(errors="surrogateescape"),
             "passwd": rfb.password_file(spec.password),
         }
         script = self._scripts.job(spec, str(folder), self._settings)
         handle = Handle(self._name, spec.account, spec.nonce, user=spec.user)
-        owner = await self._share.do(_owner, spec.user)
+        owner = await self._share.do(_owner, spec.user, self._settings.may_be_root)
         try:
             await self._share.do(make_session, folder, files, owner and (owner.pw_uid, owner.pw_gid))
             try:
                 number = await self._transport.submit(script, owner)
             except DoubtError as error:
                 number = await self._number_in_doubt(handle, error)
-        except LaunchError:
+        except LaunchError as error:
+            self._note(error, spec.account)
             await self._share.do(remove_session, folder)
             raise
         self._submitted[spec.nonce] = self._survey.asked
@@ -158,18 +119,20 @@ class Slurm:
         end, answers = loop.time() + DOUBT_TIMEOUT, 0
         while answers < 2 and loop.time() < end:
             answer = await self._look(handle, self._survey.asked)
-            if job := slurm_jobs.find(answer.jobs, handle):
+            if answer.found is not None and (job := await self._find(answer.found, handle)):
                 return job.id
-            answers += not answer.trouble
+            answers += answer.found is not None
         raise error
 
     async def query(self, handle: Handle) -> Sighting:
         """See Place."""
-        answer = await self._look(handle)
-        if answer.trouble:
-            return Sighting(Seen.UNKNOWN, reason=answer.trouble)
-        sighting = slurm_jobs.sighting(slurm_jobs.find(answer.jobs, handle))
+        try:
+            job = await self._find((await self._look(handle)).known(), handle)
+        except LaunchError as error:
+            return Sighting(Seen.UNKNOWN, reason=str(error))
+        sighting = slurm_jobs.sighting(job)
         if sighting.seen is not Seen.RUNNING:
+            self._let_go(handle)
             return sighting
         try:
             text = await self._share.do(read_end, self._folder(handle) / "report", LONGEST_REPORT)
@@ -180,8 +143,10 @@ class Slurm:
             return sighting
         try:
             # The port is the session's word, which may be any; where its node is, the cluster's.
-            return replace(sighting, desktop=Desktop(await self._address(sighting.host), reported.port))
+            address = await self._address(sighting.host)
+            return replace(sighting, desktop=await self._reach(handle, address, reported.port))
         except LaunchError as error:
+            self._note(error, handle.account)
             return Sighting(Seen.UNKNOWN, host=sighting.host, reason=str(error))
 
     async def _address(self, node: str) -> str:
@@ -189,16 +154,33 @@ class Slurm:
             self._addresses[node] = await self._transport.address(node)
         return self._addresses[node]
 
+    async def _reach(self, handle: Handle, address: str, port: int) -> Desktop:
+        if self._settings.reach == "direct" or self._ways is None:
+            return Desktop(address, port)
+        if self._settings.login:
+            through, there = login(self._settings.login, handle.user), address
+        else:
+            through, there = (address, handle.user), "127.0.0.1"
+        return await self._ways.lead(handle.nonce, through, there, port)
+
+    def _let_go(self, handle: Handle) -> None:
+        if self._ways is not None:
+            self._ways.end(handle.nonce)
+
     async def cancel(self, handle: Handle) -> None:
         """See Place. It waits until the job has left its node."""
         try:
             async with asyncio.timeout(CANCEL_TIMEOUT):
                 answer = await self._look(handle)
-                while job := self._alive(answer, handle):
+                while job := await self._alive(answer, handle):
                     await self._transport.cancel(job.id)
                     answer = await self._look(handle, self._survey.asked)
         except TimeoutError:
             raise LaunchError(f"its job does not end within {CANCEL_TIMEOUT:g} s: see `squeue` and its node") from None
+        except LaunchError as error:
+            self._note(error, handle.account)
+            raise
+        self._let_go(handle)
         await self._share.do(remove_session, self._folder(handle))
         self._submitted.pop(handle.nonce, None)
 
@@ -214,35 +196,68 @@ class Slurm:
         """See Place."""
         await self._survey.aclose()
         await self._transport.aclose()
+        if self._ways is not None:
+            await self._ways.aclose()
 
     def _folder(self, handle: Handle) -> Path:
         return session_folder(self._settings.folder, handle.nonce)
 
-    async def _look(self, handle: Handle, after: int = 0) -> Answer:
+    @property
+    def _listen(self) -> Listen:
+        """As narrow as can be: where ssh goes to the node itself, nobody else's host reaches it."""
+        return Listen.LOOPBACK if self._settings.reach == "ssh" and not self._settings.login else Listen.NETWORK
+
+    async def _jobs(self) -> list[Job]:
+        try:
+            return await self._transport.jobs(self._met)
+        except LaunchError as error:
+            self._note(error)
+            raise
+
+    async def _look(self, handle: Handle, after: int = 0) -> Answer[list[Job]]:
         met = self._met.setdefault(handle.user, self._survey.asked)
         return await self._survey.look(max(after, met, self._submitted.get(handle.nonce, 0)))
 
-    def _alive(self, answer: Answer, handle: Handle) -> Job | None:
-        if answer.trouble:
-            raise LaunchError(answer.trouble)
-        job = slurm_jobs.find(answer.jobs, handle)
+    async def _find(self, jobs: Sequence[Job], handle: Handle) -> Job | None:
+        user = handle.user or ("" if handle.job else await self._transport.whoami())
+        return slurm_jobs.find(jobs, handle, user)
+
+    async def _alive(self, answer: Answer[list[Job]], handle: Handle) -> Job | None:
+        job = await self._find(answer.known(), handle)
         return None if job is None or job.is_over else job
 
+    def _note(self, error: LaunchError, account: str = "") -> None:
+        """Have what Slurm said in its own words in the log: people are told it in ours. It is not repeated."""
+        said = slurm_jobs.said(error)
+        if said and said != self._said:
+            log.warning("%s: %s. Slurm said: %s", self._name, error, said, extra={"account": account})
+            self._said = said
 
-def _owner(user: str) -> pwd.struct_passwd | None:
-    """Whom a desktop's files and job are given to; None where these are ours. It may ask a directory service."""
-    if not user:
+
+def _ways(settings: SlurmPlace, folder: Path) -> Ways | None:
+    """Ssh is imported where it is used: it takes a tenth of a second and 20 MB."""
+    if settings.reach == "direct" and not settings.submit_host:
         return None
-    try:
-        its = pwd.getpwnam(user)
-    except (KeyError, ValueError):
-        raise LaunchError(f"there is no user {user!r} on the gate's host") from None
-    if its.pw_uid == 0:
-        raise LaunchError("desktops do not run as root: see `user` of the place")
-    if its.pw_uid == os.geteuid():
-        return None
-    if os.geteuid() != 0:
-        raise LaunchError(
-            f"only root may start desktops as another user ({user}): run the gate as root, or set no `user`"
-        )
-    return its
+    from vncgate.launchers.ways import Ways
+
+    return Ways(settings, folder)
+
+
+def _transport(settings: SlurmPlace, ways: Ways | None) -> Transport:
+    if settings.transport == "rest":
+        return Rest(settings)
+    if ways is not None and settings.submit_host:
+        return Commands(settings, functools.partial(ways.run, login(settings.submit_host)))
+    return Commands(settings)
+
+
+def login(text: str, user: str = "") -> Whom:
+    """Whom `HOST` or `USER@HOST` names; `user` is meant where it names none."""
+    named, _, host = text.rpartition("@")
+    return host, named or user
+
+
+def _owner(user: str, may_be_root: bool) -> pwd.struct_passwd | None:
+    """Whom a desktop's files and job are given to; None where these are ours. Raises LaunchError; see users.find()."""
+    its = users.find(user, may_be_root=may_be_root)
+    return None if its.pw_uid == os.geteuid() else its

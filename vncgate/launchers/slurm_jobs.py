@@ -32,13 +32,13 @@ class Job:
 
     id: str
     state: str
-    user: str = ""
     reason: str = ""
     host: str = ""
     comment: str = ""
     starts: float | None = None
     ends: float | None = None
     exit_status: int | None = None
+    user: str = ""
     restarts: int = 0
 
     @property
@@ -97,13 +97,13 @@ def parse_rows(text: str, mark: str) -> list[Job]:
                 Job(
                     id=number.strip(),
                     state=state,
-                    user=user,
                     reason=reason,
                     host="" if host == "n/a" else host,
                     comment=comment,
                     starts=_time(starts),
                     ends=_time(ends),
                     exit_status=exit_status(code),
+                    user=user,
                     restarts=int(restarts) if restarts.isdecimal() else 0,
                 )
             )
@@ -300,29 +300,45 @@ _REFUSALS = (
 )
 
 
-OVER_ALREADY = ("Invalid job id", "already completing or completed")
-"""What is said of a job that has ended before it could be cancelled."""
+_OVER_ALREADY = ("Invalid job id", "already completing or completed")
 
 
-def problem(said: str) -> LaunchError:
+def said(error: LaunchError) -> str:
+    """What Slurm said in its own words, where `problem()` made this error of it."""
+    return "; ".join(getattr(error, "__notes__", ()))
+
+
+def silent(error: LaunchError) -> SilentError:
+    """The same of a question: what has no answer, whyever, is not known."""
+    unknown = SilentError(str(error))
+    unknown.__notes__ = list(getattr(error, "__notes__", ()))
+    return unknown
+
+
+def is_over_already(error: LaunchError) -> bool:
+    """Whether this was said because the job has ended before it could be cancelled."""
+    return any(words in said(error) for words in _OVER_ALREADY)
+
+
+def problem(text: str) -> LaunchError:
     """The error for what a command or slurmrestd said when it did not do as asked: in our words, which participants
     read, and with Slurm's own as a note (BaseException.add_note), which is for the log.
     """
-    error = _in_our_words(said)
-    error.add_note(_in_its_words(said))
+    error = _in_our_words(text)
+    error.add_note(_in_its_words(text))
     return error
 
 
-def _in_its_words(said: str) -> str:
-    lines = [printable(line).partition("error: ")[2] or printable(line) for line in said.splitlines() if line.strip()]
+def _in_its_words(text: str) -> str:
+    lines = [printable(line).partition("error: ")[2] or printable(line) for line in text.splitlines() if line.strip()]
     return "; ".join(line.removeprefix("Batch job submission failed: ") for line in lines)[:500] or "nothing"
 
 
-def _in_our_words(said: str) -> LaunchError:
+def _in_our_words(text: str) -> LaunchError:
     for words_of, error in ((_IN_DOUBT, DoubtError), (_SILENT, SilentError)):
-        if any(words in said for words in words_of):
+        if any(words in text for words in words_of):
             return error("Slurm cannot be reached now")
-    for text, words in _REFUSALS:
-        if text in said:
+    for beginning, words in _REFUSALS:
+        if beginning in text:
             return LaunchError(f"Slurm refused the job: {words}")
     return LaunchError("Slurm did not do as it was asked; the gate's log has what it said")

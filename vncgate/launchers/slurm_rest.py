@@ -26,6 +26,7 @@ from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_jobs
 from vncgate.launchers.slurm_jobs import DoubtError, Job
+from vncgate.launchers.users import own_name
 from vncgate.text import printable
 
 API = "/slurm/v0.0.38"
@@ -54,7 +55,7 @@ class Rest:
 
     async def whoami(self) -> str:
         """See Transport."""
-        return slurm_jobs.own_name()
+        return await asyncio.to_thread(own_name)
 
     async def jobs(self, users: Collection[str]) -> list[Job]:  # noqa: ARG002
         """See Transport. The API lists the jobs of all users or none."""
@@ -127,13 +128,13 @@ def _job(body: Mapping[str, Any]) -> Job:
     return Job(
         id=str(body["job_id"]),
         state=str(body["job_state"]),
-        user=str(body["user_name"]),
         reason=str(body["state_description"] or body["state_reason"]),
         host=str(body["batch_host"]),
         comment=str(body["comment"]),
         starts=float(body["start_time"]) or None,
         ends=float(body["end_time"]) or None,
         exit_status=slurm_jobs.exit_status(str(body["exit_code"])),
+        user=str(body["user_name"]),
         restarts=int(body["restart_cnt"]),
     )
 

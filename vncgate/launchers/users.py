@@ -10,6 +10,14 @@ from vncgate.errors import LaunchError
 NOT_AS_ROOT = "desktops do not run as root: set `user` of their place, for example to {account}"
 
 
+def own_name() -> str:
+    """Who we are; without a name, our number, as commands write it. It may ask a directory service, and so block."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def find(user: str, *, may_be_root: bool) -> pwd.struct_passwd:
     """`user`, or where that is empty, who we are. It may ask a directory service, and so block.
 

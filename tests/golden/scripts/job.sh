@@ -14,8 +14,11 @@
 #SBATCH --nodes=1
 #SBATCH --ntasks=1
 
-# Of an earlier start, where Slurm put the job back in the queue after all.
-rm -f /shared/vncgate/0123456789abcdef/report
+# Slurm put it back in the queue after all (slurmrestd hears no --no-requeue): the gate has started another by now.
+if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+  echo "Slurm started this job a second time: its desktop is gone." >&2
+  exit 1
+fi
 
 exec bash /shared/vncgate/0123456789abcdef/desktop.sh
 
@@ -46,7 +49,10 @@ exec bash /shared/vncgate/0123456789abcdef/desktop.sh
 #SBATCH --reservation=workshop
 #SBATCH '--constraint=a|b' -L matlab:1
 
-# Of an earlier start, where Slurm put the job back in the queue after all.
-rm -f /shared/o\''neil "the" $(touch pwned) `touch pwned` '\\' # %j ~ * ‮  ü/0123456789abcdef'/report
+# Slurm put it back in the queue after all (slurmrestd hears no --no-requeue): the gate has started another by now.
+if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+  echo "Slurm started this job a second time: its desktop is gone." >&2
+  exit 1
+fi
 
 exec bash /shared/o\''neil "the" $(touch pwned) `touch pwned` '\\' # %j ~ * ‮  ü/0123456789abcdef/desktop.sh'
