@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
 import vncgate
-from vncgate.tasks import end, spawn
+from vncgate.tasks import end, in_thread, spawn
 
 
 def test_no_other_module_makes_tasks_by_hand():
@@ -98,3 +99,21 @@ async def test_who_ends_tasks_can_be_cancelled():
     assert not task.done()
     may_go.set()
     await task
+
+
+async def test_work_in_a_thread_of_its_own_gives_its_result_or_raises():
+    assert await in_thread(lambda: threading.current_thread().name, "a name") == "a name"
+    with pytest.raises(KeyError, match="lost"):
+        await in_thread(lambda: {}["lost"], "fails")
+
+
+async def test_who_waits_no_longer_leaves_the_thread_to_itself():
+    release = threading.Event()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await in_thread(release.wait, "hangs")
+    (thread,) = (each for each in threading.enumerate() if each.name == "hangs")
+    assert thread.daemon  # the end of the process does not wait for it
+    release.set()
+    await asyncio.to_thread(thread.join, 10)
+    assert not thread.is_alive()

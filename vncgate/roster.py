@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import os
 import re
 import stat
-import threading
 from pathlib import Path
 
+from vncgate import tasks
 from vncgate.errors import TokensError
 from vncgate.tokens import Parsed, mode_problem, parse
 
@@ -48,33 +48,11 @@ def parse_tokens(data: bytes, mode: int, x_sockets: Path = X_SOCKETS) -> Parsed:
 async def read_tokens(path: Path, timeout: float = READ_TIMEOUT) -> Parsed:
     """`load_tokens()` for a loop that must not block: in a thread of its own, for `timeout` seconds at most.
 
-    Not in the loop's pool of threads: a share that hangs, or a named pipe that nobody writes to, would hold one for
-    ever, and the end of the process too.
+    See tasks.in_thread(). Raises TokensError as it does, and when it takes longer.
     """
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[Parsed] = loop.create_future()
-
-    def settle(parsed: Parsed | None, error: Exception | None) -> None:
-        if result.done():
-            return  # nobody waits any more
-        if error is not None:
-            result.set_exception(error)
-        elif parsed is not None:
-            result.set_result(parsed)
-
-    def work() -> None:
-        parsed, error = None, None
-        try:
-            parsed = load_tokens(path)
-        except Exception as caught:  # noqa: BLE001  (it is raised where the result is awaited)
-            error = caught
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, parsed, error)
-
-    threading.Thread(target=work, name=f"read {path}", daemon=True).start()
     try:
         async with asyncio.timeout(timeout):
-            return await result
+            return await tasks.in_thread(functools.partial(load_tokens, path), f"read {path}")
     except TimeoutError:
         raise TokensError(f"{path}: cannot be read: no answer within {timeout:g} s; does its share hang?") from None
 

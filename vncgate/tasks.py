@@ -1,11 +1,16 @@
-"""Tasks: every one has a name and an owner, and none fails unheard. No other module makes them by hand."""
+"""Tasks: every one has a name and an owner, and none fails unheard. No other module makes them by hand.
+
+And threads for what may hang for ever.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import logging
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -32,6 +37,26 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
+
+
+def in_thread(work: Callable[[], Result], name: str) -> asyncio.Future[Result]:
+    """Do `work` in a thread of its own; who waits for it sets a limit.
+
+    Not in the loop's pool of threads, as asyncio.to_thread() does: what hangs, as a share or a named pipe may, would
+    hold one of its few for ever, and the end of the process too.
+    """
+    outcome: Future[Result] = Future()
+    outcome.set_running_or_notify_cancel()  # who waits no longer does not end it
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (it is raised where the outcome is awaited)
+            outcome.set_exception(error)
+
+    future = asyncio.wrap_future(outcome)
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
 
 
 def _hear(task: asyncio.Task[Any], expected: type[Exception] | tuple[type[Exception], ...]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import stat
+import threading
 
 import pytest
 
 from vncgate import grants
-from vncgate.cli import main
+from vncgate.cli import main, token
 from vncgate.model import Secret
 
 
@@ -30,12 +34,12 @@ def command(capsys):
 def test_a_token_is_printed_once_and_found_by_its_hash(file, command):
     status, out, err = command("create", "--scope", "write,read", "--accounts", "ws0*,lab", "portal")
     assert (status, err) == (0, "")
-    token = out.strip()
-    assert token.startswith("vncgate_")
-    assert len(token) == len("vncgate_") + 43, "256 bits"
-    assert token not in file.read_text()
+    made = out.strip()
+    assert made.startswith("vncgate_")
+    assert len(made) == len("vncgate_") + 43, "256 bits"
+    assert made not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    found = grants.find(grants.parse(file.read_bytes()), Secret(token))
+    found = grants.find(grants.parse(file.read_bytes()), Secret(made))
     assert (found.name, found.scopes, found.accounts) == ("portal", ("read", "write"), ("ws0*", "lab"))
 
 
@@ -96,8 +100,56 @@ def test_a_file_that_cannot_be_read_or_written(file, command):
     assert (status, err) == (1, f"vncgate: {file}: cannot be written: No such file or directory\n")
 
 
-def test_without_the_setting(file, command, monkeypatch):
+def test_without_the_setting_it_says_what_to_name(file, command, monkeypatch, tmp_path):
     monkeypatch.delenv("VNCGATE_API_TOKENS")
-    status, _, err = command("list")
-    assert status == 1
-    assert "api.tokens" in err
+    for args in (("list",), ("revoke", "x"), ("create", "--scope", "read", "x")):
+        status, _, err = command(*args)
+        assert status == 1
+        assert "--config /etc/vncgate/vncgate.toml" in err
+        assert "VNCGATE_API_TOKENS=" in err
+    config = tmp_path / "vncgate.toml"
+    config.write_text("")
+    words = f'vncgate: {config}: it names no file for tokens: below [api] write tokens = "/etc/vncgate/api.tokens"\n'
+    assert command("list", "--config", str(config)) == (1, "", words)
+
+
+def test_two_commands_at_once_lose_no_token(file, monkeypatch):
+    """Each would read what is there before the other has written, if they let each other."""
+    read, together = token._read, threading.Barrier(2)
+
+    def read_together(file):
+        found = read(file)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.2)
+        return found
+
+    monkeypatch.setattr(token, "_read", read_together)
+    commands = [
+        threading.Thread(target=main, args=(["token", "create", "--scope", "read", name],)) for name in ("a", "b")
+    ]
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join(20)
+    assert sorted(grant.name for grant in grants.parse(file.read_bytes())) == ["a", "b"]
+
+
+def test_a_command_waits_for_another_and_not_for_ever(file, command, monkeypatch):
+    command("create", "--scope", "read", "a")
+    monkeypatch.setattr("vncgate.cli.token.LOCK_TIMEOUT", 0.0)
+    with file.open("r+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for args in (("create", "--scope", "read", "b"), ("revoke", "a")):
+            status, _, err = command(*args)
+            assert status == 1
+            assert err.startswith(f"vncgate: {file}: another command holds it")
+        assert command("list")[0] == 0
+    assert command("create", "--scope", "read", "b")[0] == 0
+
+
+def test_the_lock_of_a_file_that_was_replaced_meanwhile_is_none(file, command, monkeypatch):
+    command("create", "--scope", "read", "a")
+    held = os.open(file, os.O_RDWR)
+    command("create", "--scope", "read", "b")
+    assert not token._lock(held, file)
+    os.close(held)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -358,15 +360,24 @@ async def test_changes_of_the_file_count_from_the_next_request_on(portal, caplog
     assert "Is a directory" in caplog.text
 
 
-async def test_a_file_that_hangs_lets_nobody_in(portal, monkeypatch, caplog):
-    async def hang(*_):
-        await asyncio.sleep(3600)
-
-    monkeypatch.setattr("vncgate.web.bearer.asyncio.to_thread", hang)
-    monkeypatch.setattr("vncgate.web.bearer.READ_TIMEOUT", 0.01)
+async def test_a_file_that_hangs_lets_nobody_in_and_holds_one_thread(portal, monkeypatch, caplog):
+    pipe = portal.file.with_name("pipe")
+    os.mkfifo(pipe)  # nobody writes to it yet, so who opens it hangs
+    pipe.replace(portal.file)
+    monkeypatch.setattr("vncgate.web.bearer.READ_TIMEOUT", 0.05)
+    answers = await asyncio.gather(*(portal.ask("GET", "/sessions") for _ in range(20)))
+    assert {answer.status for answer in answers} == {503}
     assert (await portal.ask("GET", "/sessions")).status == 503
-    assert (await portal.ask("GET", "/sessions")).status == 503
+    readers = [thread for thread in threading.enumerate() if thread.name == f"read {portal.file}"]
+    assert len(readers) == 1
     assert caplog.text.count("does its share hang?") == 1
+    portal.file.rename(pipe)
+    portal.file.write_bytes(grants.render(ALL))
+    with pipe.open("wb"):  # it hangs no more
+        await asyncio.to_thread(readers[0].join, 10)
+    async with asyncio.timeout(10):
+        while (await portal.ask("GET", "/sessions")).status == 503:
+            await asyncio.sleep(0)
 
 
 async def test_the_log_says_who_did_what_to_whom(portal, caplog):

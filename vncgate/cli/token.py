@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +20,10 @@ from vncgate.errors import SettingsError
 from vncgate.files import replace_file
 from vncgate.grants import PREFIX, Grant, Scope
 from vncgate.model import Secret
+
+LOCK_TIMEOUT = 10.0
+"""Seconds to wait for another command that changes the file."""
+LOCK_RETRY = 0.05
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,9 +52,42 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _file(args: argparse.Namespace) -> Path:
     file = settings.load(args.config, os.environ).api.tokens
-    if file is None:
-        raise SettingsError("there is no REST API: give the setting api.tokens a file (--config, VNCGATE_API_TOKENS)")
-    return file
+    if file is not None:
+        return file
+    if args.config:
+        raise SettingsError(
+            f'{args.config}: it names no file for tokens: below [api] write tokens = "/etc/vncgate/api.tokens"'
+        )
+    raise SettingsError(
+        "which file are the tokens in? Name the settings of the daemon, as --config /etc/vncgate/vncgate.toml, or the "
+        "file itself: VNCGATE_API_TOKENS=/etc/vncgate/api.tokens"
+    )
+
+
+@contextlib.contextmanager
+def _alone(file: Path, *, make: bool = False) -> Iterator[None]:
+    """Have no other command change the file meanwhile; it is made where it is missing, if it may be."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
+        except OSError as error:
+            raise SettingsError(f"{file}: cannot be written: {error.strerror}") from None
+        with contextlib.closing(os.fdopen(descriptor)) as held:
+            if _lock(held.fileno(), file):
+                yield
+                return
+        if time.monotonic() >= deadline:
+            raise SettingsError(f"{file}: another command holds it since {LOCK_TIMEOUT:g} s; see `fuser -v {file}`")
+        time.sleep(LOCK_RETRY)
+
+
+def _lock(descriptor: int, file: Path) -> bool:
+    """Whether we hold the lock of what is the file now: who held it before put another file in its place."""
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    return False
 
 
 def _read(file: Path) -> tuple[Grant, ...]:
@@ -70,9 +110,6 @@ def _write(file: Path, kept: Sequence[Grant]) -> None:
 
 def _create(args: argparse.Namespace) -> int:
     file = _file(args)
-    known = _read(file)
-    if any(grant.name == args.name for grant in known):
-        raise SettingsError(f"there is a token {args.name} already; revoke it first, or take another name")
     if unknown := set(args.scope) - set(Scope):
         raise SettingsError(f"--scope: {', '.join(sorted(unknown))} is none; write read, write or read,write")
     token = Secret(PREFIX + secrets.token_urlsafe(32))
@@ -87,18 +124,25 @@ def _create(args: argparse.Namespace) -> int:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise SettingsError(f"{first['loc'][0]}: {first['msg']}") from None
-    _write(file, (*known, grant))
+    with _alone(file, make=True):
+        known = _read(file)
+        if any(grant.name == args.name for grant in known):
+            raise SettingsError(f"there is a token {args.name} already; revoke it first, or take another name")
+        _write(file, (*known, grant))
     print(token.reveal())
     return 0
 
 
 def _revoke(args: argparse.Namespace) -> int:
     file = _file(args)
-    known = _read(file)
-    kept = [grant for grant in known if grant.name != args.name]
-    if len(kept) == len(known):
+    if not file.exists():
         raise SettingsError(f"there is no token {args.name} in {file}")
-    _write(file, kept)
+    with _alone(file):
+        known = _read(file)
+        kept = [grant for grant in known if grant.name != args.name]
+        if len(kept) == len(known):
+            raise SettingsError(f"there is no token {args.name} in {file}")
+        _write(file, kept)
     print(f"revoked: {args.name}")
     return 0
 

@@ -6,6 +6,7 @@ RFC 6750 (bearer tokens): in the Authorization header alone, never in an address
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from vncgate import tasks
 from vncgate.errors import SettingsError
 from vncgate.forwarded import TrustedProxies
 from vncgate.grants import Grant, Scope, find, parse
@@ -53,6 +55,8 @@ class Bearers:
         self._proxies = proxies
         self._known = Known()
         self._complained = -math.inf
+        self._turn = asyncio.Lock()
+        self._hanging: asyncio.Future[Known] | None = None
 
     def only(self, scope: Scope, handler: Guarded, *, aloud: bool = True) -> Handler:
         """The handler for bearers of a token with `scope`, with a line in the log for every request.
@@ -115,17 +119,27 @@ class Bearers:
 
     async def _now(self) -> tuple[Grant, ...]:
         """The grants. A file that cannot be read lets nobody in: what was revoked in it must not work."""
-        try:
-            async with asyncio.timeout(READ_TIMEOUT):
-                known = await asyncio.to_thread(self._look, self._known)
-        except TimeoutError:
-            known = Known(trouble=f"cannot be read within {READ_TIMEOUT:g} s; does its share hang?")
-        if known.trouble and known.trouble != self._known.trouble:
-            log.error("%s: %s; the API answers nobody", self._file, known.trouble)
-        self._known = known
+        async with self._turn:
+            known = await self._in_time()
+            if known.trouble and known.trouble != self._known.trouble:
+                log.error("%s: %s; the API answers nobody", self._file, known.trouble)
+            self._known = known
         if known.trouble:
             raise web.HTTPServiceUnavailable(text="the tokens cannot be read; the gate's log says why")
         return known.grants
+
+    async def _in_time(self) -> Known:
+        """What the file says. A share that hangs holds one thread, and not one for each request."""
+        hangs = Known(trouble=f"cannot be read within {READ_TIMEOUT:g} s; does its share hang?")
+        if self._hanging is not None and not self._hanging.done():
+            return hangs
+        look = tasks.in_thread(functools.partial(self._look, self._known), f"read {self._file}")
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                return await asyncio.shield(look)
+        except TimeoutError:
+            self._hanging = look
+            return hangs
 
     def _look(self, before: Known) -> Known:
         """What the file says; `before`, where it is the one that was read last."""
