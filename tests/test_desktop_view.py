@@ -7,13 +7,15 @@ import pytest
 from vncgate.desktop_life import Life
 from vncgate.desktop_view import View
 from vncgate.kinds import DesktopsSettings
+from vncgate.launchers.base import Seen, Sighting
 from vncgate.model import Account, DesktopState, Secret, Want
 
 SETTINGS = DesktopsSettings(kinds={"term": {"command": "xterm"}})
 
 
-def status(state, **life):
+def status(state, starts=None, **life):
     view = View(SETTINGS, Account("ws01", None, "ws01", None, Secret("")), in_pool=False, since=0.0)
+    view.sighting = Sighting(Seen.PENDING, starts=starts)
     view.life = Life(state, **{"want": Want.UP} | life)
     view.reason = "the session ended with exit status 1"
     return view.status(100.0, 100.0)
@@ -29,6 +31,13 @@ def test_whether_it_is_started_again_by_itself(state, want, delay, hopeless):
         assert not is_again
     else:
         assert is_again == (state is DesktopState.STOPPING or (state is DesktopState.REQUESTED and bool(delay)))
+
+
+@pytest.mark.parametrize(("starts", "shown"), [(None, None), (90.0, 90.0), (86400.0, 86400.0), (365 * 86400.0, None)])
+def test_a_queues_estimate_of_a_year_is_none(starts, shown):
+    """Behind a job without a time limit Slurm expects every other one in a year."""
+    assert status(DesktopState.PENDING, starts).starts == shown
+    assert status(DesktopState.RUNNING, starts).starts is None
 
 
 def test_operators_read_the_reason_as_it_is():

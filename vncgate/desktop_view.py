@@ -13,6 +13,8 @@ from vncgate.launch import Launch
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Secret, Want
 
+FORESEEABLE = 7 * 86400.0
+"""Seconds beyond which a queue's estimate tells nothing: to Slurm a job without a time limit is one of a year."""
 NOT_SEEN = Sighting(Seen.UNKNOWN)
 ON_ITS_WAY = (DesktopState.REQUESTED, DesktopState.STARTING)
 
@@ -112,7 +114,7 @@ class View:
             reason=self._words(),
             since=self.since,
             desktop=self.usable,
-            starts=seen.starts if state is DesktopState.PENDING else None,
+            starts=self._foreseen_start(wall),
             ends=(ends := self._end()),
             is_ending=ends is not None and ends - wall <= self.settings.warn,
             idle_end=self._shown_idle_end(wall, now),
@@ -159,6 +161,11 @@ class View:
             return f"from its next start on: {error}"
         entry = self.launch.entry
         return "" if (choice.name, choice.size) == (entry.kind, entry.size) else f"{choice} from its next start on"
+
+    def _foreseen_start(self, wall: float) -> float | None:
+        """When its queue expects it to start."""
+        starts = self.sighting.starts if self.life.state is DesktopState.PENDING else None
+        return starts if starts is not None and starts - wall <= FORESEEABLE else None
 
     def _end(self) -> float | None:
         """When it ends for want of time."""

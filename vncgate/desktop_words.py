@@ -50,14 +50,14 @@ _PLAIN = _table(
     (r"^[0-9]+(st|nd|rd|th) in line(: [0-9]+ desktops are there, and no more may be)?", ""),
     # Why it ended, was not started, or is not known to be there.
     (r"^the session ended$", "you logged out, or what ran in it has ended"),
-    (r"no space left|quota", "there is no space left for its files: ask the organizers"),
+    (r"no space left|quota|is full: remove files", "there is no space left for its files: ask the organizers"),
     (r"^still in the queue", "it waited too long in the queue: try again later, or ask the organizers"),
     (r"reached its time limit|before its deadline", "its time was up"),
     (r"preemption", "other work took its place"),
     (r"more memory than", "it needed more memory than it may have: ask the organizers for more"),
     (r"^the node \S+ (failed|did not boot)", "the computer that it ran on failed"),
     (r"^the job was cancelled|removed from outside", "it was ended from outside: ask the organizers"),
-    (r"cannot be reached|not answer|no answer|connection (was )?lost|runs no shell for us|unreachable", AWAY),
+    (r"cannot be reached|not? answer|connection (was )?lost|no ssh connection|no shell for us|unreachable", AWAY),
     (r"^no VNC login within", "it did not come up in time: try again, or tell the organizers"),
 )
 _QUEUE = _table(
