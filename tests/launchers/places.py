@@ -70,7 +70,7 @@ class Site:
         self.place = self.make()
         self.handles: list[Handle] = []
         self._number = 0
-        self._displays: dict[str, tuple[str, str]] = {}
+        self._displays: dict[str, dict[Path, tuple[int, int] | None]] = {}
 
     def spec(self, *command: str, account: str = "ws01", home: str | None = None, **more) -> Spec:
         """A desktop with `command` as its session, or one that only stays."""
@@ -101,7 +101,8 @@ class Site:
         assert seen.seen is Seen.RUNNING, f"{seen}\n{await self.place.logs(handle)}"
         for folder in temporary(handle.nonce):
             number = (folder / "number").read_text().strip()
-            self._displays[handle.nonce] = number, server_of(number)
+            files = Path(f"/tmp/.X11-unix/X{number}"), Path(f"/tmp/.X{number}-lock")
+            self._displays[handle.nonce] = {path: identity(path) for path in files}
         return seen
 
     async def gone(self, handle: Handle) -> Sighting:
@@ -121,11 +122,8 @@ class Site:
         """What is there of a desktop: processes with its mark, and files; of one that served, its display's too."""
         found = [f"{pid}: {words}" for pid, words in processes(f"VNCGATE_DESKTOP={nonce}")]
         found += map(str, [*(path for path in [self.root / nonce] if path.exists()), *temporary(nonce)])
-        number, server = self._displays.get(nonce, ("", ""))
-        if server and server_of(number) in ("", server):  # else another has the display by now
-            files = Path(f"/tmp/.X{number}-lock"), Path(f"/tmp/.X11-unix/X{number}")
-            found += [str(path) for path in files if path.exists()]
-        return found
+        display = self._displays.get(nonce, {})  # another desktop may have it by now
+        return found + [str(path) for path, its in display.items() if its and identity(path) == its]
 
     async def aclose(self) -> None:
         await asyncio.gather(*map(self.place.cancel, self.handles))
@@ -152,12 +150,13 @@ def temporary(nonce: str) -> list[Path]:
     return found
 
 
-def server_of(display: str) -> str:
-    """The process that has this display, or had it and left its lock."""
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of the same name; None: there is none."""
     try:
-        return Path(f"/tmp/.X{display}-lock").read_text().strip()
+        its = path.lstat()
     except FileNotFoundError:
-        return ""
+        return None
+    return its.st_ino, its.st_ctime_ns
 
 
 async def log_in(seen: Sighting, password: Secret = PASSWORD):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 
 import pytest
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import Kind, LocalPlace
-from vncgate.launchers import host
+from vncgate.launchers import host, share
 from vncgate.launchers.base import Handle, Seen, Spec
-from vncgate.launchers.host import HostPlace, UnsureError
+from vncgate.launchers.host import HostPlace, UnsureError, all_of
 from vncgate.launchers.local import Local
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.together import MOMENT
@@ -131,6 +132,43 @@ async def test_the_password_is_in_no_argument_and_no_message(short_folder):
     with pytest.raises(LaunchError):
         await place.submit(spec())
     assert all("secret01" not in call for _, call in place.calls)
+
+
+async def test_templates_are_read_outside_of_the_loop(monkeypatch):
+    """Their file system may hang: then this one start fails."""
+    monkeypatch.setattr(share, "TIMEOUT", 0.05)
+    place, back = Scripted("vncgate\n/home/ada\n"), threading.Event()
+    monkeypatch.setattr(place._scripts, "desktop", lambda *_: back.wait(30))
+    with pytest.raises(SilentError, match="templates does not answer within 0.05 s: does its file system hang"):
+        await place.submit(spec())
+    back.set()
+
+
+class Endless:
+    """A shell's output that does not end."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    async def read(self, most):
+        self.given += most
+        return bytes(most)
+
+
+async def test_no_more_is_read_of_a_host_than_it_may_say():
+    output = Endless()
+    with pytest.raises(
+        UnsureError, match="^node01 wrote more than 1024 KiB to what it was asked: does a start-up file"
+    ):
+        await all_of(output, "node01")
+    assert output.given <= 2 * host.LONGEST_ANSWER
+
+
+@pytest.mark.parametrize("answer", ["vncgate\nfailed {}\n", "{}"])
+async def test_a_reason_is_not_longer_than_what_somebody_reads(answer):
+    with pytest.raises(LaunchError) as error:
+        await Scripted(answer.format("x" * 100_000)).submit(spec())
+    assert len(str(error.value)) < 1200
 
 
 @pytest.mark.real

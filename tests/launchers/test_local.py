@@ -18,7 +18,8 @@ from tests.launchers.places import ME, PASSWORD, Site, log_in, processes
 from tests.real.conftest import need
 from vncgate.errors import LaunchError
 from vncgate.kinds import Kind, LocalPlace
-from vncgate.launchers.base import Seen, Spec
+from vncgate.launchers import host
+from vncgate.launchers.base import Handle, Seen, Spec
 from vncgate.launchers.local import Local
 from vncgate.launchers.scripts import Scripts
 from vncgate.model import Secret
@@ -97,6 +98,22 @@ async def test_one_that_was_killed_altogether_is_gone_and_its_files_with_it(loca
     assert local_site.left(spec.nonce) == []
 
 
+async def test_what_a_host_that_fell_left_is_removed_when_it_is_back(local_site):
+    """Nothing had time to end, and the number of a process is another's by now."""
+    spec, handle, _ = await local_site.start()
+    for pid, _ in processes(f"VNCGATE_DESKTOP={spec.nonce}"):
+        os.kill(pid, 9)
+    (local_site.root / spec.nonce / "process").write_text(f"{os.getpid()} 1 another-boot\n")
+    seen = await local_site.gone(handle)
+    assert seen.reason == "the host was started anew"
+    folder, other, display = local_site.left(spec.nonce)
+    assert folder == str(local_site.root / spec.nonce)
+    assert other.startswith("/tmp/vncgate-")
+    assert display.startswith("/tmp/.X11-unix/X")
+    await local_site.place.cancel(handle)
+    assert local_site.left(spec.nonce) == []
+
+
 async def test_a_desktop_whose_script_was_killed_is_gone_and_what_is_left_of_it_is_ended(local_site):
     spec, handle, _ = await local_site.start()
     leader = int((local_site.root / spec.nonce / "process").read_text().split()[0])
@@ -129,6 +146,31 @@ async def test_a_talkative_session_does_not_fill_the_disk(local_site):
     spec, handle, _ = await local_site.start("sh", "-c", "yes | head -c 4000000; echo the end; sleep 1000")
     log = local_site.root / spec.nonce / "log"
     await local_site.until(handle, lambda _: log.stat().st_size < 100_000 and "the end" in log.read_text())
+
+
+async def test_a_host_without_end_is_cut_short(short_folder, monkeypatch):
+    monkeypatch.setattr(host, "_PROGRAM", "echo vncgate; exec yes")
+    place = Local("local", LocalPlace(user=ME), short_folder, Scripts(None))
+    seen = await place.query(Handle("local", "ws01", "0123456789abcdef", user=ME))
+    assert seen.seen is Seen.UNKNOWN
+    assert seen.reason.startswith("this host wrote more than 1024 KiB to what it was asked")
+
+
+async def test_a_session_that_writes_what_the_gate_reads_is_not_believed_nor_waited_for(local_site):
+    """Its folder is its own: a pipe that nobody writes to, a report and an exit status without end."""
+    spec, handle, _ = await local_site.start()
+    folder = local_site.root / spec.nonce
+    (folder / "report").write_text(f"{spec.nonce} unix /{'x' * 2_000_000}\n")
+    assert (await local_site.place.query(handle)).desktop is None
+    for name in ("report", "log", "process", "status"):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+    os.utime(folder, (1, 1))
+    async with asyncio.timeout(10):
+        assert (await local_site.place.query(handle)).seen is Seen.GONE
+        assert await local_site.place.logs(handle) == ""
+        await local_site.place.cancel(handle)
+    assert local_site.left(spec.nonce) == []
 
 
 async def test_a_nonce_is_used_once(local_site):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +25,7 @@ from vncgate.model import Secret
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "scripts"
 NONCE = "0123456789abcdef"
+OTHER = "fedcba9876543210"
 HOSTILE = 'o\'neil "the" $(touch pwned) `touch pwned` \\ \n; touch pwned # \u202e* ~ !x'
 BASH = ["bash", "--noprofile", "--norc"]
 
@@ -114,6 +120,12 @@ def test_what_is_wrong_with_a_template_is_told_with_its_line(template, why, tmp_
         Scripts(tmp_path).desktop(spec(), "/x", Listen.NETWORK)
 
 
+def test_what_is_no_file_is_neither_waited_for_nor_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "desktop.sh.j2")
+    with pytest.raises(LaunchError, match=r"^template .*/desktop\.sh\.j2 is no regular file$"):
+        Scripts(tmp_path).desktop(spec(), "/x", Listen.NETWORK)
+
+
 def test_the_path_of_a_socket_has_an_end():
     Scripts(None).desktop(spec(), "/" + "x" * 97, Listen.SOCKET)
     with pytest.raises(LaunchError, match="107 bytes"):
@@ -168,7 +180,8 @@ class TestRun:
         assert inside["HOME"] == inside["PWD"] == self.home
         assert inside["VNCGATE_DESKTOP"] == NONCE
         assert not Path(inside["XDG_RUNTIME_DIR"]).exists()
-        assert not Path("/tmp/.X11-unix", f"X{display[1:]}").exists()
+        socket = f"/tmp/.X11-unix/X{display[1:]}"
+        assert not Path(socket).exists() or f" {socket}\n" in Path("/proc/net/unix").read_text(), "nobody's"
 
     def test_inside_an_image_its_variables_are_kept(self):
         inside = spec("sh", "-c", 'echo "$CUDA_HOME|$PATH|$SSH_TTY" >env', home=self.home, image="x.sif")
@@ -182,6 +195,53 @@ class TestRun:
             spec("sh", "-c", "stat -c %a $XDG_RUNTIME_DIR $XAUTHORITY >modes; umask >>modes", home=self.home),
         )
         assert (Path(self.home) / "modes").read_text().split() == ["700", "600", "0022"]
+
+    def test_nobody_can_foresee_the_name_of_its_folder_in_tmp(self):
+        """A name that follows from what all can read, as Slurm's job comments, could be taken by anybody beforehand."""
+        taken = Path("/tmp", f"vncgate-{NONCE}")
+        taken.mkdir()
+        try:
+            one = spec("sh", "-c", "echo $XDG_RUNTIME_DIR; cat $XDG_RUNTIME_DIR/desktop", home=self.home)
+            done = [run(self.folder, one), run(self.folder, one)]
+        finally:
+            taken.rmdir()
+        folders = [each.stdout.splitlines()[-2] for each in done]
+        assert [each.stdout.splitlines()[-1] for each in done] == [NONCE, NONCE], "it says whose it is"
+        assert all(re.fullmatch("/tmp/vncgate-[A-Za-z0-9]{10}", name) and not Path(name).exists() for name in folders)
+        assert folders[0] != folders[1]
+
+    def test_what_earlier_desktops_left_is_removed_and_nothing_else(self):
+        def left(name, *, age=600, whose=OTHER):
+            folder = Path(tempfile.mkdtemp(prefix=f"vncgate-{name}-", dir="/tmp"))
+            (folder / "number").write_text("98765\n")
+            if whose:
+                (folder / "desktop").write_text(f"{whose}\n")
+            os.utime(folder, (time.time() - age,) * 2)
+            return folder
+
+        files = Path("/tmp/.X98765-lock"), Path("/tmp/.X11-unix/X98765")
+        for file in files:
+            file.touch()
+        dead, *kept = left("dead"), left("living"), left("young", age=0), left("other", whose="")
+        link = Path(f"{dead}-link")
+        link.symlink_to(kept[-1])
+        try:
+            with (kept[0] / "desktop").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                done = run(self.folder, spec(home=self.home))
+            assert done.returncode == 0, done.stderr
+            assert [path.exists() for path in (dead, *kept, link)] == [False, True, True, True, True]
+            assert not any(file.exists() for file in files)
+        finally:
+            link.unlink()
+            for path in (dead, *kept):
+                shutil.rmtree(path, ignore_errors=True)
+            for file in files:
+                file.unlink(missing_ok=True)
+
+    def test_a_folder_is_locked_as_long_as_anything_of_its_desktop_lives(self):
+        look = 'flock -n "$XDG_RUNTIME_DIR/desktop" true && echo free || echo held'
+        assert run(self.folder, spec("sh", "-c", look, home=self.home)).stdout.endswith("held\n")
 
     def test_the_display_is_for_those_with_its_cookie(self):
         need("xdpyinfo")
@@ -237,7 +297,7 @@ with socket.create_server(("127.0.0.1", 5900)):
     def test_a_command_that_is_not_there(self):
         done = run(self.folder, spec("startnonesuch", home=self.home))
         assert done.returncode == 127
-        assert done.stderr.splitlines()[-1].startswith("startnonesuch: command not found on ")
+        assert "startnonesuch: command not found on " in done.stderr.splitlines()[-1]
 
     def test_a_home_that_is_not_there_and_one_that_cannot_be_made(self):
         (self.folder / "file").touch()

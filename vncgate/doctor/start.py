@@ -10,7 +10,7 @@ from typing import Any
 
 from vncgate import __version__, control
 from vncgate import settings as settings_module
-from vncgate.checks import check_roster, check_settings
+from vncgate.checks import check_roster, check_settings, root_desktops
 from vncgate.doctor.base import AS_ROOT, Case, Finding, Result, count, is_root, some
 from vncgate.errors import ControlError, SettingsError, TokensError
 from vncgate.model import Problem, Severity
@@ -37,6 +37,9 @@ def settings(config: Path | None, environ: Mapping[str, str]) -> tuple[Settings 
     except SettingsError as error:
         advice = f"mend it{f' in {config}' if config else ''}; docs/settings.md has every setting"
         return None, [Finding(step, Result.ERROR, line, advice) for line in str(error).splitlines()]
+    if is_root() and (problems := root_desktops(loaded.desktops)):
+        advice = "mend it, unless the gate itself does not run as root"
+        return loaded, [Finding(step, Result.WARNING, problem, advice) for problem in problems]
     if config is None and USUAL_CONFIG.exists():
         advice = f"if the gate runs with it, add --config {USUAL_CONFIG}"
         return loaded, [Finding(step, Result.WARNING, f"the defaults, though there is {USUAL_CONFIG}", advice)]
