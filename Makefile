@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 CONSTRAINTS := .ci/constraints.txt
 DEMO ?=
 FUZZ_SECONDS ?= 600
+# Of the test suite: more than most machines have cores, as most tests wait. A file's tests share one.
+PROCESSES ?= 4
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test fuzz bench bench-full install lint format lock clean
@@ -25,7 +27,7 @@ demo: install
 test: $(VENV)/.dev
 	@.ci/system-packages
 	@$(BIN)/python -m tests.real.apptainer
-	@$(BIN)/pytest $(PYTEST)
+	@$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 fuzz: $(VENV)/.dev
 	@for target in frames handshakes rfb tokens; do \

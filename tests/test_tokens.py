@@ -249,11 +249,11 @@ def test_more_warnings_than_anybody_reads(monkeypatch):
 
 
 def test_a_line_without_end():
-    started = time.perf_counter()
+    started = time.process_time()
     assert said("a n p 80 1 s" + " x=1" * 500_000 + "\n" + GOOD) == [
         "f:1:8193: error: a line has at most 8192 characters"
     ]
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_columns_count_characters():
@@ -342,9 +342,9 @@ def test_what_a_name_and_a_host_may_be():
 
 def test_ten_thousand_lines_take_well_under_a_second():
     lines = [f"ws{i} node{i // 9} path{i} {6000 + i} {5901 + i % 9} pw{i:06} name='Seat {i}'" for i in range(10_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     parsed = parse("\n".join(lines).encode())
-    taken = time.perf_counter() - started
+    taken = time.process_time() - started
     assert len(parsed.roster) == 10_000
     assert not parsed.problems
     assert taken < 1

@@ -202,11 +202,12 @@ async def test_a_worker_that_hangs_is_replaced(nursery, shared, peer, browsers, 
         clients = [await browsers(shared) for _ in range(12)]
         await until(lambda: sum(busy(engine).values()) == 12)
         victim = min(busy(engine), key=busy(engine).get)
+        its = busy(engine)[victim]
         os.kill(victim, signal.SIGSTOP)
         await until(lambda: state(victim) == "T")
         await until(lambda: stands_again(engine, victim))
         assert f"worker {victim} hangs" in caplog.text
-        await until(lambda: any(heard.gone.is_set() for heard in clients))
+        await until(lambda: sum(heard.gone.is_set() for heard in clients) == its)
         for heard in clients:
             if not heard.gone.is_set():
                 await works(heard)

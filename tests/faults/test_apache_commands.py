@@ -44,7 +44,7 @@ async def test_a_config_test_that_fails_or_hangs_leaves_the_old_snippet(workshop
             old = snippet.read_text()
             broken.touch()
             workshop.write(first, f"ws02 127.0.0.1 path-ws02 {two} {peer.port} pass2")
-            await workshop.until(lambda status: len(status["accounts"]) == 2)
+            await workshop.until(lambda status: [each["state"] for each in status["accounts"]] == ["RUNNING"] * 2)
             async with client(two) as (_, heard):  # while the test is still under way, or after
                 await heard.until(lambda: heard.data)
             await workshop.until(lambda status: status["apache_error"])

@@ -31,7 +31,7 @@ class Typist:
         """Type until cancelled."""
         while True:
             await self.type()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import re
 import time
 
@@ -47,7 +48,7 @@ async def test_a_desktop_reports_where_it_is_and_lets_its_password_in(site):
 
 
 async def test_what_was_never_started_is_gone_and_is_ended_without_a_word(site):
-    handle = Handle(site.place._name, "ws01", "0123456789abcdef", site.host)
+    handle = Handle(site.place._name, "ws01", os.urandom(8).hex(), site.host)
     assert (await site.place.query(handle)).seen is Seen.GONE
     await site.place.cancel(handle)
     assert await site.place.logs(handle) == ""

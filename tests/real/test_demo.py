@@ -25,7 +25,6 @@ from vncgate.probe import login
 
 pytestmark = pytest.mark.real
 PATIENCE = 30.0
-X_SOCKETS = Path("/tmp/.X11-unix")
 
 
 def descendants(pid: int) -> set[int]:
@@ -42,6 +41,16 @@ def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
+
+
+def displays(pids: set[int]) -> set[int]:
+    """The X displays whose servers are, or were, these processes: their locks are still there."""
+    found = set()
+    for lock in Path("/tmp").glob(".X*-lock"):
+        with contextlib.suppress(OSError):
+            if int(lock.read_text()) in pids:
+                found.add(int(lock.name[2:].removesuffix("-lock")))
+    return found
 
 
 def wait_until(true, what: str) -> None:
@@ -136,7 +145,6 @@ async def log_in_to_all(demo: Demo) -> None:
 async def test_the_demo_serves_and_leaves_nothing_behind(start, temporary, free_port, kind, number):
     if kind == "TigerVNC":
         need("Xvnc", "openbox", "xterm")
-    displays = set(X_SOCKETS.glob("X*"))
     web = f"127.0.0.1:{free_port()}"
     demo = serve(start, web, kind, 3)
     assert list(demo.passwords) == ["ws01", "ws02", "ws03"]
@@ -147,9 +155,11 @@ async def test_the_demo_serves_and_leaves_nothing_behind(start, temporary, free_
     assert not any(password in page for password in demo.passwords.values())
     await log_in_to_all(demo)
     wait_until(lambda: demo.status()["totals"]["ready"] == 3, "the desktops are not ready")
+    started = descendants(demo.process.pid)
+    assert len(displays(started)) == (3 if kind == "TigerVNC" else 0)
     assert demo.end(number) == (0, "")
     assert list(temporary.iterdir()) == []
-    assert set(X_SOCKETS.glob("X*")) - displays == set()
+    assert displays(started) == set()
 
 
 async def open_desktop(browse, demo: Demo, name: str):
