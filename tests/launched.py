@@ -20,10 +20,11 @@ def desktop(
 
 class Launcher:
     """`ways` has what becomes of an account's desktop after a command: states, each with its reason, a look each;
-    an empty step changes nothing."""
+    an empty step changes nothing. `pool` has the names of those that nobody has yet."""
 
     def __init__(self, *statuses):
         self.all = {status.account: status for status in statuses}
+        self.pool = set()
         self.ways = {}
         self.calls = []
         self.looks = 0
@@ -35,7 +36,10 @@ class Launcher:
         for name, left in self._left.items():
             if left:
                 self._step(name, left.pop(0))
-        return list(self.all.values())
+        return [status for name, status in self.all.items() if name not in self.pool]
+
+    def spares(self):
+        return [status for name, status in self.all.items() if name in self.pool]
 
     def status(self, name):
         return self.all.get(name)
@@ -60,6 +64,12 @@ class Launcher:
 
     async def start_desktops(self, names):
         return self._do("start", names, [(REQUESTED,), (PENDING, "Priority"), (STARTING,), (RUNNING,)], Want.UP)
+
+    async def start_as(self, name, kind, size):
+        if self.all[name].state is RUNNING and (self.all[name].kind, self.all[name].size) != (kind, size):
+            raise ControlError(f"{name} has {self.all[name].kind} already")
+        self.calls.append(("start as", name, kind, size))
+        self.all[name] = replace(self.all[name], kind=kind, size=size, want=Want.UP)
 
     async def stop_desktops(self, names):
         return self._do("stop", names, [(STOPPING,), (STOPPED,)], Want.DOWN)

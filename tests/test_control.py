@@ -29,6 +29,9 @@ class FakeDesktops:
             DesktopStatus("ws02", "xfce", "", "hpc", "", Want.UP, DesktopState.PENDING, "Priority", 8.0, starts=9.0),
         ]
 
+    def spares(self):
+        return [DesktopStatus("pool:xfce:1", "xfce", "", "hpc", "", Want.UP, DesktopState.PENDING, "Priority", 8.0)]
+
     async def start_desktops(self, names):
         self.calls.append(("start desktops", names))
         return ["ws01", "ws02"]
@@ -117,7 +120,9 @@ async def test_commands_and_answers(served):
 
 async def test_desktops_of_the_gates_own(served):
     operator, path = served
-    first, second = (await ask(path, "/desktops"))["desktops"]
+    answer = await ask(path, "/desktops")
+    first, second = answer["desktops"]
+    assert [spare["account"] for spare in answer["spares"]] == ["pool:xfce:1"]
     assert first == {
         "account": "ws01",
         "kind": "xfce",

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from tests.fakeplace import POOL, ready_in_pool, roster, settings
+from tests.fakeplace import POOL, account, ready_in_pool, roster, settings
 from vncgate.desktop_life import START_TRIES
-from vncgate.errors import LaunchError
+from vncgate.errors import ControlError, LaunchError
 from vncgate.launchers.base import Seen, Sighting
-from vncgate.model import DesktopState, Roster
+from vncgate.model import DesktopState, Roster, Want
 
 pytestmark = pytest.mark.virtual_time
 
@@ -222,3 +222,100 @@ async def test_a_pool_that_cannot_be_anybodys_is_not_kept(world, caplog):
     assert world.place.started == []
     world.launcher.visit("ws01")
     await world.running()
+
+
+# What operators do with pools
+
+
+def spares(world):
+    return {spare.account: (spare.state, spare.want) for spare in world.launcher.spares()}
+
+
+async def test_operators_see_what_is_in_a_pool_and_nobody_else_does(world):
+    await world.start(settings(**POOL), roster("ws01"))
+    await ready_in_pool(world)
+    assert spares(world) == {f"pool:xfce:{number}": (RUNNING, Want.UP) for number in (1, 2, 3)}
+    assert [status.account for status in world.launcher.statuses()] == ["ws01"]
+    assert world.launcher.status("pool:xfce:1") is None
+    assert world.launcher.located() == {}
+    world.place.log_text = "line 1\nline 2\n"
+    assert await world.launcher.logs("pool:xfce:1", 1) == world.place.log_text
+    world.launcher.visit("pool:xfce:1")
+    world.launcher.retry("pool:xfce:1")
+    world.launcher.visit("ws01")
+    await ready_in_pool(world, 4)
+    assert spares(world).keys() == {"pool:xfce:2", "pool:xfce:3", "pool:xfce:4"}, "the first is somebody's now"
+    with pytest.raises(ControlError, match="pool:xfce:1"):
+        await world.launcher.stop_desktops(["pool:xfce:1"])
+
+
+async def test_who_stops_everything_stops_everything(world):
+    await world.start(settings(**POOL), roster("ws01", "ws02"))
+    await ready_in_pool(world)
+    world.launcher.visit("ws01")
+    await ready_in_pool(world, 4)
+    meant = await world.launcher.stop_desktops(["*"])
+    assert meant == ["ws01", "ws02", "pool:xfce:2", "pool:xfce:3", "pool:xfce:4"]
+    await asyncio.sleep(3600)
+    world.launcher.apply(roster("ws01", "ws02", "ws03"))  # a changed token file asks for none
+    await asyncio.sleep(3600)
+    assert (world.place.running, world.store.files) == ({}, {})
+    assert set(spares(world).values()) == {(STOPPED, Want.DOWN)}
+    words = "stopped by the organizers: its pool is filled again when somebody asks for a desktop of this kind"
+    assert {spare.reason for spare in world.launcher.spares()} == {words}
+    # Somebody comes: there is one for them, and then a pool again.
+    world.launcher.visit("ws02")
+    await world.running("ws02")
+    await ready_in_pool(world, 4)
+    assert set(spares(world).values()) == {(RUNNING, Want.UP)}
+
+
+async def test_one_of_a_pool_is_started_and_restarted_by_its_name(world):
+    await world.start(settings(**POOL), roster("ws01"))
+    await ready_in_pool(world)
+    await world.launcher.stop_desktops(["pool:*"])
+    await asyncio.sleep(10)
+    await world.launcher.start_desktops(["pool:xfce:2"])
+    await asyncio.sleep(10)
+    assert len(world.place.running) == 1
+    (before,) = world.place.running
+    await world.launcher.restart_desktops(["pool:xfce:2"])
+    await asyncio.sleep(10)
+    assert len(world.place.running) == 1
+    assert before not in world.place.running
+
+
+async def test_another_kind_that_is_asked_for_fills_no_pool_that_was_stopped(world):
+    kinds = {"xfce": {"command": "startxfce4", **POOL}, "gedit": {"command": "gedit"}}
+    accounts = Roster((account("ws01", kind="gedit"), account("ws02", kind="xfce")))
+    await world.start(settings(kinds=kinds), accounts)
+    await ready_in_pool(world)
+    await world.launcher.stop_desktops(["*"])
+    await asyncio.sleep(10)
+    world.launcher.visit("ws01")
+    await world.running("ws01")
+    assert len(world.place.running) == 1
+
+
+async def test_what_is_given_out_by_a_command_is_not_started_a_second_time(world):
+    await world.start(settings(**POOL), roster("ws01", "ws02", "ws03"))
+    await ready_in_pool(world)
+    there = set(world.place.running)
+    await world.launcher.restart_desktops(["*"])
+    await world.running("ws01", "ws02", "ws03")
+    assert {desktop.unix[1:] for desktop in world.launcher.located().values()} == there
+    await ready_in_pool(world, 6)
+
+
+async def test_the_next_daemon_ends_what_was_being_stopped_and_fills_the_pool(world):
+    await world.start(settings(**POOL), roster("ws01"))
+    await ready_in_pool(world)
+    world.place.silent = True
+    await world.launcher.stop_desktops(["*"])
+    await asyncio.sleep(10)
+    before = set(world.place.running)
+    world.place.silent = False
+    await world.restart()
+    await ready_in_pool(world)
+    assert not before & set(world.place.running)
+    assert len(world.store.files) == 3

@@ -201,7 +201,9 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
         return web.json_response(await operator.upgrade(tokens, config))
 
     async def desktops(request: web.Request) -> web.Response:  # noqa: ARG001
-        return web.json_response({"desktops": [launched(status) for status in operator.desktops.statuses()]})
+        every = operator.desktops.statuses(), operator.desktops.spares()
+        accounts, spares = ([launched(status) for status in statuses] for statuses in every)
+        return web.json_response({"desktops": accounts, "spares": spares})
 
     async def act_on_desktops(request: web.Request) -> web.Response:
         all_of_them = operator.desktops

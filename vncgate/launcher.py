@@ -13,13 +13,14 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from vncgate.desktop_runner import Runner, Shared
 from vncgate.errors import ControlError
 from vncgate.kinds import DesktopsSettings, Policy
 from vncgate.launchers.base import Place
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Roster, Secret, Want
+from vncgate.pools import Pools
 from vncgate.store import Entry, Store
 from vncgate.yard import Yard
 
@@ -29,6 +30,8 @@ CLOSE_TIMEOUT = 2.0
 """Seconds that all places together have to let go of their connections, when the daemon ends."""
 OVER = "the workshop is over"
 _REMOVED = "the account was removed"
+_STOPPED = "stopped by the organizers"
+_RESTING = "its pool is filled again when somebody asks for a desktop of this kind"
 _OPENED = (Policy.ON_DEMAND, Policy.POOL)
 
 
@@ -83,10 +86,9 @@ class Launcher:
             is_blind=is_blind,
         )
         self._runners: dict[str, Runner] = {}
-        self._pools: dict[str, list[Runner]] = {}
+        self._pools = Pools(self._all, self._retire)
         self._leaving: set[Runner] = set()
         self._found: list[Entry] = []
-        self._numbers = itertools.count(1)
         self._is_over = False
         self._closed = False
         self._end: asyncio.TimerHandle | None = None
@@ -97,11 +99,9 @@ class Launcher:
         if self._found:
             log.info("%d desktops of a daemon before this one are on disk", len(self._found))
         for name, kind in self._settings.kinds.items():
-            if kind.policy is Policy.POOL and kind.pool and not self._settings.personal(kind):
-                words = (
-                    "kind %s: no pool is kept, for its user, home, overlay or binds name the {account}; on demand then"
-                )
-                log.warning(words, name)
+            if kind.policy is Policy.POOL and (names := self._settings.personal(kind)):
+                words = "kind %s: no pool is kept, for %s say whose it is by {account}; on demand then"
+                log.warning(words, name, ", ".join(names))
         self._await_end()
 
     def apply(self, roster: Roster) -> None:
@@ -132,6 +132,10 @@ class Launcher:
         runner = self._runners.get(name)
         return runner.status() if runner else None
 
+    def spares(self) -> list[DesktopStatus]:
+        """Every desktop of a pool that nobody has yet; named, in the place of an account, `pool:KIND:NUMBER`."""
+        return [runner.status() for runner in self._pools]
+
     def located(self) -> dict[str, Desktop]:
         """Where browsers are led, by account."""
         return {name: runner.view.led_to for name, runner in self._runners.items() if runner.view.led_to}
@@ -144,32 +148,50 @@ class Launcher:
     async def start_desktops(self, names: Iterable[str]) -> list[str]:
         """Ask for desktops; returns their accounts at once, statuses say how it goes on.
 
-        A name may be a pattern as a shell's (`ws0*`). Raises ControlError for one that no account of ours has, and when
-        the workshop is over.
+        A name may be a pattern as a shell's (`ws0*`), and that of a pool's. Raises ControlError for one that no desktop
+        of ours has, and when the workshop is over.
         """
-        runners = self._named(names, "start")
+        named = self._named(names, "start")
         if self._is_over:
             raise ControlError(OVER)
-        for runner in runners:
-            self._want(runner)
-        return [runner.name for runner in runners]
+        for name, runner in named.items():
+            if runner.name == name:  # else it was given out right now
+                self._want(runner)
+        return list(named)
 
     async def stop_desktops(self, names: Iterable[str]) -> list[str]:
-        """End desktops, as `start_desktops()` asks for them."""
-        runners = self._named(names, "stop")
-        for runner in runners:
-            runner.stop("stopped by the organizers")
-        return [runner.name for runner in runners]
+        """End desktops, as `start_desktops()` asks for them. A pool stays empty until one of its kind is asked for."""
+        named = self._named(names, "stop")
+        for runner in named.values():
+            runner.stop(f"{_STOPPED}: {_RESTING}" if runner.in_pool else _STOPPED)
+        return list(named)
+
+    async def start_as(self, name: str, kind: str, size: str) -> None:
+        """Ask for an account's desktop, which until it ends is of this kind and size, of those that the settings have.
+
+        Raises ControlError as `start_desktops()` does, and where one of another kind or size is there.
+        """
+        (runner,) = self._named([name], "start").values()
+        if self._is_over:
+            raise ControlError(OVER)
+        has = runner.status()
+        if has.want is Want.DOWN or has.state is DesktopState.FAILED:
+            runner.view.chosen = (kind, size)
+        elif (has.kind, has.size) != (kind, size):
+            what = f"{has.kind} ({has.size})" if has.size else has.kind
+            raise ControlError(f"{name} has a session of kind {what}: end it first")
+        self._want(runner)
 
     async def restart_desktops(self, names: Iterable[str]) -> list[str]:
         """End desktops and start them anew, as `start_desktops()` does."""
-        runners = self._named(names, "restart")
+        named = self._named(names, "restart")
         if self._is_over:
             raise ControlError(OVER)
-        for runner in runners:
-            runner.stop("restarted by the organizers")
-            self._want(runner)
-        return [runner.name for runner in runners]
+        for name, runner in named.items():
+            if runner.name == name:
+                runner.stop("restarted by the organizers")
+                self._want(runner)
+        return list(named)
 
     def visit(self, name: str) -> None:
         """The participant opened the page: a desktop that starts on demand does so now."""
@@ -198,9 +220,9 @@ class Launcher:
 
     async def logs(self, name: str, lines: int = 200) -> str:
         """The end of what an account's session wrote, or the one before it. Raises ControlError for an account that is
-        not ours, LaunchError where its place cannot be reached.
+        not ours, and no desktop of a pool has, LaunchError where its place cannot be reached.
         """
-        if (runner := self._runners.get(name)) is None:
+        if (runner := self._by_name().get(name)) is None:
             raise ControlError(f"no such account: {name}")
         return await runner.logs(lines)
 
@@ -210,7 +232,7 @@ class Launcher:
         if self._end is not None:
             self._end.cancel()
         await asyncio.gather(*(yard.aclose() for yard in self._yards.values()))
-        await asyncio.gather(*(runner.aclose() for runner in (*self._everybody(), *self._leaving)))
+        await asyncio.gather(*(runner.aclose() for runner in (*self._by_name().values(), *self._leaving)))
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await asyncio.gather(*(yard.place.aclose() for yard in self._yards.values()))
@@ -236,21 +258,22 @@ class Launcher:
 
     def _want(self, runner: Runner) -> None:
         """Start a desktop, or give it one of its pool."""
+        if runner.in_pool:
+            runner.start()
+            return
         if not self._give_one(runner):
             runner.start()
-        self._fill()
+        self._fill(self._kind_of(runner))
 
     def _give_one(self, runner: Runner) -> bool:
         """Give an account that has nothing yet a desktop of its pool, and say whether there was one."""
-        account = runner.view.account
-        name = account.kind or self._settings.default_kind
-        pool = self._pools.get(name, [])
-        ready = next((each for each in pool if each.view.usable), None)
-        if ready is None or not runner.view.has_nothing or account.size not in ("", self._settings.kinds[name].size):
+        account, name = runner.view.account, self._kind_of(runner)
+        ready = self._pools.ready(name)
+        if ready is None or not runner.view.has_nothing or runner.view.wanted.size not in ("", self._settings.kinds[name].size):
             return False
-        pool.remove(ready)
+        self._pools.remove(ready)
         self._runners[account.name] = ready
-        ready.give(account)
+        ready.give(account, runner.view.chosen)
         if runner.state is not DesktopState.STOPPED:
             self._retire(runner, "one of the pool was ready sooner")
         return True
@@ -261,20 +284,9 @@ class Launcher:
             if runner.want is Want.UP and runner.view.has_nothing and self._give_one(runner):
                 self._fill()
 
-    def _fill(self) -> None:
-        """Keep as many desktops ready as the pools are to have; one that failed is tried again."""
-        if self._is_over or self._closed:
-            return
-        for name, kind in self._settings.kinds.items():
-            wanted = kind.pool if kind.policy is Policy.POOL and not self._settings.personal(kind) else 0
-            pool = self._pools.setdefault(name, [])
-            while len(pool) > wanted:
-                self._retire(pool.pop(), "the pool is full")
-            while len(pool) < wanted:
-                pool.append(self._pool_runner(name))
-            for runner in pool:
-                if runner.state in (DesktopState.STOPPED, DesktopState.FAILED):
-                    runner.start()
+    def _fill(self, asked: str = "") -> None:
+        if not self._is_over and not self._closed:
+            self._pools.fill(asked)
 
     def _take_up(self) -> None:
         """What is on disk, each as its account's, as a pool's, or as nobody's any more."""
@@ -283,8 +295,7 @@ class Launcher:
         for entry in found:
             runner = self._runners.get(entry.account) if newest[entry.account] is entry else None
             if not entry.account and entry.want is Want.UP and entry.kind in self._settings.kinds:
-                runner = self._pool_runner(entry.kind)
-                self._pools.setdefault(entry.kind, []).append(runner)
+                runner = self._pools.add(entry.kind)
             if runner is None:
                 runner = Runner(self._all, Account(entry.account, None, "", None, Secret("")))
                 runner.adopt(entry)
@@ -311,29 +322,30 @@ class Launcher:
         self._end_all()
 
     def _end_all(self) -> None:
-        for runner in self._everybody():
+        for runner in self._by_name().values():
             runner.stop(OVER)
 
     # Bookkeeping
 
-    def _pool_runner(self, kind: str) -> Runner:
-        account = Account(f"pool:{kind}:{next(self._numbers)}", None, "", None, Secret(""), kind=kind)
-        return Runner(self._all, account, in_pool=True)
+    def _kind_of(self, runner: Runner) -> str:
+        return runner.view.wanted.kind or self._settings.default_kind
 
-    def _everybody(self) -> Iterator[Runner]:
-        return itertools.chain(self._runners.values(), *self._pools.values())
+    def _by_name(self) -> dict[str, Runner]:
+        """All desktops, those of the pools behind the accounts'."""
+        return {**self._runners, **{runner.name: runner for runner in self._pools}}
 
-    def _named(self, patterns: Iterable[str], word: str) -> list[Runner]:
+    def _named(self, patterns: Iterable[str], word: str) -> dict[str, Runner]:
         """The runners of names, or of patterns as a shell's (`ws0*`); each once."""
         if self._closed:
             raise ControlError("the gate is being stopped")
-        found = {pattern: fnmatch.filter(self._runners, pattern) for pattern in patterns}
+        known = self._by_name()
+        found = {pattern: fnmatch.filter(known, pattern) for pattern in patterns}
         if unknown := [pattern for pattern, names in found.items() if not names]:
             raise ControlError(f"no desktop is started for: {', '.join(unknown)}")
-        runners = [self._runners[name] for name in dict.fromkeys(itertools.chain.from_iterable(found.values()))]
-        for runner in runners:
-            log.info("an operator's desktop %s", word, extra={"account": runner.name})
-        return runners
+        named = {name: known[name] for name in itertools.chain.from_iterable(found.values())}
+        for name in named:
+            log.info("an operator's desktop %s", word, extra={"account": name})
+        return named
 
     def _note(self, name: str) -> None:
         if not self._news:

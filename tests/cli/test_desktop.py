@@ -178,6 +178,45 @@ async def test_many_on_a_terminal_are_summed_up(path, launcher):
     assert await terminal.end() == 1
 
 
+# ---- pools
+
+
+@pytest.fixture
+def pool(launcher):
+    """Two that nobody has yet."""
+    for number in (1, 2):
+        launcher.all[f"pool:xfce:{number}"] = desktop(f"pool:xfce:{number}", RUNNING, host="node02")
+        launcher.pool.add(f"pool:xfce:{number}")
+
+
+async def test_what_is_in_a_pool_is_shown_and_its_log_is_to_be_had(command, pool):
+    _, out, _ = await command("status")
+    lines = [line.split() for line in out.splitlines()]
+    assert [line[0] for line in lines[3:8]] == ["ws01", "ws02", "ws03", "pool:xfce:1", "pool:xfce:2"]
+    assert await command("logs", "pool:xfce:2", "--lines", "1") == (0, "pool:xfce:2 line 5\n", "")
+
+
+async def test_stopping_all_stops_the_pools(command, launcher, pool):
+    status, out, _ = await command("stop", "--all")
+    assert status == 0
+    assert launcher.calls == [("stop", ["ws01", "ws02", "ws03", "pool:xfce:1", "pool:xfce:2"])]
+    assert out.splitlines()[-1] == "pool:xfce:2: STOPPED (hpc)"
+
+
+async def test_one_of_a_pool_that_is_given_out_meanwhile_is_waited_for_no_longer(command, launcher, pool):
+    launcher.ways["pool:xfce:1"] = [(REQUESTED,)]
+    seen = launcher.spares
+
+    def spares():
+        if launcher.looks == 3:
+            del launcher.all["pool:xfce:1"]
+        return seen()
+
+    launcher.spares = spares
+    status, _, err = await command("restart", "pool:*")
+    assert (status, err) == (0, "")
+
+
 # ---- status, logs
 
 

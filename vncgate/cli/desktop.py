@@ -44,8 +44,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         ("logs", _logs, "the end of what desktops wrote"),
     ):
         parser = actions.add_parser(action, help=words, description=words[0].upper() + words[1:] + ".")
-        parser.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="a name, or a pattern such as 'ws0*'")
-        parser.add_argument("--all", action="store_true", help="all of them")
+        parser.add_argument(
+            "accounts",
+            nargs="*",
+            metavar="ACCOUNT",
+            help="a name, or a pattern such as 'ws0*', or 'pool:*' for the pools'",
+        )
+        parser.add_argument("--all", action="store_true", help="all of them, and those of the pools")
         if action in GOALS:
             parser.add_argument("--no-wait", action="store_true", help="return as soon as it is asked for")
         elif action == "logs":
@@ -69,7 +74,10 @@ def _named(args: argparse.Namespace, path: Path) -> dict[str, Desktop]:
 
 
 def _look(path: Path) -> dict[str, Desktop]:
-    return {desktop["account"]: desktop for desktop in control.call(path, "/desktops")["desktops"]}
+    """All desktops, those of pools that nobody has yet behind the accounts'."""
+    answer = control.call(path, "/desktops")
+    spares = [{**spare, "is_spare": True} for spare in answer.get("spares", ())]
+    return {desktop["account"]: desktop for desktop in (*answer["desktops"], *spares)}
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -144,7 +152,11 @@ class Journey:
     def _now(self) -> dict[str, Desktop]:
         there = _look(self._path)
         gone = {"state": "GONE", "reason": "its account was removed"}
-        return {name: there.get(name) or {**old, **gone} for name, old in self._before.items()}
+        return {
+            name: there.get(name) or {**old, **gone}
+            for name, old in self._before.items()
+            if name in there or not old.get("is_spare")  # one of a pool that is gone is somebody's
+        }
 
     def _is_over(self, now: Mapping[str, Desktop]) -> bool:
         return all(self._is_settled(name, desktop) for name, desktop in now.items())

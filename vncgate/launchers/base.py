@@ -141,6 +141,9 @@ class DesktopCommands(Protocol):
     def statuses(self) -> Sequence[DesktopStatus]:
         """Every account's desktop, in the roster's order."""
 
+    def spares(self) -> Sequence[DesktopStatus]:
+        """Every desktop of a pool that nobody has yet, by a name that no account has; verbs take it, too."""
+
     def status(self, name: str) -> DesktopStatus | None:
         """One account's desktop; None where there is no such account, or its desktop is not ours."""
 
