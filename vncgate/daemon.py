@@ -72,12 +72,13 @@ class Gate:
         tokens: Path,
         settings: Settings,
         environ: Mapping[str, str] = os.environ,
+        config_name: str = "",
         *,
         config: bytes = b"",
         nursery: Nursery | None = None,
         inherited: Inheritance | None = None,
     ) -> None:
-        """`config` is the content of the settings' file, to know a changed one by.
+        """`config` is the content of the settings' file, to know a changed one by, and `config_name` its path.
 
         `nursery` starts the workers (None: one is started), `inherited` is what the gate before this one left.
         """
@@ -87,6 +88,7 @@ class Gate:
         self.control_path = settings.control or control.default_path(environ, os.getuid())
         self._tokens = tokens
         self._settings = settings
+        self._config_name = config_name
         self._environ = environ
         self._news = upgrade.News(config)
         self._upgrading = False
@@ -206,6 +208,7 @@ class Gate:
             "pid": os.getpid(),
             "since": self._began,
             "started": self.started.is_set(),
+            "config": self._config_name or None,
             "workers": [dataclasses.asdict(worker) for worker in self._workers()],
             "tokens": self._file.source,
             "engine": settings.engine,

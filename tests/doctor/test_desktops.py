@@ -9,7 +9,7 @@ from vncgate import probe
 from vncgate.doctor import desktops
 from vncgate.doctor.desktops import Failure
 from vncgate.errors import DesktopError
-from vncgate.model import Desktop, Readiness
+from vncgate.model import Account, Desktop, Readiness, Secret
 
 SOURCES = "".join((Path(probe.__file__).parent / name).read_text() for name in ("probe.py", "dial.py", "rfb.py"))
 
@@ -82,3 +82,34 @@ async def test_who_failed_is_not_usable_and_a_defect_is_told(logins):
 
 async def test_nothing_to_log_in_to(logins):
     assert results(await desktops.check(case())) == ["skipped"]
+
+
+def status_of(**states):
+    """What a gate says that starts these desktops: state and address of each."""
+    halves = {name: {"state": state, "desktop": at, "reason": "home full"} for name, (state, at) in states.items()}
+    return {"accounts": [{"name": name, "launched": half} for name, half in halves.items()]}
+
+
+async def test_desktops_that_the_gate_starts_are_logged_in_to_where_it_says(logins):
+    status = status_of(
+        a=("RUNNING", "node07:5903"),
+        b=("RUNNING", "unix:/run/b/vnc.sock"),
+        c=("FAILED", None),
+        d=("FAILED", None),
+        e=("STOPPED", None),
+        f=("RUNNING", "[::1]:5901"),
+    )
+    each = case(*(Account(name, None, name, None, Secret("canary"), line=1) for name in "abcdefg"), status=status)
+    assert told(await desktops.check(each)) == [
+        ("ok", "all 3 let us in"),
+        ("error", "c, d: cannot be started: home full"),
+        ("skipped", "2 desktops that the gate starts not running now: e, g"),
+    ]
+    assert logins.seen == ["node07:5903", "unix:/run/b/vnc.sock", "[::1]:5901"]
+    assert [account.name for account in each.usable] == ["a", "b", "f"]
+
+
+async def test_a_desktop_whose_password_the_gate_alone_knows_is_not_tried(logins):
+    each = case(Account("a", None, "a", None, Secret("")), status=status_of(a=("RUNNING", "node07:5903")))
+    assert results(await desktops.check(each)) == ["skipped"]
+    assert not logins.seen

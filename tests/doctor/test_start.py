@@ -1,5 +1,6 @@
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -26,9 +27,33 @@ def test_settings_that_are_not(tmp_path, text):
     assert set(results(findings)) == {"error"}
 
 
-def test_the_usual_settings_file_that_was_not_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(start, "USUAL_CONFIG", tmp_path)
-    settings, findings = start.settings(None, {})
+def test_the_settings_are_looked_for_where_the_gate_has_them(tmp_path, monkeypatch):
+    usual = tmp_path / "vncgate.toml"
+    monkeypatch.setattr(start, "USUAL_CONFIG", usual)
+    monkeypatch.setattr(start, "CREDENTIALS", tmp_path / "credentials")
+    copy = str(tmp_path / "credentials" / "vncgate.service" / "vncgate.toml")
+    assert start.find_settings(None, {})[0] is None
+    assert start.find_settings(None, {"config": copy}) == (Path(copy), " (of the running gate)")
+    usual.write_text("")
+    assert start.find_settings(None, {}) == (usual, " (where the units have it)")
+    assert start.find_settings(None, {"config": copy})[0] == usual
+    assert start.find_settings(None, {"config": "/a.toml"})[0] == Path("/a.toml")
+    assert start.find_settings(None, {"config": None}) == (None, ", as the running gate has them")
+    assert start.find_settings(Path("/b.toml"), {"config": "/a.toml"}) == (Path("/b.toml"), "")
+
+
+def test_without_settings_it_says_where_it_looked(monkeypatch):
+    monkeypatch.setattr(start, "USUAL_CONFIG", Path("/none/vncgate.toml"))
+    (finding,) = start.settings(None, {}, start.find_settings(None, {})[1])[1]
+    assert finding.message == (
+        "the defaults: no --config was given, no gate tells of its own, and there is no /none/vncgate.toml"
+    )
+
+
+def test_settings_that_are_hardly_meant(tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text('[desktops]\nkinds.x = {command = "a", cores = 1}\nplaces.local = {type = "local", user = "u"}\n')
+    settings, findings = start.settings(file, {})
     assert settings is not None
     assert results(findings) == ["warning"]
 

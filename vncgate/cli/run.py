@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     from vncgate.daemon import Gate
 
     async def serve() -> None:
-        gate = Gate(args.tokens, chosen, config=content or b"", nursery=nursery, inherited=inherited)
+        name = str(file.absolute()) if file else ""
+        gate = Gate(args.tokens, chosen, config=content or b"", config_name=name, nursery=nursery, inherited=inherited)
         await (gate.trial() if TRIAL in os.environ else gate.run())
 
     with (

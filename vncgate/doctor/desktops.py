@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from vncgate import probe, tasks
-from vncgate.doctor.base import Case, Finding, Result, some
+from vncgate.doctor.base import Case, Finding, Result, count, some
 from vncgate.errors import DesktopError
 from vncgate.model import Account, Desktop
 
@@ -45,10 +46,16 @@ class Failure:
 
 
 async def check(case: Case) -> list[Finding]:
-    """Logs in; the accounts that got in are `case.usable` then."""
-    accounts = [account for account in case.roster.accounts if account.desktop is not None]
+    """Logs in; the accounts that got in are `case.usable` then. Where those are that the gate starts, it tells."""
+    launched = {each["name"]: each["launched"] for each in (case.status or {}).get("accounts", ()) if each["launched"]}
+    accounts = [
+        each if each.desktop else replace(each, desktop=_address(launched[each.name]["desktop"]))
+        for each in case.roster.accounts
+        if each.desktop or (_runs(launched.get(each.name)) and each.password)
+    ]
+    findings = judge_launched([each.name for each in case.roster.accounts if each.desktop is None], launched)
     if not accounts:
-        return [Finding(STEP, Result.SKIPPED, "no account of the token file has one")]
+        return findings or [Finding(STEP, Result.SKIPPED, "no account of the token file has one")]
     # Accounts of one desktop and one password are the same login.
     logins: dict[object, list[Account]] = defaultdict(list)
     for account in accounts:
@@ -71,7 +78,7 @@ async def check(case: Case) -> list[Finding]:
                 case.usable.append(account)
             elif account.desktop:
                 failures.append(Failure(account.name, account.desktop, reason))
-    return judge(len(accounts), failures, str(case.tokens))
+    return [*judge(len(accounts), failures, str(case.tokens)), *findings]
 
 
 def judge(number: int, failures: Sequence[Failure], tokens: str) -> list[Finding]:
@@ -88,6 +95,35 @@ def judge(number: int, failures: Sequence[Failure], tokens: str) -> list[Finding
     if good := number - len(failures):
         findings.append(Finding(STEP, Result.OK, f"the other {good} of {number} let us in"))
     return findings
+
+
+def judge_launched(names: Sequence[str], launched: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """What there is to say, beside logins, of accounts whose desktops the gate starts; `launched` is what it says."""
+    findings: list[Finding] = []
+    failed: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if name in launched and launched[name]["state"] == "FAILED":
+            failed[launched[name]["reason"]].append(name)
+    for reason, group in failed.items():
+        message = f"{some(group)}: cannot be started: {reason}"
+        findings.append(Finding(STEP, Result.ERROR, message, f"vncgate desktop logs {group[0]}; then: desktop start"))
+    given_up = {name for group in failed.values() for name in group}
+    if waiting := [name for name in names if name not in given_up and not _runs(launched.get(name))]:
+        message = f"{count(len(waiting), 'desktop')} that the gate starts not running now: {some(waiting)}"
+        findings.append(Finding(STEP, Result.SKIPPED, message, f"to try one: vncgate desktop start {waiting[0]}"))
+    return findings
+
+
+def _runs(launched: Mapping[str, Any] | None) -> bool:
+    return bool(launched and launched["state"] == "RUNNING" and launched["desktop"])
+
+
+def _address(text: str) -> Desktop:
+    """The reverse of str(Desktop)."""
+    if text.startswith("unix:"):
+        return Desktop(unix=text.removeprefix("unix:"))
+    host, _, port = text.rpartition(":")
+    return Desktop(host.strip("[]"), int(port))
 
 
 def _words(group: Sequence[Failure]) -> str:

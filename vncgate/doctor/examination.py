@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vncgate import control
-from vncgate.doctor import apache, desktops, files, limits, ports, public, start, unit
+from vncgate.doctor import apache, desktops, files, limits, places, ports, public, start, unit
 from vncgate.doctor.base import Case, Check, Finding, Result
 from vncgate.errors import TokensError
 from vncgate.model import Roster
@@ -20,6 +20,7 @@ from vncgate.model import Roster
 CHECKS = (
     Check("files", files.check),
     Check("ports", ports.check),
+    Check("places", places.check, 120.0),
     Check("desktops", desktops.check, None),
     Check("Apache", apache.check, 120.0),
     Check("public URL", public.check, 120.0),
@@ -47,7 +48,10 @@ async def examine(order: Order, uid: int) -> AsyncGenerator[Finding | str, None]
     With settings that cannot be used, or no token file, there is nothing to compare with, so the checks are skipped.
     """
     yield "settings"
-    settings, findings = start.settings(order.config, order.environ)
+    door = order.control or control.default_path(order.environ, uid)
+    status = await asyncio.to_thread(control.served, door)
+    config, whose = start.find_settings(order.config, status)
+    settings, findings = start.settings(config, order.environ, whose)
     for finding in findings:
         yield finding
     if settings is None:
@@ -55,9 +59,9 @@ async def examine(order: Order, uid: int) -> AsyncGenerator[Finding | str, None]
             yield skipped
         return
     yield "token file"
-    path = order.control or settings.control or control.default_path(order.environ, uid)
+    path = order.control or settings.control or door
     try:
-        tokens = order.tokens or control.token_file(await asyncio.to_thread(control.served, path))
+        tokens = order.tokens or control.token_file(status or await asyncio.to_thread(control.served, path))
     except TokensError as error:
         yield Finding(
             "token file", Result.ERROR, str(error), "vncgate doctor TOKENS; where the gate runs: sudo vncgate doctor"
@@ -70,7 +74,7 @@ async def examine(order: Order, uid: int) -> AsyncGenerator[Finding | str, None]
         yield finding
     yield "gate"
     roster = parsed.roster if parsed else Roster()
-    case = Case(tokens, order.config, settings, roster, path, url=order.url, sample=order.sample)
+    case = Case(tokens, config, settings, roster, path, url=order.url, sample=order.sample)
     case.status, findings = await start.gate(case)
     for finding in findings:
         yield finding

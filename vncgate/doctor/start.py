@@ -10,7 +10,7 @@ from typing import Any
 
 from vncgate import __version__, control
 from vncgate import settings as settings_module
-from vncgate.checks import check_roster, check_settings, root_desktops
+from vncgate.checks import check_roster, check_settings, doubts, root_desktops
 from vncgate.doctor.base import AS_ROOT, Case, Finding, Result, count, is_root, some
 from vncgate.errors import ControlError, SettingsError, TokensError
 from vncgate.model import Problem, Severity
@@ -21,14 +21,34 @@ from vncgate.web import assets
 
 USUAL_CONFIG = Path("/etc/vncgate/vncgate.toml")
 """Where the units have the settings."""
+CREDENTIALS = Path("/run/credentials")
+"""Where systemd has copies of files for services (systemd.exec(5), LoadCredential=)."""
 GATE_TIMEOUT = 5.0
 """Seconds that the gate may take to say how it is."""
 MOST_PROBLEMS = 5
 """Lines of problems of a token file that are shown; `vncgate check` has them all."""
 
 
-def settings(config: Path | None, environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
-    """The settings; None where they cannot be used."""
+def find_settings(named: Path | None, status: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """The file of the settings, and in words whose it is: the one that was `named`, else that of the running gate,
+    which said `status`, else where the units have it. None: there is none, and the defaults hold.
+    """
+    if named is not None:
+        return named, ""
+    if "config" in status:
+        if not status["config"]:
+            return None, ", as the running gate has them"
+        file = Path(status["config"])
+        source = USUAL_CONFIG.parent / file.name
+        is_copy = file.is_relative_to(CREDENTIALS) and source.exists()
+        return source if is_copy else file, " (of the running gate)"
+    if USUAL_CONFIG.exists():
+        return USUAL_CONFIG, " (where the units have it)"
+    return None, f": no --config was given, no gate tells of its own, and there is no {USUAL_CONFIG}"
+
+
+def settings(config: Path | None, environ: Mapping[str, str], whose: str = "") -> tuple[Settings | None, list[Finding]]:
+    """The settings; None where they cannot be used. `whose` they are is for the message."""
     step = "settings"
     try:
         loaded = settings_module.load(config, environ)
@@ -37,13 +57,11 @@ def settings(config: Path | None, environ: Mapping[str, str]) -> tuple[Settings 
     except SettingsError as error:
         advice = f"mend it{f' in {config}' if config else ''}; docs/settings.md has every setting"
         return None, [Finding(step, Result.ERROR, line, advice) for line in str(error).splitlines()]
-    if is_root() and (problems := root_desktops(loaded.desktops)):
-        advice = "mend it, unless the gate itself does not run as root"
-        return loaded, [Finding(step, Result.WARNING, problem, advice) for problem in problems]
-    if config is None and USUAL_CONFIG.exists():
-        advice = f"if the gate runs with it, add --config {USUAL_CONFIG}"
-        return loaded, [Finding(step, Result.WARNING, f"the defaults, though there is {USUAL_CONFIG}", advice)]
-    return loaded, [Finding(step, Result.OK, f"{config or 'the defaults'}: good")]
+    wrong = [*doubts(loaded, Path.exists), *(root_desktops(loaded.desktops) if is_root() else ())]
+    advice = f"mend it in {config}, or leave it where it is meant so"
+    if wrong:
+        return loaded, [Finding(step, Result.WARNING, words, advice) for words in wrong]
+    return loaded, [Finding(step, Result.OK, f"{config or 'the defaults'}{whose}{': good' if config else ''}")]
 
 
 async def tokens(path: Path, settings: Settings) -> tuple[Parsed | None, list[Finding]]:

@@ -64,6 +64,9 @@ class Transport(Protocol):
     async def address(self, node: str) -> str:
         """Where a node is reached."""
 
+    async def partitions(self) -> list[str]:
+        """The names of all partitions."""
+
     async def aclose(self) -> None:
         """Let go of connections."""
 
@@ -232,6 +235,19 @@ class Slurm:
         if said and said != self._said:
             log.warning("%s: %s. Slurm said: %s", self._name, error, said, extra={"account": account})
             self._said = said
+
+
+async def partitions(settings: SlurmPlace) -> list[str]:
+    """The partitions of a cluster that tells of its jobs, too. Raises LaunchError where it does not answer."""
+    ways = _ways(settings, Path("/nonexistent"))  # commands alone go by them here
+    transport = _transport(settings, ways)
+    try:
+        await transport.jobs([""])
+        return await transport.partitions()
+    finally:
+        await transport.aclose()
+        if ways is not None:
+            await ways.aclose()
 
 
 def _ways(settings: SlurmPlace, folder: Path) -> Ways | None:

@@ -96,6 +96,14 @@ class Commands:
             raise slurm_jobs.problem(result.stderr)
         return found[1]
 
+    async def partitions(self) -> list[str]:
+        """See Transport."""
+        result = await self._run("sinfo", "--noheader", "--format=%R", *self._cluster)
+        if result.status:
+            raise slurm_jobs.problem(result.stderr)
+        heads = ("CLUSTER: ",)  # a line before each cluster's own, where one was named
+        return list(dict.fromkeys(line.strip() for line in result.stdout.splitlines() if not line.startswith(heads)))
+
     async def aclose(self) -> None:
         """Nothing is kept."""
 

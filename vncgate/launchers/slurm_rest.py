@@ -83,6 +83,14 @@ class Rest:
         except (LookupError, TypeError):
             raise LaunchError(f"slurmrestd does not say where the node {node} is") from None
 
+    async def partitions(self) -> list[str]:
+        """See Transport."""
+        answer = await self._request("GET", "/partitions")
+        try:
+            return [str(each["name"]) for each in answer["partitions"]]
+        except (LookupError, TypeError):
+            raise LaunchError("slurmrestd does not say which partitions there are") from None
+
     async def aclose(self) -> None:
         """Close the connections."""
         if self._session is not None:
