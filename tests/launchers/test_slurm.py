@@ -260,12 +260,14 @@ async def test_a_job_of_somebody_else_with_its_comment_is_left_alone(place, clus
 @pytest.mark.virtual_time
 async def test_a_job_that_slurm_put_back_in_its_queue_is_no_desktop_any_more(place, cluster):
     handle = await place.submit(spec())
-    for state in ("PENDING", "RUNNING"):
+    for state in ("PENDING", "RUNNING", "FAILED"):
         cluster.all["1"] = Job("1", state, host="n1", comment=f"vncgate:{NONCE}", restarts=1)
         await asyncio.sleep(3)
         seen = await place.query(handle)
         assert (seen.seen, seen.exit_status) == (Seen.GONE, None)
         assert "higher priority" in seen.reason
+    cluster.all["1"] = Job("1", "PENDING", comment=f"vncgate:{NONCE}", restarts=1)
+    await asyncio.sleep(3)
     await place.cancel(handle)
     assert cluster.cancelled == ["1"], "nor does it begin again later"
 

@@ -60,6 +60,8 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,batch_sched_delay=1,bf_interval=2,sched_min_interval=10000
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 ReturnToService=2
@@ -136,9 +138,10 @@ class Daemon:
 
 
 class Cluster:
-    """`nodes` nodes n1, n2, ... of `cpus` processors each, in the partitions desktop (the default one) and short.
+    """`nodes` nodes n1, n2, ... of `cpus` processors each, in the partitions desktop (the default), short and again.
 
-    In `short` a job may take one minute. `calls(command)` says how often a command was run through `place()`.
+    In `short` a job may take one minute. `outrank()` takes nodes from jobs: those of the partition `again` are put back
+    in the queue, where they do not forbid it. `calls(command)` says how often a command was run through `place()`.
     """
 
     def __init__(self, nodes: int = 2, cpus: int = 8, *, min_job_age: int = 300) -> None:
@@ -218,6 +221,8 @@ class Cluster:
         everywhere = ",".join(self._names)
         lines.append(f"PartitionName=desktop Nodes={everywhere} Default=YES MaxTime=INFINITE State=UP")
         lines.append(f"PartitionName=short Nodes={everywhere} MaxTime=1 State=UP")
+        lines.append(f"PartitionName=again Nodes={everywhere} State=UP PreemptMode=REQUEUE")
+        lines.append(f"PartitionName=urgent Nodes={everywhere} State=UP PriorityTier=10 PreemptMode=OFF")
         self.conf.write_text("\n".join(lines) + "\n")
         for command in COMMANDS:
             wrapper = self.commands / command
@@ -254,6 +259,11 @@ class Cluster:
         done = subprocess.run(argv, env=self.environ, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, f"{argv}: {done.stderr}"
         return done.stdout
+
+    def outrank(self) -> str:
+        """Have a job of higher priority take all nodes; its number. It may preempt what runs in other partitions."""
+        size = [f"--nodes={len(self.nodes)}", "--exclusive", "--output=/dev/null"]
+        return self.run("sbatch", "--parsable", "--partition=urgent", *size, "--wrap=sleep 1000").strip()
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PATIENCE

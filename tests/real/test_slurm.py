@@ -21,6 +21,7 @@ from tests.launchers.places import Site, log_in
 from tests.real.conftest import need
 from tests.real.slurm import Cluster
 from vncgate.errors import LaunchError
+from vncgate.launchers import slurm_jobs
 from vncgate.launchers.base import Handle, Seen
 from vncgate.launchers.scripts import Scripts
 from vncgate.launchers.slurm import Slurm
@@ -178,8 +179,8 @@ async def test_a_job_whose_folder_is_gone_ends_at_once(cluster, make_site):
         ({"partition": "nosuch"}, "there is no such partition"),
         ({"memory": "900G"}, "no node has as many cores, as much memory"),
         ({"extra": ["--constraint=quantum"]}, "no node has this feature"),
-        ({"extra": ["--nosuch"]}, "--nosuch"),
-        ({"extra": ["--partition"]}, "--partition"),
+        ({"extra": ["--nosuch"]}, "option"),
+        ({"extra": ["--partition"]}, "option"),
     ],
 )
 async def test_what_the_cluster_does_not_have_is_said_in_words(cluster, make_site, transport, kind, words):
@@ -235,10 +236,8 @@ async def test_a_dead_node(cluster, make_site, transport):
     cluster.nodes[seen.host].kill()
     cluster.run("scontrol", "update", f"NodeName={seen.host}", "State=DOWN", "Reason=test")
     lost = await site.until(handle, lambda seen: seen.seen is not Seen.RUNNING)
-    if transport == "commands":
-        assert (lost.seen, lost.reason, lost.exit_status) == (Seen.GONE, f"the node {seen.host} failed", None)
-    else:  # slurmrestd does not hear --no-requeue
-        assert lost.seen is Seen.PENDING
+    words = f"the node {seen.host} failed" if transport == "commands" else slurm_jobs.PUT_BACK
+    assert (lost.seen, lost.reason, lost.exit_status) == (Seen.GONE, words, None)
     await site.place.cancel(handle)
     # The node itself ends what it ran, once it is back.
     cluster.nodes[seen.host].start()
@@ -255,8 +254,12 @@ async def test_a_desktop_of_another_user(cluster, make_site, transport):
     folder = site.root / handle.nonce
     assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (NOBODY.pw_uid, 0o700)
     assert (folder / "passwd").stat().st_mode & 0o777 == 0o600
-    log = await site.place.logs(handle)
-    assert log.split()[-4:] == [str(NOBODY.pw_uid), str(NOBODY.pw_gid), "0022", "0"], "no login shell was asked"
+    said: list[str] = []
+    async with asyncio.timeout(20):
+        while "0022" not in said[:-1]:
+            said = (await site.place.logs(handle)).split()
+            await asyncio.sleep(0.05)
+    assert said[-4:] == [str(NOBODY.pw_uid), str(NOBODY.pw_gid), "0022", "0"], "no login shell was asked"
     await site.place.cancel(handle)
     assert site.left(handle.nonce) == []
 
@@ -266,8 +269,9 @@ async def test_a_hostile_folder_is_a_folder(cluster, make_site, transport):
     site = make_site(transport=transport, folder=folder)
     _, handle, seen = await site.start("sh", "-c", "echo hello; exec sleep 1000", account=HOSTILE)
     assert (await log_in(seen)).name == HOSTILE
-    while "hello" not in await site.place.logs(handle):
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while "hello" not in await site.place.logs(handle):
+            await asyncio.sleep(0.05)
     await site.place.cancel(handle)
     assert list(folder.iterdir()) == []
     folder.rmdir()

@@ -161,14 +161,14 @@ _RUNNING = {
 
 
 PUT_BACK = "its node failed, or was needed for a job of higher priority (preemption)"
-"""Of a job that Slurm put back in its queue. The desktop that somebody sat at is gone, whatever starts there later."""
+"""Of a job that Slurm put back in its queue: the desktop that somebody sat at is gone, whatever became of it later."""
 
 
 def sighting(job: Job | None) -> Sighting:
     """What a job says about its desktop (but for where that is). None: Slurm does not list it (any more)."""
     if job is None:
         return Sighting(Seen.GONE, reason="Slurm knows its job no more")
-    if job.restarts and not job.is_over:
+    if job.restarts:
         return Sighting(Seen.GONE, reason=PUT_BACK)
     if job.state in _WAITING:
         return Sighting(Seen.PENDING, reason=_WAITING[job.state] or waiting(job.reason), starts=job.starts)

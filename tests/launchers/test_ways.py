@@ -1,0 +1,80 @@
+"""Tests of vncgate.launchers.ways on a real sshd: commands there, and what they may say."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import re
+
+import pytest
+
+from tests.ports import free_ports
+from vncgate import process
+from vncgate.errors import LaunchError, SilentError
+from vncgate.launchers.ways import Ways
+from vncgate.process import Result
+
+pytestmark = pytest.mark.real
+
+HERE = "127.0.0.1", getpass.getuser()
+HOSTILE = 'o\'neil "the" $(touch pwned) `touch pwned` \\ ! # * \n ; ü'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(sshd):
+    """It is there before a test is: what it is made of is not counted as left behind."""
+
+
+@pytest.fixture
+async def ways(sshd, short_folder):
+    ways = Ways(sshd.place(), short_folder / "gate")
+    yield ways
+    await ways.aclose()
+
+
+async def run(ways, *argv, stdin="", timeout=20.0, **env) -> Result:
+    return await ways.run(HERE, argv, timeout=timeout, stdin=stdin, env=env)
+
+
+async def test_a_command_there_is_run_as_one_here_would_be(ways):
+    assert await run(ways, "cat", stdin="#!/bin/bash\n") == Result(0, "#!/bin/bash\n", "")
+    assert await run(ways, "sh", "-c", "echo no >&2; exit 3") == Result(3, "", "no\n")
+    assert (await run(ways, "nonesuch")).status == 127
+    assert (await run(ways, "printf", "%s|", HOSTILE, "")).stdout == f"{HOSTILE}||"
+
+
+async def test_it_sees_what_it_is_given_and_who_it_is_and_nothing_else(ways, sshd):
+    said = (await run(ways, "env", A=HOSTILE)).stdout
+    assert f"A={HOSTILE}\n" in said
+    assert f"HOME={sshd.home}\n" in said
+    names = re.findall(r"^(\w+)=", said.replace(HOSTILE, ""), re.MULTILINE)
+    assert sorted(names) == ["A", "HOME", "LOGNAME", "PATH", "USER"]
+
+
+async def test_an_answer_without_end_and_one_that_does_not_come(ways, monkeypatch):
+    monkeypatch.setattr(process, "LONGEST_OUTPUT", 100_000)
+    with pytest.raises(OSError, match="answers with more than"):
+        await run(ways, "yes")
+    with pytest.raises(TimeoutError):
+        await run(ways, "sleep", "1000", timeout=0.3)
+    assert (await run(ways, "echo")).status == 0
+
+
+async def test_a_connection_that_is_lost_meanwhile(ways, sshd):
+    await run(ways, "true")
+    running = asyncio.ensure_future(run(ways, "sleep", "1000"))
+    while not running.done():
+        sshd.cut()
+        await asyncio.sleep(0.05)
+    with pytest.raises(ConnectionError, match=r"the connection to 127\.0\.0\.1 was lost"):
+        await running
+
+
+async def test_a_host_that_is_not_there(sshd, short_folder):
+    ways = Ways(sshd.place(port=free_ports(1)[0]), short_folder)
+    with pytest.raises(SilentError, match=r"no ssh connection to 127\.0\.0\.1"):
+        await run(ways, "true")
+    with pytest.raises(LaunchError):
+        await ways.lead("0123456789abcdef", HERE, "127.0.0.1", 5901)
+    assert list(short_folder.iterdir()) == []
+    await ways.aclose()
