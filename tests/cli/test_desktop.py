@@ -27,6 +27,10 @@ class Said(NamedTuple):
 class Operator:
     def __init__(self, launcher):
         self.desktops = launcher
+        self.stopped = ()
+
+    def status(self):
+        return {"accounts": [{"name": name, "want": "down"} for name in self.stopped]}
 
 
 async def no_metrics(request):
@@ -43,11 +47,16 @@ def launcher():
 
 
 @pytest.fixture
-async def path(launcher, tmp_path, monkeypatch):
+def operator(launcher):
+    return Operator(launcher)
+
+
+@pytest.fixture
+async def path(operator, tmp_path, monkeypatch):
     monkeypatch.delenv("VNCGATE_CONTROL", raising=False)
     monkeypatch.setattr(cli, "INTERVAL", 0)
     path = tmp_path / "control"
-    async with control.serve(control.bind(path), Operator(launcher), no_metrics):
+    async with control.serve(control.bind(path), operator, no_metrics):
         yield path
 
 
@@ -78,6 +87,13 @@ async def test_starting_tells_each_step_until_all_run(command, launcher):
 
 async def test_one_that_runs_is_started_at_once(command, launcher):
     assert await command("start", "ws02") == (0, "ws02: RUNNING (hpc: node02)\n", "")
+
+
+async def test_of_accounts_that_are_stopped_it_says_that_nobody_gets_to_them(command, operator):
+    operator.stopped = ("ws01", "ws02")
+    hint = "nobody gets to ws02, stopped with `vncgate stop`: vncgate start ws02"
+    assert (await command("start", "ws02")).out.splitlines()[-1] == hint
+    assert "nobody gets to" not in (await command("stop", "ws02")).out
 
 
 async def test_a_restart_is_over_when_the_new_one_runs(command, launcher):

@@ -110,7 +110,15 @@ def _act(args: argparse.Namespace) -> int:
     goal = GOALS[args.action]
     if failed := [name for name, desktop in now.items() if desktop["state"] != goal]:
         raise ControlError("\n".join(f"{name} is not {goal}: {_why(now[name])}" for name in failed))
+    if args.action != "stop" and (shut := _shut(path) & now.keys()):
+        names = sorted(shut)
+        print(f"nobody gets to {', '.join(names)}, stopped with `vncgate stop`: vncgate start {' '.join(names)}")
     return 0
+
+
+def _shut(path: Path) -> set[str]:
+    """The accounts that an operator stopped: their desktops may run, but no browser is let through."""
+    return {each["name"] for each in control.call(path, "/status")["accounts"] if each["want"] == "down"}
 
 
 def _why(desktop: Desktop) -> str:
