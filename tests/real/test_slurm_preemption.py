@@ -15,6 +15,8 @@ import pytest_asyncio
 
 from tests.launchers.places import Site, log_in
 from tests.real.conftest import need
+from tests.real.gate import ME
+from tests.real.launching import Gate, kind, section
 from tests.real.slurm import Cluster
 from vncgate.launchers import slurm_jobs
 from vncgate.launchers.base import Seen
@@ -98,3 +100,26 @@ async def test_a_desktop_in_the_queue_can_be_ended_after_it_was_put_back(cluster
     await asyncio.gather(site.place.cancel(handle), site.place.cancel(handle))
     assert state(cluster, handle.job) == "CANCELLED"
     assert site.left(spec.nonce) == []
+
+
+def test_what_the_gate_does_and_says(cluster, tmp_path_factory):
+    """Two places at once, which are one cluster asked in two ways; who waits for a desktop gets another."""
+    size = 'cores = 1\nmemory = "100M"\n'
+    settings = section("slurm", cluster.place(user=ME)) + section("rest", cluster.place("rest", user=ME))
+    settings += kind("ended", "slurm", size) + kind("manual", "slurm", f'{size}policy = "manual"')
+    settings += kind("requeued", "rest", f'{size}partition = "again"')
+    names = ("ended", "manual", "requeued")
+    with Gate(tmp_path_factory.mktemp("d"), settings, **{name: name for name in names}) as gate:
+        gate.command("desktop", "start", "--no-wait", "--all")
+        gate.until(lambda: set(gate.states().values()) == {"RUNNING"})
+        urgent = cluster.outrank()
+        try:
+            gate.until(lambda: gate.states() == {"ended": "PENDING", "manual": "FAILED", "requeued": "PENDING"})
+            assert gate.servers() == {}
+            assert "higher priority" in gate.desktop("manual")["reason"]
+            assert gate.log.count("a job of higher priority took its place (preemption)") == 2
+            assert slurm_jobs.PUT_BACK in gate.log
+        finally:
+            cluster.run("scancel", urgent)
+        gate.until(lambda: [gate.states()[name] for name in ("ended", "requeued")] == ["RUNNING"] * 2)
+        assert {gate.desktop(name)["restarts"] for name in ("ended", "requeued")} == {1}
