@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -216,9 +217,12 @@ class TestRun:
             (folder / "number").write_text("98765\n")
             if whose:
                 (folder / "desktop").write_text(f"{whose}\n")
+            if name == "living":
+                fcntl.flock(stack.enter_context((folder / "desktop").open()), fcntl.LOCK_EX)
             os.utime(folder, (time.time() - age,) * 2)
             return folder
 
+        stack = contextlib.ExitStack()
         files = Path("/tmp/.X98765-lock"), Path("/tmp/.X11-unix/X98765")
         for file in files:
             file.touch()
@@ -226,13 +230,12 @@ class TestRun:
         link = Path(f"{dead}-link")
         link.symlink_to(kept[-1])
         try:
-            with (kept[0] / "desktop").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                done = run(self.folder, spec(home=self.home))
+            done = run(self.folder, spec(home=self.home))
             assert done.returncode == 0, done.stderr
             assert [path.exists() for path in (dead, *kept, link)] == [False, True, True, True, True]
             assert not any(file.exists() for file in files)
         finally:
+            stack.close()
             link.unlink()
             for path in (dead, *kept):
                 shutil.rmtree(path, ignore_errors=True)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 
 import pytest
 
-from tests.launchers.places import ME, log_in, site_on
+from tests.launchers.places import ME, log_in, processes, site_on
 from tests.ports import free_ports
 from tests.real.sshd import Sshd
-from vncgate.errors import DesktopError, LaunchError
+from vncgate.errors import DesktopError, LaunchError, SilentError
 from vncgate.launchers import host, ssh
 from vncgate.launchers.base import Handle, Seen
 from vncgate.launchers.scripts import Scripts
 from vncgate.launchers.ssh import Ssh
 
 pytestmark = pytest.mark.real
+
+CLASS = 25
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,6 +31,13 @@ def server(sshd):
 @pytest.fixture
 def short_rest(monkeypatch):
     monkeypatch.setattr(ssh, "REST", 0.2)
+
+
+async def until(condition):
+    """Wait for what must come."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 def unreachable(sshd, folder, **more) -> Ssh:
@@ -134,6 +145,85 @@ async def test_a_failed_login_is_not_repeated_at_once(sshd, short_folder):
         await place.query(handle)
     await place.aclose()
     assert sshd.log.count("Connection closed by authenticating user") - before <= 1
+
+
+async def test_a_connection_that_no_desktop_needs_is_closed(ssh_direct_site, sshd, monkeypatch):
+    monkeypatch.setattr(ssh, "IDLE_TIMEOUT", 0.3)
+    site = ssh_direct_site
+    _, handle, seen = await site.start()
+    await until(lambda: sshd.connections == 0)
+    await log_in(seen)  # the desktop is not in want of it
+    assert (await site.place.query(handle)).desktop == seen.desktop
+    assert sshd.connections == 1
+
+
+async def test_a_connection_through_which_a_desktop_is_reached_stays_as_long_as_that(ssh_site, sshd, monkeypatch):
+    monkeypatch.setattr(ssh, "IDLE_TIMEOUT", 0.2)
+    _, handle, seen = await ssh_site.start()
+    await asyncio.sleep(0.6)  # nothing is to happen
+    assert sshd.connections == 1
+    await log_in(seen)
+    await ssh_site.place.cancel(handle)
+    await until(lambda: sshd.connections == 0)
+
+
+async def test_a_class_of_users_logs_in_without_being_turned_away(short_folder):
+    """As sshd comes, it drops connections from the 10th on that has not logged in yet (here all of them)."""
+    with Sshd(short_folder / "sshd", "MaxStartups 10") as server:
+        settings, door = server.place(), ssh.Door()
+        lines = [ssh.Line(settings, ("127.0.0.1", ME), door) for _ in range(CLASS)]
+        try:
+            await asyncio.gather(*(line.connection() for line in lines))
+            assert server.connections == CLASS
+        finally:
+            await asyncio.gather(*(line.aclose() for line in lines))
+
+
+async def test_a_host_that_does_not_answer_is_tried_a_few_times_and_not_once_for_each_user(
+    sshd, short_folder, monkeypatch
+):
+    monkeypatch.setattr(ssh, "LOGIN_TIMEOUT", 0.3)
+    writers = []
+    async with await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0) as server:
+        place = unreachable(sshd, short_folder, port=server.sockets[0].getsockname()[1])
+        handles = [Handle("ssh", "ws01", "0123456789abcdef", "127.0.0.1", f"user{number}") for number in range(20)]
+        seen = await asyncio.gather(*map(place.query, handles))
+        with pytest.raises(SilentError):
+            await place.cancel(handles[0])
+        await place.aclose()
+        for writer in writers:
+            writer.close()
+    assert {one.seen for one in seen} == {Seen.UNKNOWN}
+    assert len(writers) == ssh.LOGINS_AT_ONCE
+
+
+async def test_what_a_host_that_fell_left_is_removed_when_it_is_back(short_folder, short_rest):
+    """The gate could not see it fall, and not end the desktop meanwhile: its home is on a disk that stays."""
+    with Sshd(short_folder / "sshd") as server:
+        site = site_on(server, short_folder)
+        spec, handle, _ = await site.start()
+        server.cut()
+        server.stop()
+        with pytest.raises(SilentError):
+            await site.place.cancel(handle)
+        for pid, _ in processes(f"VNCGATE_DESKTOP={spec.nonce}"):
+            os.kill(pid, signal.SIGKILL)
+        (site.root / spec.nonce / "process").write_text(f"{os.getpid()} 1 another-boot\n")
+        assert len(site.left(spec.nonce)) == 3, "its folder, one in /tmp, its display"
+        server.start()
+        seen = await site.gone(handle)
+        assert seen.reason == "the host was started anew"
+        await site.place.cancel(handle)
+        assert site.left(spec.nonce) == []
+        await site.aclose()
+
+
+async def test_a_host_without_end_is_cut_short(ssh_site, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "_PROGRAM", "echo vncgate; exec yes")
+        seen = await ssh_site.place.query(Handle("ssh", "ws01", "0123456789abcdef", "127.0.0.1", ME))
+    assert seen.seen is Seen.UNKNOWN
+    assert seen.reason.startswith("127.0.0.1 wrote more than 1024 KiB to what it was asked")
 
 
 async def test_twenty_at_once_through_one_connection(ssh_site, sshd):

@@ -2,6 +2,7 @@
 
 with Sshd(folder) as server:
     server.place()          # settings for launchers.ssh.Ssh
+    server.connections      # how many there are
     server.cut()            # every connection to it is lost
 """
 
@@ -31,17 +32,23 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-SetEnv HOME={home} PATH={home}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+{more}
 """
+AT_HOME = "SetEnv HOME={home} PATH={home}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 class Sshd:
-    """One sshd. `known_hosts` has its key, `key` is one that it accepts; `home`/bin is on the host's PATH."""
+    """One sshd. `known_hosts` has its key, `key` is one that it accepts.
 
-    def __init__(self, folder: Path) -> None:
+    `more` are further lines of its configuration; as it comes, whoever logs in is at home in `home`, and `home`/bin is
+    on the host's PATH.
+    """
+
+    def __init__(self, folder: Path, more: str = AT_HOME) -> None:
         need("sshd", "ssh-keygen")
         self._root = folder
         self.home = folder / "home"
+        self._more = more.format(home=self.home)
         self.key = folder / "user"
         self.known_hosts = folder / "known_hosts"
         (self.port,) = free_ports(1)
@@ -86,16 +93,26 @@ class Sshd:
 
     def stop(self) -> None:
         """End it, and its connections."""
-        self._process.terminate()
+        self._process.send_signal(signal.SIGSTOP)  # nobody connects anew in between
+        self.cut()
+        self._process.kill()
         self._process.wait(PATIENCE)
         (self._root / "sshd.log").unlink()
 
     def cut(self) -> int:
         """Kill the processes that serve connections; returns how many there were."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        children = self._children()
         for pid in children:
-            os.kill(int(pid), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         return len(children)
+
+    @property
+    def connections(self) -> int:
+        """Each has a process of its own."""
+        return len(self._children())
+
+    def _children(self) -> list[int]:
+        return [*map(int, Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split())]
 
     def _generate(self, path: Path) -> None:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
@@ -106,9 +123,8 @@ class Sshd:
         self._generate(self._root / "host")
         public = (self._root / "host.pub").read_text()
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}")
-        (self._root / "sshd_config").write_text(CONF.format(port=self.port, root=self._root, home=self.home))
+        (self._root / "sshd_config").write_text(CONF.format(port=self.port, root=self._root, more=self._more))
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.cut()
         self.stop()

@@ -107,9 +107,11 @@ class Ssh(HostPlace):
                 async with asyncio.timeout(LOGIN_TIMEOUT):
                     return await connection.create_process("exec /bin/sh -s", encoding=None, stderr=asyncssh.STDOUT)
             except asyncssh.ChannelOpenError as error:
+                if connection.is_closed():
+                    raise SilentError(f"the connection to {host} was lost") from None
                 # sshd counts a session for a moment after its end.
                 if not left:
-                    raise LaunchError(f"{host} starts no session: {error.reason}") from None
+                    raise LaunchError(f"{host} starts no session: {printable(error.reason)}") from None
                 await asyncio.sleep(OPEN_PAUSE)
             except (TimeoutError, asyncssh.Error, OSError) as error:
                 raise SilentError(
