@@ -28,7 +28,7 @@ ME = pwd.getpwuid(os.geteuid()).pw_name
 
 
 class RunningGate:
-    """A gate on kernel-chosen ports; `settings` are further lines of its TOML file."""
+    """A gate on kernel-chosen ports; `settings` are further lines of its TOML file, `under` a command that runs it."""
 
     def __init__(self, folder: Path, settings: str = "", *flags: str) -> None:
         self.folder = folder
@@ -38,6 +38,7 @@ class RunningGate:
         self.config = folder / "vncgate.toml"
         self.settings = settings
         self.environ = {"PATH": os.environ["PATH"], "VNCGATE_CONTROL": str(self.control)}
+        self.under: list[str | Path] = []
         self._flags = flags
         self._process: subprocess.Popen | None = None
         self._log = folder / "gate.log"
@@ -81,7 +82,17 @@ class RunningGate:
         """Start the process, whatever becomes of it."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "vncgate", "run", self.tokens, "--config", self.config, *self._flags],
+                [
+                    *self.under,
+                    sys.executable,
+                    "-m",
+                    "vncgate",
+                    "run",
+                    self.tokens,
+                    "--config",
+                    self.config,
+                    *self._flags,
+                ],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
@@ -118,6 +119,26 @@ async def test_idle_desktops_end_after_a_warning_that_a_key_or_a_button_answers(
     assert gate.states() == {"types": "RUNNING", "stays": "RUNNING", "idles": "STOPPED"}
     for name in ("types", "stays"):
         await phase(pages[name], "connected")
+
+
+async def test_a_full_home_is_told_and_tried_again(browse, tmp_path_factory):
+    need("unshare")
+    if os.geteuid() != 0:
+        pytest.skip("mounts in a namespace: needs root")
+    gate = Gate(tmp_path_factory.mktemp("d"), SETTINGS, ws01="term")
+    home = gate.home("ws01")
+    home.mkdir(parents=True)
+    small = 'mount -t tmpfs -o size=1m none "$0"; head -c 2M /dev/zero >"$0/all" 2>/dev/null; exec "$@"'
+    gate.under = ["unshare", "--mount", "sh", "-c", small, home]
+    with gate:
+        page = await browse(f"{gate.url}desk/path-ws01/")
+        await says(page, "Your desktop has failed", "There is no space left for its files")
+        assert f"The home folder {home} is full: remove files from it." in gate.desktop("ws01")["reason"]
+        its = Path(f"/proc/{gate.pid}/root{home}")
+        (its / "all").unlink()
+        await page.get_by_role("button", name="Try again").click()
+        await log_in(page, "pw-ws01")
+        await types(page, its, "typed")
 
 
 async def test_fifty_desktops_at_once(start):
