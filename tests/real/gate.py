@@ -80,19 +80,10 @@ class RunningGate:
 
     def launch(self) -> None:
         """Start the process, whatever becomes of it."""
+        argv = [sys.executable, "-m", "vncgate", "run", self.tokens, "--config", self.config, *self._flags]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    *self.under,
-                    sys.executable,
-                    "-m",
-                    "vncgate",
-                    "run",
-                    self.tokens,
-                    "--config",
-                    self.config,
-                    *self._flags,
-                ],
+                [*self.under, *argv],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
