@@ -180,7 +180,8 @@ class Settings(Section):
     drain_timeout: SecondsOrNever = 0.0
     """Seconds that workers keep their desktops after an upgrade, or when the daemon was killed. 0: until these end."""
     control: File = None
-    """Unix socket of the operator's commands. None: /run/vncgate/control for root, else below $XDG_RUNTIME_DIR."""
+    """Unix socket of the operator's commands. None: /run/vncgate/control for root, else
+    $XDG_RUNTIME_DIR/vncgate/control, and where there is no such variable /tmp/vncgate-UID/control."""
     watch: WatchMode = WatchMode.AUTO
     """How changes of the token file are noticed; `auto` polls where it lies on a network share."""
     poll_interval: Seconds = 2.0
