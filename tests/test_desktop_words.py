@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from vncgate.desktop_words import AWAY, LONGEST_TAIL, last_words, ordinal, plain, plain_in_queue, span
 from vncgate.launcher import OVER
-from vncgate.launchers.slurm_jobs import _KINDS_OF_REASONS, _OVER, _REASONS, _WAITING, problem, waiting
+from vncgate.launchers.slurm_jobs import (
+    _KINDS_OF_REASONS,
+    _OVER,
+    _REASONS,
+    _WAITING,
+    PUT_BACK,
+    problem,
+    waiting,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +73,7 @@ HELD = "something holds it up: ask the organizers"
          "it did not come up in time: try again, or tell the organizers"),
         ("Slurm refused the job: there is no such partition (sbatch: error: viz)", ""),
         (_OVER["NODE_FAIL"].format(host="node01"), "the computer that it ran on failed"),
+        (PUT_BACK, "the computer that it ran on failed, or other work took its place"),
         (_OVER["PREEMPTED"], "other work took its place"),
         (_OVER["TIMEOUT"], "its time was up"),
         (_OVER["OUT_OF_MEMORY"], "it needed more memory than it may have: ask the organizers for more"),

@@ -53,6 +53,7 @@ _PLAIN = _table(
     (r"no space left|quota|is full: remove files", "there is no space left for its files: ask the organizers"),
     (r"^still in the queue", "it waited too long in the queue: try again later, or ask the organizers"),
     (r"reached its time limit|before its deadline", "its time was up"),
+    (r"^its node failed, or", "the computer that it ran on failed, or other work took its place"),
     (r"preemption", "other work took its place"),
     (r"more memory than", "it needed more memory than it may have: ask the organizers for more"),
     (r"^the node \S+ (failed|did not boot)", "the computer that it ran on failed"),

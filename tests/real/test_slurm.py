@@ -10,6 +10,7 @@ import dataclasses
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.launchers.places import Site, log_in
+from tests.launchers.places import Site, log_in, processes, temporary
 from tests.real.conftest import need
 from tests.real.slurm import Cluster
 from vncgate.errors import LaunchError
@@ -242,6 +243,26 @@ async def test_a_dead_node(cluster, make_site, transport):
     # The node itself ends what it ran, once it is back.
     cluster.nodes[seen.host].start()
     cluster.until(lambda: site.left(handle.nonce) == [], "the end of the job on its node")
+
+
+async def test_what_a_dead_node_left_is_removed_by_the_next_desktop_there(cluster, make_site):
+    """Nothing there had time to end: neither the session's script nor Slurm's own."""
+    site = make_site()
+    spec, handle, _ = await site.start(extra=["--nodelist=n1"])
+    (folder,) = temporary(spec.nonce)
+    cluster.nodes["n1"].kill()
+    for pid, _ in processes(f"VNCGATE_DESKTOP={spec.nonce}"):
+        os.kill(pid, signal.SIGKILL)
+    cluster.run("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=test")
+    await site.gone(handle)
+    await site.place.cancel(handle)
+    left = site.left(spec.nonce)
+    assert str(folder) in left, "nobody can remove what a node has that is away"
+    assert str(site.root / spec.nonce) not in left, "what is shared is removed at once"
+    cluster.nodes["n1"].start()
+    os.utime(folder, (0, 0))  # what is younger than a minute might be another's that begins
+    await site.start(extra=["--nodelist=n1"])
+    assert site.left(spec.nonce) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts desktops as other users")
