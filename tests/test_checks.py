@@ -146,3 +146,8 @@ def test_templates_that_are_not_there():
     assert said("/full") == []
     assert said("/empty")[0].startswith(f"desktops.templates: /empty has none of {', '.join(TEMPLATES)}")
     assert said("/none")[0].startswith("desktops.templates: there is no folder /none")
+
+
+def test_a_portal_can_only_be_offered_kinds_that_there_are():
+    with pytest.raises(SettingsError, match=r"api\.kinds: there is no kind of desktop 'xfce'; known are none"):
+        check_settings(load(flags={"api.kinds": "xfce"}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vncgate.desktop_choice import choose
+from vncgate.desktop_choice import choose, choose_other
 from vncgate.errors import LaunchError
 from vncgate.kinds import DesktopsSettings
 from vncgate.model import Account, Secret
@@ -38,3 +38,31 @@ def test_what_a_line_leaves_out_is_the_settings():
 def test_what_is_not_in_the_settings_is_told(kind, size, words):
     with pytest.raises(LaunchError, match=f"^{words}$"):
         chosen(kind, size)
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "offered", "found"),
+    [
+        (("", ""), ("gedit", ""), ["gedit"], "gedit"),
+        (("", ""), ("", "large"), ["xfce"], "xfce (large)"),
+        (("xfce", "large"), ("xfce", ""), ["xfce"], "xfce (small)"),
+        (("", "large"), ("xfce", "large"), [], "xfce (large)"),
+        (("", "large"), ("", "large"), ["gedit"], "xfce (large)"),
+        (("", "large"), ("xfce", ""), [], "xfce (large)"),
+        (("", ""), ("xfce", "small"), [], "xfce (small)"),
+        (("", ""), ("gedit", ""), [], "kind gedit may not be chosen; on offer (setting api.kinds): none"),
+        (("", ""), ("nothing", ""), ["xfce", "gedit"],
+         "kind nothing may not be chosen; on offer (setting api.kinds): xfce, gedit"),
+        (("", ""), ("", "large"), ["gedit"],
+         "size large of kind xfce may not be chosen; on offer (setting api.kinds): gedit"),
+        (("", ""), ("gedit", "small"), ["gedit"], "kind gedit has no size 'small' (its sizes: none)"),
+        (("gone", ""), ("", "small"), ["xfce"], "the settings have no kind of desktop 'gone', only xfce, gedit"),
+    ],
+)  # fmt: skip
+def test_what_may_be_chosen_in_the_place_of_what_a_line_says(line, asked, offered, found):
+    account = Account("ws01", None, "p", None, Secret(""), kind=line[0], size=line[1])
+    try:
+        said = str(choose_other(SETTINGS, offered, account, *asked))
+    except LaunchError as error:
+        said = str(error)
+    assert said == found

@@ -71,6 +71,7 @@ SAMPLES = {  # for each setting, what a variable may say, and the value that it 
     "metrics.address": (":9480", HostPort(host="127.0.0.1", port=9480)),
     "metrics.accounts": ("off", False),
     "api.tokens": ("/etc/x", Path("/etc/x")),
+    "api.kinds": ("xfce,gedit", ("xfce", "gedit")),
     "desktops.folder": ("/var/x", Path("/var/x")),
     "desktops.kind": ("mate", "mate"),
     "desktops.templates": ("t", Path("t")),

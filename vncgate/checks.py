@@ -36,6 +36,9 @@ def check_settings(settings: Settings) -> None:
     idle = [name for name, kind in settings.desktops.kinds.items() if kind.idle_timeout]
     if idle and settings.engine is EngineName.WEBSOCKIFY:
         raise SettingsError(f"desktops.kinds.{idle[0]}.idle_timeout: only engine `relay` sees who uses a desktop")
+    if unknown := [name for name in settings.api.kinds if name not in settings.desktops.kinds]:
+        known = ", ".join(settings.desktops.kinds) or "none"
+        raise SettingsError(f"api.kinds: there is no kind of desktop {unknown[0]!r}; known are {known}")
     if settings.accounts_port and (taken := _taken_by(settings.accounts_port, settings)):
         raise SettingsError(f"shared_port: {settings.shared_port} is the port of {taken} already")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from vncgate.errors import LaunchError
 from vncgate.kinds import DesktopsSettings, Kind
@@ -37,3 +38,20 @@ def choose(settings: DesktopsSettings, account: Account) -> Choice:
         sizes = ", ".join(settings.kinds[name].sizes) or "none"
         raise LaunchError(f"kind {name} has no size {account.size!r} (its sizes: {sizes})") from None
     return Choice(name, account.size or kind.size, kind)
+
+
+def choose_other(
+    settings: DesktopsSettings, offered: Collection[str], account: Account, kind: str, size: str
+) -> Choice:
+    """What somebody asks for in the place of what the account's line says: one of the kinds `offered`, in any of its
+    sizes, or just what the line says. Without `kind` it is the line's, without `size` the kind's own. Raises
+    LaunchError where that may not be.
+    """
+    other = replace(account, kind=kind or account.kind or settings.default_kind, size=size)
+    if other.kind in offered:
+        return choose(settings, other)
+    own = choose(settings, account)
+    if other.kind != own.name or size not in ("", own.size):
+        what = f"kind {other.kind}" if kind else f"size {size} of kind {other.kind}"
+        raise LaunchError(f"{what} may not be chosen; on offer (setting api.kinds): {', '.join(offered) or 'none'}")
+    return own

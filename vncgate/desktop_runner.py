@@ -119,6 +119,7 @@ class Runner:
         view.launch = Launch(entry, yard, self._all.store, is_kept=True)
         view.life = replace(view.life, restarts=entry.restarts)
         view.is_unseen = self._all.is_blind
+        view.chosen = (entry.kind, entry.size) if entry.chosen else None
         if yard is None:
             view.doubt = f"its place {place} is not in the settings"
             self._log.warning("%s: the desktop is left alone", view.doubt)
@@ -129,17 +130,19 @@ class Runner:
         if entry.want is Want.DOWN:
             self.stop("it was being ended")
 
-    def give(self, account: Account) -> None:
-        """From now on this running desktop of a pool is that account's; it runs again when its password is the
-        account's.
+    def give(self, account: Account, chosen: tuple[str, str] | None = None) -> None:
+        """From now on this running desktop of a pool is that account's, for which it may have been `chosen`; it runs
+        again when its password is the account's.
         """
         view = self.view
         assert view.launch is not None  # noqa: S101
-        view.account, view.in_pool = account, False
+        view.account, view.in_pool, view.chosen = account, False, chosen
         self._log = logging.LoggerAdapter(log, {"account": account.name})
         now = self._all.wall_clock()
         # Nobody's work is in it: when nobody can log in to it now, it is to be another.
-        view.launch.entry = replace(view.launch.entry, account=account.name, requested=now, desktop=None)
+        view.launch.entry = replace(
+            view.launch.entry, account=account.name, requested=now, desktop=None, chosen=chosen is not None
+        )
         self._log.info("takes desktop %s out of the pool", view.launch.entry.handle.nonce)
         self._handle(Event.MOVED)
         self._tend(asyncio.get_running_loop().time(), view.desktop)
@@ -274,6 +277,8 @@ class Runner:
 
     def _came_into(self, state: DesktopState, now: float) -> None:
         self.view.since, self.view.patience, self._looked = self._all.wall_clock(), 0.0, now
+        if state is DesktopState.STOPPED:
+            self.view.chosen = None
         if state is DesktopState.RUNNING:
             self.view.used, self.view.is_adopted = now, False
             self._log.info("desktop %s runs", self.view.desktop)
@@ -297,7 +302,7 @@ class Runner:
     def _wish(self) -> Yard | None:
         """Have its launch be what its account's line now asks for; None: it cannot be, and has FAILED."""
         try:
-            choice = self._choice = choose(self._all.settings, self.view.account)
+            choice = self._choice = choose(self._all.settings, self.view.wanted)
             if (yard := self._all.yards.get(choice.kind.place)) is None:
                 raise LaunchError(f"kind {choice.name}: its place {choice.kind.place} is not there")
         except LaunchError as error:
@@ -314,6 +319,7 @@ class Runner:
             requested=before.entry.requested if before else shared.wall_clock(),
             restarts=self.view.life.restarts,
             asked=False,
+            chosen=self.view.chosen is not None,
         )
         if before and not before.is_over:
             before.entry, before.yard = entry, yard
@@ -324,7 +330,8 @@ class Runner:
     def _keep_wish(self) -> None:
         """Have the daemon after this one know of the wish, unless a policy has it wish the same."""
         launch, kind = self.view.launch, self.view.kind
-        if launch and kind and kind.policy is not Policy.EAGER and not self.in_pool and not launch.is_kept:
+        is_policys = kind is None or (kind.policy is Policy.EAGER and self.view.chosen is None)
+        if launch and not is_policys and not self.in_pool and not launch.is_kept:
             self._do_aside(launch.keep, "remember")
 
     def _line_up(self) -> None:

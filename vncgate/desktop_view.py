@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vncgate.desktop_choice import choose
 from vncgate.desktop_life import Life
@@ -25,7 +25,8 @@ class View:
 
     `reason` is why it ended or was not started, `hindrance` why it cannot be ended; `doubt` is why nobody knows how it
     is now, `sighting` how it was when somebody last knew. `desktop` is where the last login succeeded. With `is_unseen`
-    somebody may use it whom this gate does not see. One that `is_adopted` was started by a daemon before this one, and
+    somebody may use it whom this gate does not see. `chosen` is the kind and size that somebody asked for, in the place
+    of what its account's line says, until it ends. One that `is_adopted` was started by a daemon before this one, and
     has not run here yet. `patience` is seconds for which nobody knew how it was, of those since it is what it is.
     """
 
@@ -44,6 +45,7 @@ class View:
     is_unseen: bool = False
     is_adopted: bool = False
     patience: float = 0.0
+    chosen: tuple[str, str] | None = None
 
     def waited(self, now: float) -> float:
         """Seconds for which it has been what it is, without those in which nobody knew how it was."""
@@ -79,9 +81,14 @@ class View:
         return self.account.password or (self.launch and self.launch.secret) or Secret("")
 
     @property
+    def wanted(self) -> Account:
+        """Its account, with the kind and size that are to run."""
+        return self.account if self.chosen is None else replace(self.account, kind=self.chosen[0], size=self.chosen[1])
+
+    @property
     def kind(self) -> Kind | None:
         """What runs or, where nothing does, is to run; None where the settings do not have it."""
-        name = self.launch.entry.kind if self.launch else self.account.kind or self.settings.default_kind
+        name = self.launch.entry.kind if self.launch else self.wanted.kind or self.settings.default_kind
         return self.settings.kinds.get(name)
 
     @property
@@ -105,8 +112,8 @@ class View:
         entry = self.launch.entry if self.launch else None
         return DesktopStatus(
             account=self.account.name,
-            kind=entry.kind if entry else self.account.kind or self.settings.default_kind,
-            size=(entry.size if entry else self.account.size) or (kind.size if kind else ""),
+            kind=entry.kind if entry else self.wanted.kind or self.settings.default_kind,
+            size=(entry.size if entry else self.wanted.size) or (kind.size if kind else ""),
             place=self.place,
             host=seen.host or (entry.handle.host if entry else ""),
             want=self.life.want,
@@ -156,7 +163,7 @@ class View:
         if self.launch is None or self.in_pool:
             return ""
         try:
-            choice = choose(self.settings, self.account)
+            choice = choose(self.settings, self.wanted)
         except LaunchError as error:
             return f"from its next start on: {error}"
         entry = self.launch.entry

@@ -107,7 +107,9 @@ class LaunchedDesktops:
     def _found(self, account: Account, desktop: Desktop | None) -> Account:
         if account.desktop is not None or desktop is None:
             return account
-        kind = self._settings.kinds.get(account.kind or self._settings.default_kind)
+        status = self.launcher.status(account.name)
+        name = status.kind if status else account.kind or self._settings.default_kind
+        kind = self._settings.kinds.get(name)  # what runs, which need not be what its line says by now
         return dataclasses.replace(
             account,
             desktop=desktop,

@@ -267,9 +267,9 @@ class Launcher:
 
     def _give_one(self, runner: Runner) -> bool:
         """Give an account that has nothing yet a desktop of its pool, and say whether there was one."""
-        account, name = runner.view.account, self._kind_of(runner)
+        account, name, size = runner.view.account, self._kind_of(runner), runner.view.wanted.size
         ready = self._pools.ready(name)
-        if ready is None or not runner.view.has_nothing or runner.view.wanted.size not in ("", self._settings.kinds[name].size):
+        if ready is None or not runner.view.has_nothing or size not in ("", self._settings.kinds[name].size):
             return False
         self._pools.remove(ready)
         self._runners[account.name] = ready

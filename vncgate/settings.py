@@ -161,6 +161,9 @@ class ApiSettings(Section):
 
     tokens: File = None
     """File of the bearer tokens (hashed), kept by `vncgate token`. None: there is no API."""
+    kinds: Words = ()
+    """Kinds of desktops that a portal may choose among, for every account and in all their sizes. Empty: the token file
+    alone says what an account gets."""
 
 
 class Settings(Section):

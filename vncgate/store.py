@@ -32,7 +32,7 @@ class Entry:
     """One desktop. `account` is empty while it waits in a pool; `requested` is seconds since the epoch.
 
     Its place was, or is about to be, `asked` for it; else it waits for its turn. `desktop` is where somebody could last
-    log in to it.
+    log in to it. What it runs may have been `chosen` for it, in the place of what its account's line says.
     """
 
     handle: Handle
@@ -44,6 +44,7 @@ class Entry:
     restarts: int = 0
     asked: bool = True
     desktop: Desktop | None = None
+    chosen: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept on disk."""
@@ -57,6 +58,7 @@ class Entry:
             "restarts": self.restarts,
             "asked": self.asked,
             "desktop": asdict(self.desktop) if self.desktop else None,
+            "chosen": self.chosen,
         }
 
     @classmethod
@@ -72,6 +74,7 @@ class Entry:
             restarts=int(body["restarts"]),
             asked=bool(body["asked"]),
             desktop=Desktop(**found) if (found := body["desktop"]) else None,
+            chosen=bool(body.get("chosen")),  # versions before this one wrote none
         )
 
 

@@ -21,6 +21,7 @@ from tests.web.values import PASSWORD, accounts, status
 from vncgate import grants
 from vncgate.errors import ControlError, LaunchError
 from vncgate.grants import Grant, Scope
+from vncgate.kinds import DesktopsSettings
 from vncgate.model import Readiness, Roster, Secret
 from vncgate.settings import load
 from vncgate.web import api
@@ -44,6 +45,14 @@ ALL = (
 )
 
 
+SIZES = {"small": {"cores": 1}, "large": {"cores": 8}}
+KINDS = {
+    "xfce": {"command": "startxfce4"},
+    "gedit": {"command": "gedit"},
+    "matlab": {"command": "matlab", "title": "MATLAB", "sizes": SIZES, "size": "small"},
+}
+
+
 class Portal:
     """The API, and a client that holds each answer against the description."""
 
@@ -56,7 +65,9 @@ class Portal:
         self.client = None
 
     def application(self):
-        settings = load(flags={"api.tokens": self.file})
+        settings = load(flags={"api.tokens": self.file, "api.kinds": "matlab,gedit"})
+        desktops = DesktopsSettings.model_validate({"kinds": KINDS, "kind": "xfce"})
+        settings = settings.model_copy(update={"desktops": desktops})
         return build(settings=settings, roster=lambda: self.roster, statuses=self.statuses, desktops=self.launcher)
 
     def statuses(self):
@@ -136,6 +147,7 @@ async def test_every_answer_that_is_described_is_given(portal):
     ask, start = portal.ask, {"account": "ws01"}
     await ask("GET", "/openapi.json", None)
     for method, path, right, wrong in (
+        ("GET", "/kinds", "reader", "writer"),
         ("GET", "/sessions", "reader", "writer"),
         ("POST", "/sessions", "writer", "reader"),
         ("GET", "/sessions/ws01", "reader", "writer"),
@@ -153,6 +165,7 @@ async def test_every_answer_that_is_described_is_given(portal):
             assert (await ask(method, path.replace("ws01", "ws99"))).status == 404
     assert (await ask("POST", "/sessions", json={"account": "ws99"})).status == 404
     assert (await ask("POST", "/sessions", json={})).status == 400
+    assert (await ask("POST", "/sessions", json=start | {"kind": "none"})).status == 422
     assert (await ask("POST", "/sessions", json={"account": "x" * 20000})).status == 413
     assert (await ask("POST", "/sessions", data=b"account=ws01")).status == 415
     assert (await ask("GET", "/sessions/ws01/logs?lines=0")).status == 400
@@ -213,6 +226,48 @@ async def test_a_session_is_started_stopped_and_started_anew(portal):
     assert portal.launcher.calls == [("start", ["ws01"]), ("stop", ["ws02"]), ("restart", ["ws02"])]
 
 
+async def test_what_can_be_chosen(portal):
+    assert (await (await portal.ask("GET", "/kinds", "reader")).json())["kinds"] == [
+        {"name": "matlab", "title": "MATLAB", "sizes": ["small", "large"], "size": "small"},
+        {"name": "gedit", "title": "gedit", "sizes": [], "size": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "said"),
+    [
+        ({"kind": "matlab", "size": "large"}, 202, ("matlab", "large")),
+        ({"kind": "matlab"}, 202, ("matlab", "small")),
+        ({"kind": "xfce"}, 202, ("xfce", "")),  # what its line says need not be on offer
+        ({"kind": "matlab", "size": "huge"}, 422, "kind matlab has no size 'huge' (its sizes: small, large)"),
+        ({"kind": "kde"}, 422, "kind kde may not be chosen; on offer (setting api.kinds): matlab, gedit"),
+        ({"size": "large"}, 422,
+         "size large of kind xfce may not be chosen; on offer (setting api.kinds): matlab, gedit"),
+    ],
+)  # fmt: skip
+async def test_a_session_of_a_kind_and_size(portal, asked, status, said):
+    response = await portal.ask("POST", "/sessions", "writer", json={"account": "ws01"} | asked)
+    body = await response.json()
+    assert response.status == status
+    if status == 202:
+        assert (body["kind"], body["size"]) == said
+        assert portal.launcher.calls == [("start as", "ws01", *said)]
+    else:
+        assert body["detail"] == said
+        assert portal.launcher.calls == []
+
+
+async def test_a_session_of_another_kind_stays(portal):
+    response = await portal.ask("POST", "/sessions", json={"account": "ws02", "kind": "gedit"})
+    assert (response.status, (await response.json())["detail"]) == (409, "ws02 has xfce already")
+
+
+async def test_kinds_tell_nothing_of_accounts_that_the_token_is_not_good_for(portal):
+    for name in ("ws01", "ws99"):
+        response = await portal.ask("POST", "/sessions", "team", json={"account": name, "kind": "kde"})
+        assert response.status == 404
+
+
 async def test_accounts_whose_desktop_is_not_ours_are_no_sessions(portal):
     assert "ws04" in portal.roster
     everything = await (await portal.ask("GET", "/sessions")).json()
@@ -245,7 +300,10 @@ async def test_names_are_no_patterns(portal):
         b"null",
         b'"ws01"',
         b'{"account": 1}',
-        b'{"account": "ws01", "kind": "x"}',
+        b'{"account": "ws01", "colour": "x"}',
+        b'{"account": "ws01", "kind": 1}',
+        b'{"account": "ws01", "size": ""}',
+        b'{"kind": "xfce"}',
         b"[" * 9999,
     ],
 )
@@ -373,8 +431,8 @@ async def test_a_file_that_hangs_lets_nobody_in_and_holds_one_thread(portal, mon
     assert caplog.text.count("does its share hang?") == 1
     portal.file.rename(pipe)
     portal.file.write_bytes(grants.render(ALL))
-    with pipe.open("wb"):  # it hangs no more
-        await asyncio.to_thread(readers[0].join, 10)
+    pipe.open("wb").close()  # it hangs no more
+    await asyncio.to_thread(readers[0].join, 10)
     async with asyncio.timeout(10):
         while (await portal.ask("GET", "/sessions")).status == 503:
             await asyncio.sleep(0)

@@ -150,6 +150,11 @@ class DesktopCommands(Protocol):
     async def start_desktops(self, names: Sequence[str]) -> list[str]:
         """Start desktops."""
 
+    async def start_as(self, name: str, kind: str, size: str) -> None:
+        """Start one desktop, and until it ends have it be of that kind and size, which the settings have. Raises
+        ControlError where another is there already.
+        """
+
     async def stop_desktops(self, names: Sequence[str]) -> list[str]:
         """End desktops."""
 

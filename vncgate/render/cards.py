@@ -171,6 +171,9 @@ def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool, i
             return _coming(status, reason)
 
 
+_WAITING = {"": "Your desktop is on its way", AWAY: "Your desktop has to wait"}
+
+
 def _coming(status: DesktopStatus, reason: str) -> Launched:
     """A desktop that is there sooner or later without anybody's word."""
     match status.state:
@@ -178,7 +181,7 @@ def _coming(status: DesktopStatus, reason: str) -> Launched:
             headline = "Your desktop has to wait" if reason == AWAY else "Your desktop is being started again"
             words = _joined(reason or "something went wrong with it", "it starts by itself")
         case DesktopState.REQUESTED:
-            headline, words = "Your desktop waits for its turn" if reason else "Your desktop is on its way", reason
+            headline, words = _WAITING.get(reason, "Your desktop waits for its turn"), reason
         case DesktopState.PENDING:
             headline, words = "Your desktop is in the queue", plain_in_queue(status.reason)
         case _:

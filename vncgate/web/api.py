@@ -17,9 +17,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from vncgate.desktop_choice import Choice, choose_other
 from vncgate.errors import LaunchError, VncgateError
 from vncgate.forwarded import TrustedProxies
 from vncgate.grants import Grant, Scope
+from vncgate.kinds import Kind
 from vncgate.launchers.base import DesktopCommands
 from vncgate.model import AccountStatus, DesktopStatus, Roster
 from vncgate.render.status import launched
@@ -51,11 +53,12 @@ def add(
     """Add the API to the pages, if the settings name its tokens."""
     if settings.api.tokens is None or desktops is None:
         return
-    api = Api(roster, statuses, desktops)
+    api = Api(settings, roster, statuses, desktops)
     bearers = Bearers(settings.api.tokens, TrustedProxies(settings.trusted_proxies))
     sub = web.Application(middlewares=[in_problems])
     sub.on_shutdown.append(api.end_streams)
     sub.router.add_get("/openapi.json", api.description)
+    sub.router.add_get("/kinds", bearers.only(Scope.READ, api.kinds, aloud=False))
     sub.router.add_get("/sessions", bearers.only(Scope.READ, api.all, aloud=False))
     sub.router.add_post("/sessions", bearers.only(Scope.WRITE, api.start))
     sub.router.add_get("/sessions/{account}", bearers.only(Scope.READ, api.one, aloud=False))
@@ -96,8 +99,14 @@ class Api:
     """The handlers. Each gets the grant of whoever asks."""
 
     def __init__(
-        self, roster: Callable[[], Roster], statuses: Callable[[], Sequence[AccountStatus]], desktops: DesktopCommands
+        self,
+        settings: Settings,
+        roster: Callable[[], Roster],
+        statuses: Callable[[], Sequence[AccountStatus]],
+        desktops: DesktopCommands,
     ) -> None:
+        self._settings = settings.desktops
+        self._offered = settings.api.kinds
         self._roster = roster
         self._statuses = statuses
         self._desktops = desktops
@@ -107,6 +116,10 @@ class Api:
     async def description(self, _: web.Request) -> web.Response:
         """What the API can do, for programs; it tells nothing of this gate, and needs no token."""
         return web.Response(body=self._description, content_type="application/json")
+
+    async def kinds(self, _: web.Request, __: Grant) -> web.Response:
+        """What a session can be started as, beside what the token file says of its account."""
+        return web.json_response({"kinds": [_offer(name, self._settings.kinds[name]) for name in self._offered]})
 
     async def all(self, _: web.Request, grant: Grant) -> web.Response:
         """All sessions that the token is good for."""
@@ -118,10 +131,14 @@ class Api:
 
     async def start(self, request: web.Request, grant: Grant) -> web.Response:
         """Start the session of an account; of one that is there already, this changes nothing."""
-        name = await _account(request)
-        request[ACCOUNT] = name
+        asked = await _content(request)
+        name = request[ACCOUNT] = asked["account"]
         self._session(name, grant)
-        await self._desktops.start_desktops([name])
+        if "kind" in asked or "size" in asked:
+            choice = self._choice(name, asked.get("kind", ""), asked.get("size", ""))
+            await self._desktops.start_as(name, choice.name, choice.size)
+        else:
+            await self._desktops.start_desktops([name])
         response = self._accepted(name, grant)
         response.headers["Location"] = str(request.rel_url / quote(name, safe=""))
         return response
@@ -189,6 +206,12 @@ class Api:
         except TimeoutError:
             return False
 
+    def _choice(self, name: str, kind: str, size: str) -> Choice:
+        try:
+            return choose_other(self._settings, self._offered, self._roster()[name], kind, size)
+        except LaunchError as error:
+            raise web.HTTPUnprocessableEntity(text=str(error)) from None
+
     def _sessions(self, grant: Grant) -> dict[str, Session]:
         """The sessions that a token is good for, by account."""
         roster = self._roster()
@@ -221,8 +244,12 @@ def _public(status: DesktopStatus, roster: Roster, proxies: Mapping[str, Account
     }
 
 
-async def _account(request: web.Request) -> str:
-    """The account that the content of a request names."""
+def _offer(name: str, kind: Kind) -> dict[str, Any]:
+    return {"name": name, "title": kind.title or name, "sizes": list(kind.sizes), "size": kind.size}
+
+
+async def _content(request: web.Request) -> dict[str, str]:
+    """The content of a request for a session: `account`, and maybe `kind` and `size`."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="send application/json")
     content = b""
@@ -234,9 +261,10 @@ async def _account(request: web.Request) -> str:
         body = json.loads(content)
     except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="the content is not JSON") from None
-    if not isinstance(body, dict) or set(body) != {"account"} or not isinstance(body["account"], str):
-        raise web.HTTPBadRequest(text='send {"account": "NAME"}, and nothing else')
-    return body["account"]
+    is_known = isinstance(body, dict) and {"account"} <= body.keys() <= {"account", "kind", "size"}
+    if not is_known or not all(isinstance(value, str) and value for value in body.values()):
+        raise web.HTTPBadRequest(text='send {"account": "NAME"}, with "kind" and "size" or without, and nothing else')
+    return {name: str(value) for name, value in body.items()}
 
 
 def _difference(before: Mapping[str, Session], after: Mapping[str, Session]) -> dict[str, Any]:
