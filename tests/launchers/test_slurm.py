@@ -103,7 +103,7 @@ async def place(cluster, monkeypatch, tmp_path):
     monkeypatch.setattr(slurm, "Commands", lambda *_: cluster)
     settings = SlurmPlace(type="slurm", folder=tmp_path / "shared", user="root" if os.geteuid() == 0 else "")
     place = Slurm("hpc", settings, tmp_path / "gate", Scripts(None))
-    place._share = Here()
+    place._share = place._scripts.files = Here()
     yield place
     await place.aclose()
 

@@ -105,13 +105,15 @@ class Docker:
         inside, owner = await self._persons(spec.user)
         # The outside's home is not seen inside: without one of its own, the desktop has one that goes with it.
         inner = replace(spec, home=spec.home or f"{folder}/home")
+        script = await self._scripts.files.do(self._scripts.desktop, inner, str(folder), Listen.SOCKET)
         files = {
-            "desktop.sh": self._scripts.desktop(inner, str(folder), Listen.SOCKET).encode(errors="surrogateescape"),
+            "desktop.sh": script.encode(errors="surrogateescape"),
             "passwd": rfb.password_file(spec.password),
         }
         # Beside the folder, not in it: the user who has the folder could put a link to another's file in its place.
         known = str(self._users(spec.nonce)) if inside.uid else ""
-        container = self._scripts.container(spec, str(folder), self._settings, inside, known)
+        render = self._scripts.container
+        container = await self._scripts.files.do(render, spec, str(folder), self._settings, inside, known)
         if spec.home:
             await self._share.do(make_home, Path(spec.home), owner)
         await self._share.do(make_session, folder, files, owner)

@@ -96,11 +96,12 @@ class Slurm:
         up later finds no folder, and ends at once.
         """
         folder = session_folder(self._settings.folder, spec.nonce)
+        desktop = await self._scripts.files.do(self._scripts.desktop, spec, str(folder), self._listen)
         files = {
-            "desktop.sh": self._scripts.desktop(spec, str(folder), self._listen).encode(errors="surrogateescape"),
+            "desktop.sh": desktop.encode(errors="surrogateescape"),
             "passwd": rfb.password_file(spec.password),
         }
-        script = self._scripts.job(spec, str(folder), self._settings)
+        script = await self._scripts.files.do(self._scripts.job, spec, str(folder), self._settings)
         handle = Handle(self._name, spec.account, spec.nonce, user=spec.user)
         owner = await self._share.do(_owner, spec.user, self._settings.may_be_root)
         try:
