@@ -12,7 +12,7 @@ from vncgate.kinds import DesktopsSettings
 from vncgate.launcher import Launcher
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Account, Desktop, DesktopState, Readiness, Roster, Secret
-from vncgate.store import Entry
+from vncgate.store import Ending, Entry
 
 
 @dataclasses.dataclass
@@ -29,8 +29,8 @@ class FakeDesktop:
 class FakePlace:
     """`running` has what runs, by nonce; `calls` counts calls.
 
-    `hold` has desktops wait in a queue, `refuse` is what `submit()` raises, `silent` has every question unanswered, `deaf`
-    are the hosts that do not answer `submit()`, after `patience` seconds.
+    `hold` has desktops wait in a queue, `refuse` is what `submit()` raises, `silent` has every question unanswered.
+    `deaf` are the hosts that do not answer `submit()`, after `patience` seconds.
     With `lag`, what was asked of it comes to life so many seconds later, even when nobody waits for it any more.
     """
 
@@ -138,6 +138,7 @@ class MemoryStore:
 
     def __init__(self):
         self.files: dict[str, str] = {}
+        self.ended: dict[str, Ending] = {}
         self.writes = 0
         self.broken = None
 
@@ -150,7 +151,21 @@ class MemoryStore:
         if self.broken:
             raise self.broken
         self.writes += 1
+        self.ended.pop(entry.account, None)
         self.files[entry.handle.nonce] = json.dumps(entry.to_json())
+
+    async def conclude(self, ending):
+        await asyncio.sleep(0.001)
+        if self.broken:
+            raise self.broken
+        self.ended[ending.account] = ending
+
+    async def endings(self):
+        return list(self.ended.values())
+
+    async def forget(self, accounts):
+        for account in accounts:
+            self.ended.pop(account, None)
 
     async def remove(self, handle):
         await asyncio.sleep(0.001)
@@ -174,7 +189,9 @@ def roster(*names, **more):
 
 def settings(places=None, *, kinds=None, general=None, **kind):
     """Starts follow each other at once, unless `places` say otherwise."""
-    places = {name: {"starts_per_second": 1000.0, **place} for name, place in {"local": LOCAL, **(places or {})}.items()}
+    places = {
+        name: {"starts_per_second": 1000.0, **place} for name, place in {"local": LOCAL, **(places or {})}.items()
+    }
     kinds = kinds or {"xfce": {"command": "startxfce4", **kind}}
     return DesktopsSettings.model_validate({"kinds": kinds, "places": places, **(general or {})})
 

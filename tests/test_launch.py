@@ -62,7 +62,7 @@ async def test_a_word_is_on_disk_before_its_place_is_asked_and_until_nothing_is_
     await launch.submit("ws01", KIND, Secret("secret"))
     assert store.order[1:] == [(True, "job1", Want.UP)]
     assert (launch.handle.user, place.of("ws01").spec.home) == ("u-ws01", "/scratch/ws01")
-    await launch.unwanted()
+    await launch.unwanted("nobody used it")
     assert await launch.cancel() == ""
     await launch.forget()
     assert store.order[2:] == [(True, "job1", Want.DOWN), "removed"]
@@ -89,7 +89,7 @@ async def test_no_word_comes_after_the_last(launch):
     """Words race with each other and with the end: in the order in which they were given, and none after that."""
     keeping = asyncio.ensure_future(launch.keep())
     await asyncio.sleep(0)
-    unwanted = asyncio.ensure_future(launch.unwanted())
+    unwanted = asyncio.ensure_future(launch.unwanted("nobody used it"))
     await asyncio.sleep(0)
     forgetting = asyncio.ensure_future(launch.forget())
     await asyncio.gather(keeping, unwanted, forgetting)

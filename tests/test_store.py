@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from vncgate.files import replace_file
 from vncgate.launchers.base import Handle
-from vncgate.model import Desktop, Want
-from vncgate.store import LARGEST, Entry, Store
+from vncgate.model import Desktop, DesktopState, Want
+from vncgate.store import LARGEST, Ending, Entry, Store
 
 HANDLE = Handle("local", "ws01", "0123456789abcdef", "", "ada", "4711")
 ENTRY = Entry(HANDLE, "ws01", "xfce", "small", Want.UP, 1e9, 2, desktop=Desktop("node01", 5901))
@@ -146,3 +146,27 @@ texts = st.text(max_size=40)
 )
 def test_every_entry_survives_the_way_to_the_disk_and_back(entry):
     assert Entry.from_json(json.loads(json.dumps(entry.to_json()))) == entry
+
+
+async def test_how_the_last_one_ended_is_kept_until_there_is_another(store):
+    await store.load()
+    failed = Ending("ws01", DesktopState.FAILED, "no such image", 5.0, "abc")
+    other = Ending("ws02", DesktopState.STOPPED, "nobody used it", 6.0, "def")
+    for ending in (failed, other):
+        await store.conclude(ending)
+    await store.conclude(other)
+    assert sorted(await store.endings(), key=lambda ending: ending.account) == [failed, other]
+    assert await store.load() == []
+    await store.put(ENTRY)
+    assert await store.endings() == [other]
+    await store.forget(["ws02", "ws03"])
+    assert await store.endings() == []
+    assert await store.load() == [ENTRY]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b'{"account": "ws09"}', b"\xff", b"[" * 100_000])
+async def test_a_damaged_ending_is_none(store, text, caplog):
+    await store.load()
+    await store.conclude(Ending("ws01", DesktopState.FAILED, "no such image", 5.0, "abc"))
+    (store.folder / "ws01.ended").write_bytes(text)
+    assert (await store.endings(), await store.load(), caplog.text) == ([], [], "")

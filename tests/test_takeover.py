@@ -9,7 +9,7 @@ import pytest
 from tests.fakeplace import World, roster, settings
 from vncgate.launcher import Launcher
 from vncgate.launchers.base import Seen, Sighting
-from vncgate.model import DesktopState
+from vncgate.model import DesktopState, Want
 from vncgate.store import Store
 
 STOPPED, REQUESTED, PENDING, STARTING, RUNNING, STOPPING, FAILED = DesktopState
@@ -228,6 +228,99 @@ async def test_a_place_that_is_not_in_the_settings_any_more_keeps_its_desktops(w
     assert world.state() is STOPPING
 
 
+# Why there is none any more
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(("policy", "after"), [("manual", FAILED), ("on_demand", FAILED), ("eager", RUNNING)])
+async def test_why_one_has_failed_is_known_to_the_next_daemon(world, policy, after):
+    world.place.refuse = "no such image: xfce.sif"
+    await world.start(settings(policy=policy), roster("ws01", "ws02"))
+    await world.launcher.start_desktops(["ws01"])
+    await world.until(lambda: world.state() is FAILED)
+    since = world.status().since
+    world.place.refuse = None
+    for _ in range(2):
+        await world.restart()
+        await asyncio.sleep(60)
+        assert world.state() is after  # with every daemon an eager one is tried anew
+    if after is FAILED:
+        status = world.status()
+        assert (status.reason, status.want) == ("no such image: xfce.sif", Want.UP)
+        assert status.since == pytest.approx(since, abs=1)
+        world.launcher.visit("ws01")
+        await asyncio.sleep(10)
+        assert world.state() is FAILED, "somebody must ask for it in so many words"
+        await world.launcher.start_desktops(["ws01"])
+        await world.running()
+        await world.restart()
+        await world.running()
+        assert world.status().reason == ""
+
+
+@pytest.mark.virtual_time
+async def test_a_failure_says_nothing_of_what_is_not_the_same_any_more(world):
+    world.place.refuse = "no such image: xfce.sif"
+    await world.start(settings(), roster("ws01"))
+    await world.launcher.start_desktops(["ws01"])
+    await world.until(lambda: world.state() is FAILED)
+    await world.launcher.aclose()
+    await world.start(settings(command="startplasma"))
+    assert (world.state(), world.status().reason) == (STOPPED, "")
+
+
+@pytest.mark.virtual_time
+async def test_why_one_was_ended_is_known_to_the_next_daemon(world):
+    await world.start(settings(idle_timeout=600.0), roster("ws01", "ws02", "ws03"))
+    await world.launcher.start_desktops(["*"])
+    await world.running("ws01", "ws02", "ws03")
+    await world.launcher.stop_desktops(["ws02"])
+    await asyncio.sleep(700)
+    await world.restart()
+    reasons = [status.reason for status in world.launcher.statuses()]
+    assert reasons == ["nobody used it for 10 min", "stopped by the organizers", "nobody used it for 10 min"]
+    assert world.states() == {STOPPED}
+    # What somebody stops that has failed has not failed any more.
+    world.place.refuse = "no such image"
+    await world.launcher.start_desktops(["ws03"])
+    await world.until(lambda: world.state("ws03") is FAILED)
+    await world.launcher.stop_desktops(["ws03"])
+    await asyncio.sleep(1)
+    world.launcher.apply(roster("ws02", "ws03"))
+    await world.launcher.aclose()
+    await world.start(accounts=roster("ws02", "ws03"))
+    assert world.states() == {STOPPED}
+    await asyncio.sleep(1)
+    assert world.store.ended.keys() == {"ws02", "ws03"}, "nothing is kept of an account that is gone"
+
+
+@pytest.mark.virtual_time
+async def test_a_daemon_that_is_killed_while_it_ends_one_leaves_the_reason(world):
+    await world.start(settings(idle_timeout=600.0), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    await asyncio.sleep(590)
+    await world.until(lambda: world.state() is STOPPING)
+    world.place.silent = True
+    await asyncio.sleep(5)
+    await world.restart()
+    world.place.silent = False
+    await world.until(lambda: world.state() is STOPPED)
+    assert world.status().reason == "nobody used it for 10 min"
+
+
+@pytest.mark.virtual_time
+async def test_an_end_that_cannot_be_written_is_an_end(world, caplog):
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    world.store.broken = OSError(28, "No space left on device")
+    await world.launcher.stop_desktops(["ws01"])
+    await asyncio.sleep(1)
+    assert (world.state(), world.place.running) == (STOPPED, {})
+    assert "/memory cannot be written: No space left on device" in caplog.text
+
+
 async def test_a_daemon_is_killed_and_the_next_finds_all_and_leaves_no_file_behind(tmp_path):
     world = World()
     world.store = Store(tmp_path / "desktops")
@@ -248,5 +341,5 @@ async def test_a_daemon_is_killed_and_the_next_finds_all_and_leaves_no_file_behi
     await world.running(*(set(names) - {"ws3"}))
     await world.launcher.stop_desktops(["*"])
     await world.until(lambda: world.states() == {DesktopState.STOPPED})
-    assert list(world.store.folder.iterdir()) == []
+    assert {path.name for path in world.store.folder.iterdir()} == {f"{name}.ended" for name in names}
     await world.launcher.aclose()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from vncgate.kinds import DesktopsSettings, Policy
 from vncgate.launch import Launch
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Readiness, Secret, Want
-from vncgate.store import Entry, Store
+from vncgate.store import Ending, Entry, Store
 from vncgate.yard import Yard
 
 log = logging.getLogger(__name__)
@@ -56,11 +57,12 @@ class Shared:
 
 class Runner:
     """The desktop of an account, or one that waits in a pool until `give()`: that one's account has the name of no
-    account.
+    account. Of one that `is_leaving` nothing is remembered.
     """
 
     def __init__(self, shared: Shared, account: Account, *, in_pool: bool = False) -> None:
         self._all = shared
+        self.is_leaving = False
         self.view = View(shared.settings, account, in_pool, shared.wall_clock())
         self._choice: Choice | None = None
         self._looked = 0.0
@@ -128,7 +130,18 @@ class Runner:
             yard.arrive(self)
         self._handle(Event.ADOPTED if entry.asked else Event.START)
         if entry.want is Want.DOWN:
-            self.stop("it was being ended")
+            self.stop(entry.reason or "it was being ended")
+
+    def recall(self, ending: Ending) -> None:
+        """Know how the account's last desktop ended under a daemon before this one. That it cannot be started is true
+        of what is still the same, and of nothing else.
+        """
+        view = self.view
+        if ending.state is not DesktopState.FAILED:
+            view.reason, view.since = ending.reason, ending.since
+        elif ending.what == self._what():
+            life = replace(view.life, state=DesktopState.FAILED, want=Want.UP, hopeless=True)
+            view.life, view.reason, view.since = life, ending.reason, ending.since
 
     def give(self, account: Account, chosen: tuple[str, str] | None = None) -> None:
         """From now on this running desktop of a pool is that account's, for which it may have been `chosen`; it runs
@@ -249,7 +262,7 @@ class Runner:
             self._log.debug("%s -> %s", before.state, self.state)
             if self.state is DesktopState.STOPPED and view.reason:
                 self._log.info("the desktop has ended: %s", view.reason)
-            self._came_into(self.state, loop.time())
+            self._came_into(before.state, self.state, loop.time())
         if event is Event.START_FAILED and (yard := self._yard) and view.launch:
             yard.blame(view.launch.entry.handle.host)
         match action:
@@ -275,10 +288,12 @@ class Runner:
         if self.state not in ON_ITS_WAY and (yard := self._yard):
             yard.settle(self)  # after all were told: who waits may take this one instead of starting one
 
-    def _came_into(self, state: DesktopState, now: float) -> None:
+    def _came_into(self, before: DesktopState, state: DesktopState, now: float) -> None:
         self.view.since, self.view.patience, self._looked = self._all.wall_clock(), 0.0, now
         if state is DesktopState.STOPPED:
             self.view.chosen = None
+        if before is DesktopState.FAILED and state is DesktopState.STOPPED:
+            self._do_aside(self._conclude, "remember")
         if state is DesktopState.RUNNING:
             self.view.used, self.view.is_adopted = now, False
             self._log.info("desktop %s runs", self.view.desktop)
@@ -364,18 +379,42 @@ class Runner:
             if launch.yard is None:
                 return None
             if self.want is Want.DOWN:
-                await launch.unwanted()
+                await launch.unwanted(view.reason)
             if launch.handle:
                 self._last_log = await launch.last_log()
             if self._log_tells and (words := last_words(self._last_log)):
                 view.reason = f"{view.reason}: {words}"
             await self._cancel(launch)
+            await self._conclude()
             await launch.forget()
             launch.yard.leave(self)
         view.launch = view.desktop = None
         view.sighting, view.doubt, self._trouble = NOT_SEEN, "", ""
         self.view.is_adopted = False
         return Event.ENDED
+
+    async def _conclude(self) -> None:
+        """Have the daemon after this one know why there is none any more; where it is started again, it has its own
+        word on disk.
+        """
+        view = self.view
+        is_over = self.want is Want.DOWN or view.life.hopeless
+        if self.in_pool or self.is_leaving or not is_over or not self._what():
+            return
+        state = DesktopState.FAILED if view.life.hopeless else DesktopState.STOPPED
+        try:
+            await self._all.store.conclude(Ending(self.name, state, view.reason, self._all.wall_clock(), self._what()))
+        except OSError as error:
+            self._log.error("%s cannot be written: %s", self._all.store.folder, error.strerror)
+
+    def _what(self) -> str:
+        """What stands for all that is to be started; empty where the settings do not have it."""
+        settings = self._all.settings
+        try:
+            choice = choose(settings, self.view.wanted)
+        except LaunchError:
+            return ""
+        return hashlib.sha256(repr((choice, settings.place(choice.kind.place))).encode()).hexdigest()
 
     async def _cancel(self, launch: Launch) -> None:
         """End it at its place, however often that must be tried."""

@@ -44,7 +44,7 @@ class Launch:
         return self.entry.handle if self.entry.asked and not self.is_over else None
 
     async def submit(self, account: str, kind: Kind, secret: Secret) -> None:
-        """Ask its place for it, under the name `account`. Raises LaunchError; then it is over, with nothing left of it."""
+        """Ask its place for it, under the name `account`. Raises LaunchError; then it is over, nothing of it left."""
         yard, handle = self.yard, self.entry.handle
         assert yard is not None  # noqa: S101
         user, home = (expand(pattern, account) for pattern in (yard.settings.user, kind.home))
@@ -116,9 +116,9 @@ class Launch:
             log.error("a defect: the desktop's log could not be read", exc_info=error, extra=self._extra)
         return ""
 
-    async def unwanted(self) -> None:
+    async def unwanted(self, reason: str) -> None:
         """Nobody wants it any more: a daemon that is killed now is to find that on disk."""
-        self.entry = replace(self.entry, want=Want.DOWN)
+        self.entry = replace(self.entry, want=Want.DOWN, reason=reason)
         await self.keep()
 
     async def cancel(self) -> str:

@@ -15,13 +15,14 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+from vncgate import tasks
 from vncgate.desktop_runner import Runner, Shared
 from vncgate.errors import ControlError
 from vncgate.kinds import DesktopsSettings, Policy
 from vncgate.launchers.base import Place
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Roster, Secret, Want
 from vncgate.pools import Pools
-from vncgate.store import Entry, Store
+from vncgate.store import Ending, Entry, Store
 from vncgate.yard import Yard
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class Launcher:
         self._pools = Pools(self._all, self._retire)
         self._leaving: set[Runner] = set()
         self._found: list[Entry] = []
+        self._endings: list[Ending] = []
+        self._tidying: asyncio.Task[None] | None = None
         self._is_over = False
         self._closed = False
         self._end: asyncio.TimerHandle | None = None
@@ -96,6 +99,7 @@ class Launcher:
     async def start(self) -> None:
         """Read what is on disk; the first `apply()` takes it up. Raises OSError where the folder cannot be read."""
         self._found = await self._all.store.load()
+        self._endings = await self._all.store.endings()
         if self._found:
             log.info("%d desktops of a daemon before this one are on disk", len(self._found))
         for name, kind in self._settings.kinds.items():
@@ -232,6 +236,8 @@ class Launcher:
         if self._end is not None:
             self._end.cancel()
         await asyncio.gather(*(yard.aclose() for yard in self._yards.values()))
+        if self._tidying is not None:
+            await tasks.end(self._tidying)
         await asyncio.gather(*(runner.aclose() for runner in (*self._by_name().values(), *self._leaving)))
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -302,10 +308,22 @@ class Launcher:
                 self._retire(runner, _REMOVED)
             else:
                 runner.adopt(entry)
+        for ending in self._endings:
+            if runner := self._runners.get(ending.account):
+                self._recall(runner, ending)
+        if gone := [ending.account for ending in self._endings if ending.account not in self._runners]:
+            self._tidying = tasks.spawn(self._all.store.forget(gone), "forget ended desktops", expected=OSError)
+        self._endings = []
+
+    def _recall(self, runner: Runner, ending: Ending) -> None:
+        """Where the policy is not to start it with every daemon, and it was not found on disk."""
+        if runner.state is DesktopState.STOPPED and self._policy(runner) not in (None, Policy.EAGER):
+            runner.recall(ending)
 
     def _retire(self, runner: Runner, reason: str) -> None:
         """End it for good."""
         self._leaving.add(runner)
+        runner.is_leaving = True
         runner.stop(reason)
         self._note(runner.name)
 

@@ -1,7 +1,9 @@
-"""What must outlive the daemon: by what it finds its desktops again. One small JSON file a desktop.
+"""What must outlive the daemon: by what it finds its desktops again, and how an account's last one ended. One small
+JSON file each.
 
-A file is written before the desktop's place is asked for it and removed when nothing of it is left, so that a daemon
-that was killed at any moment leaves no desktop behind that the next one does not know of. No file has a password.
+A desktop's file is written before the desktop's place is asked for it and removed when nothing of it is left, so that a
+daemon that was killed at any moment leaves no desktop behind that the next one does not know of. No file has a
+password.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,14 @@ from typing import Any
 from vncgate import tasks
 from vncgate.files import replace_file
 from vncgate.launchers.base import Handle
-from vncgate.model import Desktop, Want
+from vncgate.model import Desktop, DesktopState, Want
 from vncgate.text import printable
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".json"
+ENDED = ".ended"
+"""Of the file that has an account's last ending; it is named after the account."""
 LARGEST = 65536
 """Bytes of a file; one of ours has some hundreds."""
 
@@ -31,8 +35,9 @@ LARGEST = 65536
 class Entry:
     """One desktop. `account` is empty while it waits in a pool; `requested` is seconds since the epoch.
 
-    Its place was, or is about to be, `asked` for it; else it waits for its turn. `desktop` is where somebody could last
-    log in to it. What it runs may have been `chosen` for it, in the place of what its account's line says.
+    Its place was, or is about to be, `asked` for it; else it waits for its turn. `reason` is why it is wanted no
+    more. `desktop` is where somebody could last log in to it. What it runs may have been `chosen` for it, in the
+    place of what its account's line says.
     """
 
     handle: Handle
@@ -43,6 +48,7 @@ class Entry:
     requested: float
     restarts: int = 0
     asked: bool = True
+    reason: str = ""
     desktop: Desktop | None = None
     chosen: bool = False
 
@@ -57,6 +63,7 @@ class Entry:
             "requested": self.requested,
             "restarts": self.restarts,
             "asked": self.asked,
+            "reason": self.reason,
             "desktop": asdict(self.desktop) if self.desktop else None,
             "chosen": self.chosen,
         }
@@ -73,9 +80,30 @@ class Entry:
             requested=float(body["requested"]),
             restarts=int(body["restarts"]),
             asked=bool(body["asked"]),
+            reason=str(body.get("reason", "")),  # versions before this one wrote none
             desktop=Desktop(**found) if (found := body["desktop"]) else None,
             chosen=bool(body.get("chosen")),  # versions before this one wrote none
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an account's last desktop came to be STOPPED or FAILED, and when (seconds since the epoch).
+
+    `what` stands for all that was to be started: a failure says nothing of something else.
+    """
+
+    account: str
+    state: DesktopState
+    reason: str
+    since: float
+    what: str
+
+    @classmethod
+    def from_json(cls, body: Any) -> Ending:
+        """The reverse of dataclasses.asdict(). Raises KeyError, TypeError or ValueError for what is none."""
+        state = DesktopState(body["state"])
+        return cls(str(body["account"]), state, str(body["reason"]), float(body["since"]), str(body["what"]))
 
 
 class Store:
@@ -92,18 +120,47 @@ class Store:
         return await asyncio.to_thread(self._load)
 
     async def put(self, entry: Entry) -> None:
-        """Keep `entry`, in place of what was kept of the same start."""
-        data = json.dumps(entry.to_json()).encode() + b"\n"
-        await _whole(replace_file, self._file(entry.handle), data, mode=0o600)
+        """Keep `entry`, in place of what was kept of the same start, and of how its account's last one ended."""
+        await _whole(self._put, entry)
+
+    async def conclude(self, ending: Ending) -> None:
+        """Keep `ending`, in place of the account's last."""
+        await _whole(replace_file, self._ending(ending.account), _data(asdict(ending)), mode=0o600)
+
+    async def endings(self) -> list[Ending]:
+        """Those that no desktop came after. What is damaged is left out."""
+        return await asyncio.to_thread(self._load_endings)
+
+    async def forget(self, accounts: Iterable[str]) -> None:
+        """Keep no ending of these accounts."""
+        for account in accounts:
+            await _whole(self._ending(account).unlink, missing_ok=True)
 
     async def remove(self, handle: Handle) -> None:
         """Keep nothing of this start any more."""
         await _whole(self._file(handle).unlink, missing_ok=True)
 
+    def _put(self, entry: Entry) -> None:
+        replace_file(self._file(entry.handle), _data(entry.to_json()), mode=0o600)
+        if entry.account:
+            self._ending(entry.account).unlink(missing_ok=True)
+
+    def _load_endings(self) -> list[Ending]:
+        found = []
+        for path in self.folder.glob(f"*{ENDED}"):
+            try:
+                ending = Ending.from_json(json.loads(path.read_bytes()))
+                if self._ending(ending.account) == path:
+                    found.append(ending)
+            except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+                log.debug("%s is no file of ours: %s", path, error)
+        return found
+
     def _load(self) -> list[Entry]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        found = [entry for path in sorted(self.folder.iterdir()) if (entry := self._read(path)) is not None]
+        paths = sorted(path for path in self.folder.iterdir() if path.suffix != ENDED)
+        found = [entry for path in paths if (entry := self._read(path)) is not None]
         return sorted(found, key=lambda entry: entry.requested)
 
     def _read(self, path: Path) -> Entry | None:
@@ -121,6 +178,13 @@ class Store:
 
     def _file(self, handle: Handle) -> Path:
         return self.folder / (handle.nonce + SUFFIX)
+
+    def _ending(self, account: str) -> Path:
+        return self.folder / (account + ENDED)
+
+
+def _data(body: object) -> bytes:
+    return json.dumps(body).encode() + b"\n"
 
 
 async def _whole(work: Callable[..., object], *args: Any, **named: Any) -> None:
