@@ -21,6 +21,7 @@ PACKAGES = {
     "openbox": "openbox",
     "openssl": "openssl",
     "sbatch": "slurm-client",
+    "sinfo": "slurm-client",
     "squeue": "slurm-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",

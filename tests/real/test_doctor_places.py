@@ -1,4 +1,4 @@
-"""What `vncgate doctor` says of real places: a cluster by both transports, hosts by ssh, an engine without the image."""
+"""What `vncgate doctor` says of real places: a cluster by both transports, hosts by ssh, an engine without an image."""
 
 from __future__ import annotations
 
