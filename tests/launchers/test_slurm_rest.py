@@ -9,9 +9,10 @@ import pytest_asyncio
 from aiohttp import web
 
 from tests.launchers.test_slurm import HOSTILE, job
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SlurmPlace
-from vncgate.launchers.slurm_jobs import DoubtError, Job, SilentError
+from vncgate.launchers import slurm_jobs, slurm_rest
+from vncgate.launchers.slurm_jobs import DoubtError, Job
 from vncgate.launchers.slurm_rest import Rest, properties
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -209,8 +210,21 @@ async def test_no_list_is_not_an_empty_list(slurmrestd, rest, body):
 
 async def test_what_is_no_answer_of_slurmrestd(slurmrestd, rest):
     slurmrestd.answer, slurmrestd.status = "Authentication failure", 401
-    with pytest.raises(LaunchError, match="slurmrestd answers 401: Authentication failure"):
+    with pytest.raises(SilentError, match="does not accept the token of rest_token; has it run out") as caught:
         await rest().submit(lines(), None)
+    assert type(caught.value) is SilentError, "it did nothing"
+    assert slurm_jobs.said(caught.value) == "Authentication failure"
+    slurmrestd.status = 502
+    with pytest.raises(DoubtError, match="HTTP status 502"):
+        await rest().submit(lines(), None)
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(slurmrestd, rest, monkeypatch):
+    slurmrestd.says({"errors": [], "jobs": [JOB] * 1000})
+    assert len(await rest().jobs([])) == 1000
+    monkeypatch.setattr(slurm_rest, "LONGEST_ANSWER", 10_000)
+    with pytest.raises(SilentError, match="slurmrestd answers with more than 0 MiB"):
+        await rest().jobs([])
 
 
 async def test_nobody_there(rest):

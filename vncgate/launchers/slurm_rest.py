@@ -16,6 +16,7 @@ import pwd
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +33,8 @@ from vncgate.text import printable
 API = "/slurm/v0.0.38"
 TIMEOUT = 30.0
 """Seconds for one request."""
+LONGEST_ANSWER = 256 * 1024 * 1024
+"""Bytes of an answer: a job has 3 KB."""
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 """The API demands one that is not empty."""
 
@@ -106,7 +109,7 @@ class Rest:
         headers = await asyncio.to_thread(_headers, self._token, user) if self._token is not None else {}
         try:
             async with self._session.request(method, self._base + path, headers=headers, **more) as response:
-                text = await response.text(errors="replace")
+                text = await _text(response)
         except aiohttp.ClientConnectorError as error:
             raise SilentError(f"slurmrestd cannot be reached now: {error}") from None
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
@@ -117,10 +120,28 @@ class Rest:
                 " ".join(filter(None, (its.get("description"), its.get("error")))) for its in answer["errors"]
             )
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise DoubtError(f"slurmrestd answers {response.status}: {printable(text[:200])}") from None
+            strange = _strange(response.status)
+            strange.add_note(printable(text[:200]))
+            raise strange from None
         if errors:
             raise slurm_jobs.problem(errors)
         return dict(answer)
+
+
+def _strange(status: int) -> SilentError:
+    """The error for what is no answer of the API's."""
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return SilentError("slurmrestd does not accept the token of rest_token; has it run out?")
+    return DoubtError(f"slurmrestd does not answer as it should (HTTP status {status})")
+
+
+async def _text(response: aiohttp.ClientResponse) -> str:
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > LONGEST_ANSWER:
+            raise DoubtError(f"slurmrestd answers with more than {LONGEST_ANSWER >> 20} MiB")
+    return body.decode(errors="replace")
 
 
 def _headers(token: Path, user: pwd.struct_passwd | None) -> dict[str, str]:
