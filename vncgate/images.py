@@ -24,7 +24,7 @@ import asyncssh
 from vncgate import hostlist, tasks
 from vncgate.errors import LaunchError
 from vncgate.kinds import PATTERN, DesktopsSettings, SshPlace, Wrap
-from vncgate.launchers.ssh import Line
+from vncgate.launchers.lines import Line
 from vncgate.text import printable
 
 AT_ONCE = 4

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -117,6 +118,16 @@ class Site:
         """That desktop, serving."""
         handle = await self.submit(spec)
         return spec, handle, await self.serving(handle)
+
+    def fall(self, nonce: str) -> None:
+        """The host of this desktop falls and comes back, with the files that were on its disk."""
+        deadline = time.monotonic() + PATIENCE
+        while there := processes(f"VNCGATE_DESKTOP={nonce}"):
+            assert time.monotonic() < deadline, f"they do not end: {there}"
+            for pid, _ in there:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        (self.root / nonce / "process").write_text(f"{os.getpid()} 1 another-boot\n")
 
     def left(self, nonce: str) -> list[str]:
         """What is there of a desktop: processes with its mark, and files; of one that served, its display's too."""

@@ -101,9 +101,7 @@ async def test_one_that_was_killed_altogether_is_gone_and_its_files_with_it(loca
 async def test_what_a_host_that_fell_left_is_removed_when_it_is_back(local_site):
     """Nothing had time to end, and the number of a process is another's by now."""
     spec, handle, _ = await local_site.start()
-    for pid, _ in processes(f"VNCGATE_DESKTOP={spec.nonce}"):
-        os.kill(pid, 9)
-    (local_site.root / spec.nonce / "process").write_text(f"{os.getpid()} 1 another-boot\n")
+    local_site.fall(spec.nonce)
     seen = await local_site.gone(handle)
     assert seen.reason == "the host was started anew"
     folder, other, display = local_site.left(spec.nonce)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
 
 import pytest
 
-from tests.launchers.places import ME, log_in, processes, site_on
+from tests.launchers.places import ME, log_in, site_on
 from tests.ports import free_ports
 from tests.real.sshd import Sshd
 from vncgate.errors import DesktopError, LaunchError, SilentError
-from vncgate.launchers import host, ssh
+from vncgate.launchers import host, lines
 from vncgate.launchers.base import Handle, Seen
+from vncgate.launchers.lines import Door, Line
 from vncgate.launchers.scripts import Scripts
 from vncgate.launchers.ssh import Ssh
 
@@ -30,7 +29,7 @@ def server(sshd):
 
 @pytest.fixture
 def short_rest(monkeypatch):
-    monkeypatch.setattr(ssh, "REST", 0.2)
+    monkeypatch.setattr(lines, "REST", 0.2)
 
 
 async def until(condition):
@@ -148,7 +147,7 @@ async def test_a_failed_login_is_not_repeated_at_once(sshd, short_folder):
 
 
 async def test_a_connection_that_no_desktop_needs_is_closed(ssh_direct_site, sshd, monkeypatch):
-    monkeypatch.setattr(ssh, "IDLE_TIMEOUT", 0.3)
+    monkeypatch.setattr(lines, "IDLE_TIMEOUT", 0.3)
     site = ssh_direct_site
     _, handle, seen = await site.start()
     await until(lambda: sshd.connections == 0)
@@ -158,7 +157,7 @@ async def test_a_connection_that_no_desktop_needs_is_closed(ssh_direct_site, ssh
 
 
 async def test_a_connection_through_which_a_desktop_is_reached_stays_as_long_as_that(ssh_site, sshd, monkeypatch):
-    monkeypatch.setattr(ssh, "IDLE_TIMEOUT", 0.2)
+    monkeypatch.setattr(lines, "IDLE_TIMEOUT", 0.2)
     _, handle, seen = await ssh_site.start()
     await asyncio.sleep(0.6)  # nothing is to happen
     assert sshd.connections == 1
@@ -170,19 +169,19 @@ async def test_a_connection_through_which_a_desktop_is_reached_stays_as_long_as_
 async def test_a_class_of_users_logs_in_without_being_turned_away(short_folder):
     """As sshd comes, it drops connections from the 10th on that has not logged in yet (here all of them)."""
     with Sshd(short_folder / "sshd", "MaxStartups 10") as server:
-        settings, door = server.place(), ssh.Door()
-        lines = [ssh.Line(settings, ("127.0.0.1", ME), door) for _ in range(CLASS)]
+        settings, door = server.place(), Door()
+        connected = [Line(settings, ("127.0.0.1", ME), door) for _ in range(CLASS)]
         try:
-            await asyncio.gather(*(line.connection() for line in lines))
+            await asyncio.gather(*(line.connection() for line in connected))
             assert server.connections == CLASS
         finally:
-            await asyncio.gather(*(line.aclose() for line in lines))
+            await asyncio.gather(*(line.aclose() for line in connected))
 
 
 async def test_a_host_that_does_not_answer_is_tried_a_few_times_and_not_once_for_each_user(
     sshd, short_folder, monkeypatch
 ):
-    monkeypatch.setattr(ssh, "LOGIN_TIMEOUT", 0.3)
+    monkeypatch.setattr(lines, "LOGIN_TIMEOUT", 0.3)
     writers = []
     async with await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0) as server:
         place = unreachable(sshd, short_folder, port=server.sockets[0].getsockname()[1])
@@ -194,7 +193,7 @@ async def test_a_host_that_does_not_answer_is_tried_a_few_times_and_not_once_for
         for writer in writers:
             writer.close()
     assert {one.seen for one in seen} == {Seen.UNKNOWN}
-    assert len(writers) == ssh.LOGINS_AT_ONCE
+    assert len(writers) == lines.LOGINS_AT_ONCE
 
 
 async def test_what_a_host_that_fell_left_is_removed_when_it_is_back(short_folder, short_rest):
@@ -206,9 +205,7 @@ async def test_what_a_host_that_fell_left_is_removed_when_it_is_back(short_folde
         server.stop()
         with pytest.raises(SilentError):
             await site.place.cancel(handle)
-        for pid, _ in processes(f"VNCGATE_DESKTOP={spec.nonce}"):
-            os.kill(pid, signal.SIGKILL)
-        (site.root / spec.nonce / "process").write_text(f"{os.getpid()} 1 another-boot\n")
+        site.fall(spec.nonce)
         assert len(site.left(spec.nonce)) == 3, "its folder, one in /tmp, its display"
         server.start()
         seen = await site.gone(handle)

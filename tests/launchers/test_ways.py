@@ -75,6 +75,6 @@ async def test_a_host_that_is_not_there(sshd, short_folder):
     with pytest.raises(SilentError, match=r"no ssh connection to 127\.0\.0\.1"):
         await run(ways, "true")
     with pytest.raises(LaunchError):
-        await ways.lead("0123456789abcdef", HERE, "127.0.0.1", 5901)
+        await ways.lead("0123456789abcdef", HERE, ("127.0.0.1", 5901))
     assert list(short_folder.iterdir()) == []
     await ways.aclose()

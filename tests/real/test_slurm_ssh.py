@@ -16,7 +16,7 @@ from tests.real.conftest import need
 from tests.real.slurm import Cluster
 from tests.real.sshd import Sshd
 from vncgate.errors import DesktopError, LaunchError, SilentError
-from vncgate.launchers import ssh
+from vncgate.launchers import lines
 from vncgate.launchers.base import Seen
 from vncgate.launchers.scripts import Scripts
 from vncgate.launchers.slurm import Slurm
@@ -74,7 +74,7 @@ LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 
 @pytest.mark.parametrize("login", ["", "{me}@127.0.0.1"])
 async def test_a_desktop_is_reached_through_ssh(cluster, make_site, sshd, login, monkeypatch):
-    monkeypatch.setattr(ssh, "REST", 0.2)
+    monkeypatch.setattr(lines, "REST", 0.2)
     site = make_site(reach="ssh", login=login.format(me=getpass.getuser()))
     spec, handle, seen = await site.start()
     assert Path(seen.desktop.unix).parent.stat().st_mode & 0o777 == 0o700
@@ -128,7 +128,7 @@ async def test_without_commands_of_its_own(cluster, make_site, sshd, monkeypatch
 
 
 async def test_a_submit_host_without_them_or_that_is_down(cluster, make_site, tmp_path, monkeypatch):
-    monkeypatch.setattr(ssh, "REST", 0.0)
+    monkeypatch.setattr(lines, "REST", 0.0)
     site = make_site(submit_host="127.0.0.1", commands=cluster.root / "nonesuch")
     with pytest.raises(LaunchError, match=r"sbatch cannot be run on 127\.0\.0\.1: set `commands` to its folder there"):
         await site.submit(site.spec())

@@ -21,6 +21,9 @@ from vncgate.errors import LaunchError
 from vncgate.kinds import Kind
 from vncgate.model import Desktop, DesktopStatus, Secret
 
+Whom = tuple[str, str]
+"""A host, and the user that one is there; empty: who one is there by itself."""
+
 _BIND = re.compile(r"(?P<source>/[^:]*)(:(?P<target>/[^:]*))?(:(?P<option>ro|rw))?")
 
 

@@ -19,7 +19,7 @@ from vncgate import rfb
 from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import LocalPlace, SshPlace
 from vncgate.launchers import report
-from vncgate.launchers.base import Handle, Seen, Sighting, Spec
+from vncgate.launchers.base import Handle, Seen, Sighting, Spec, Whom
 from vncgate.launchers.scripts import Listen, Scripts, quote
 from vncgate.launchers.together import Together
 from vncgate.launchers.users import NOT_AS_ROOT
@@ -37,8 +37,6 @@ GRACE = 80
 
 AT_ONCE = 8
 """Things that a host is asked to do at the same time: sshd's MaxSessions is 10 for each connection."""
-
-Whom = tuple[str, str]
 
 _PROGRAM = resources.files("vncgate.launchers").joinpath("host.sh").read_text()
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from vncgate.errors import LaunchError
 from vncgate.kinds import LocalPlace
 from vncgate.launchers import users
-from vncgate.launchers.base import Handle, Spec
-from vncgate.launchers.host import HostPlace, UnsureError, Whom, all_of
+from vncgate.launchers.base import Handle, Spec, Whom
+from vncgate.launchers.host import HostPlace, UnsureError, all_of
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.model import Desktop
 

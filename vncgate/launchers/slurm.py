@@ -31,7 +31,7 @@ from vncgate.launchers.survey import Answer, Survey
 from vncgate.model import Desktop, Secret
 
 if TYPE_CHECKING:
-    from vncgate.launchers.host import Whom
+    from vncgate.launchers.base import Whom
     from vncgate.launchers.ways import Ways
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class Slurm:
             through, there = login(self._settings.login, handle.user), address
         else:
             through, there = (address, handle.user), "127.0.0.1"
-        return await self._ways.lead(handle.nonce, through, there, port)
+        return await self._ways.lead(handle.nonce, through, (there, port))
 
     def _let_go(self, handle: Handle) -> None:
         if self._ways is not None:

@@ -1,4 +1,4 @@
-"""What a place has of ssh that is no ssh place: commands run on another host, and ways to its desktops' ports."""
+"""What places have of ssh: the connections to hosts, commands that are run there, and ways to desktops."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import asyncssh
 from vncgate import process
 from vncgate.errors import LaunchError
 from vncgate.kinds import SshLogin
-from vncgate.launchers.host import Whom
+from vncgate.launchers.base import Whom
+from vncgate.launchers.lines import Door, Line
 from vncgate.launchers.scripts import LONGEST_SOCKET
-from vncgate.launchers.ssh import Door, Line
 from vncgate.model import Desktop
 from vncgate.text import printable
 
@@ -33,7 +33,7 @@ class _Way:
     line: Line
     connection: asyncssh.SSHClientConnection
     listener: asyncssh.SSHListener
-    there: tuple[str, int]
+    there: tuple[str, int] | str
 
 
 class Ways:
@@ -47,25 +47,34 @@ class Ways:
         self._ways: dict[str, _Way] = {}
         self._making: defaultdict[Whom, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def lead(self, nonce: str, through: Whom, host: str, port: int) -> Desktop:
-        """Where the gate reaches the port of a desktop that `through` reaches at this address, as it stands or made
-        now. Raises LaunchError.
+    async def lead(self, nonce: str, through: Whom, there: tuple[str, int] | str) -> Desktop:
+        """Where the gate reaches a desktop that `through` reaches `there`, at a host's port or on a unix socket, as the
+        way stands or is made now. Raises LaunchError.
         """
-        path, line = self._socket(nonce), self._line(through)
+        path, line = self._socket(nonce), self.line(through)
         async with self._making[through]:
             with line.in_use():
                 connection, way = await line.connection(), self._ways.get(nonce)
-                if way is None or (way.connection, way.there) != (connection, (host, port)):
+                if way is None or (way.connection, way.there) != (connection, there):
                     self.end(nonce)
-                    try:
-                        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                        path.unlink(missing_ok=True)  # of a daemon that was killed
-                        listener = await connection.forward_local_path_to_port(str(path), host, port)
-                    except (OSError, asyncssh.Error) as error:
-                        raise LaunchError(f"{path}: no socket that leads to {host}: {error}") from None
+                    self._ways[nonce] = _Way(line, connection, await self._listen(path, connection, there), there)
                     line.hold()
-                    self._ways[nonce] = _Way(line, connection, listener, (host, port))
         return Desktop(unix=str(path), owner=os.geteuid())
+
+    async def _listen(
+        self, path: Path, connection: asyncssh.SSHClientConnection, there: tuple[str, int] | str
+    ) -> asyncssh.SSHListener:
+        try:
+            self._make_room(path)
+            if isinstance(there, str):
+                return await connection.forward_local_path(str(path), there)
+            return await connection.forward_local_path_to_port(str(path), *there)
+        except (OSError, asyncssh.Error) as error:
+            raise LaunchError(f"{path}: no socket that leads to {there}: {error}") from None
+
+    def _make_room(self, path: Path) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # of a daemon that was killed
 
     def end(self, nonce: str) -> None:
         """The desktop is gone, or elsewhere: so is the way to it."""
@@ -83,7 +92,7 @@ class Ways:
 
         A command that does not end in time, or whose connection is lost (ConnectionError), may have done its work.
         """
-        line = self._line(through)
+        line = self.line(through)
         with line.in_use():
             connection = await line.connection()
             try:
@@ -118,7 +127,8 @@ class Ways:
             self.end(nonce)
         await asyncio.gather(*(line.aclose() for line in self._lines.values()))
 
-    def _line(self, through: Whom) -> Line:
+    def line(self, through: Whom) -> Line:
+        """The connection to a host as a user; to be held as long as it is in use."""
         if through not in self._lines:
             self._lines[through] = Line(self._settings, through, self._doors[through[0]])
         return self._lines[through]

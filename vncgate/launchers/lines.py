@@ -1,0 +1,182 @@
+"""Connections to hosts by ssh: one for each host and user, kept alive, made anew when it was lost, closed when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+from vncgate import tasks
+from vncgate.errors import LaunchError, SilentError
+from vncgate.kinds import SshLogin
+from vncgate.launchers.base import Whom
+from vncgate.text import printable
+
+LOGIN_TIMEOUT = 15.0
+"""Seconds that a host has to accept a connection, and as many for the login."""
+KEEPALIVE = 15
+"""Seconds of silence after which a host is asked whether it is there; with the third without an answer it is lost."""
+REST = 5.0
+"""Seconds after a failed login before the next one."""
+LOGINS_AT_ONCE = 4
+"""Logins to a host at the same time: sshd turns some away from the 10th on (MaxStartups 10:30:100)."""
+IDLE_TIMEOUT = 120.0
+"""Seconds after which a connection that nobody uses is closed; a desktop that runs is looked at more often."""
+
+logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it tells of every channel
+
+
+class Rest:
+    """After a failed login, the next one is not made before REST is over."""
+
+    def __init__(self) -> None:
+        self._error = LaunchError()
+        self._until = 0.0
+
+    def begin(self, error: LaunchError) -> None:
+        """It failed now."""
+        self._error, self._until = error, asyncio.get_running_loop().time() + REST
+
+    def check(self) -> None:
+        """While it lasts, raise what it failed with."""
+        if asyncio.get_running_loop().time() < self._until:
+            raise type(self._error)(str(self._error))
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What all connections to a host share: how many log in at a time, and the rest after it could not be reached."""
+
+    logins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOGINS_AT_ONCE))
+    rest: Rest = field(default_factory=Rest)
+
+
+class Line:
+    """The one connection to a host as a user: made when it is needed, and again when it was lost.
+
+    It is closed some time after the last of those who `hold()` it has called `release()`.
+    """
+
+    def __init__(self, settings: SshLogin, whom: Whom, door: Door | None = None) -> None:
+        self._settings = settings
+        self._host, self._user = whom
+        self._door = door or Door()
+        # Named in any case: "UserKnownHostsFile none" in a user's configuration would have every key accepted.
+        self._known = settings.known_hosts or Path("~/.ssh/known_hosts").expanduser()
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._connecting: asyncio.Task[asyncssh.SSHClientConnection] | None = None
+        self._rest = Rest()
+        self._holders = 0
+        self._idle: asyncio.TimerHandle | None = None
+
+    async def connection(self) -> asyncssh.SSHClientConnection:
+        """The connection, as it stands or made now. Raises LaunchError, at once when that was tried a moment ago, and
+        SilentError where nobody answers.
+        """
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        if self._connecting is None:
+            self._check_rests()
+            self._connecting = tasks.spawn(self._connect(), f"ssh to {self._host}", expected=LaunchError)
+        return await asyncio.shield(self._connecting)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold it for a while."""
+        self.hold()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def hold(self) -> None:
+        """It is needed."""
+        self._holders += 1
+        self._keep()
+
+    def release(self) -> None:
+        """It is needed no more by one of those who do."""
+        self._holders -= 1
+        if not self._holders:
+            self._keep()
+            self._idle = asyncio.get_running_loop().call_later(IDLE_TIMEOUT, self._hang_up)
+
+    def _keep(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        self._keep()
+        if self._connecting is not None:
+            await tasks.end(self._connecting)
+        if self._connection is not None:
+            self._connection.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await self._connection.wait_closed()
+
+    def _check_rests(self) -> None:
+        self._door.rest.check()
+        self._rest.check()
+
+    async def _connect(self) -> asyncssh.SSHClientConnection:
+        try:
+            async with self._door.logins:
+                self._check_rests()  # somebody before us may have found nobody there
+                self._connection = await self._log_in()
+        finally:
+            self._connecting = None
+        return self._connection
+
+    async def _log_in(self) -> asyncssh.SSHClientConnection:
+        settings = self._settings
+        try:
+            return await asyncssh.connect(
+                self._host,
+                settings.port,
+                username=self._user or (),
+                client_keys=[str(settings.key)] if settings.key else (),
+                preferred_auth="publickey",
+                known_hosts=str(self._known) if self._known.is_file() else b"",
+                connect_timeout=LOGIN_TIMEOUT,
+                login_timeout=LOGIN_TIMEOUT,
+                keepalive_interval=KEEPALIVE,
+                keepalive_count_max=3,
+            )
+        except (asyncssh.Error, asyncssh.KeyImportError, OSError, ValueError) as error:
+            is_silent = isinstance(error, OSError | asyncssh.ConnectionLost)
+            failure = (SilentError if is_silent else LaunchError)(self._why(error))
+            (self._door.rest if is_silent else self._rest).begin(failure)
+            raise failure from None
+
+    def _why(self, error: Exception) -> str:
+        """Why there is no connection, in words."""
+        host, known = self._host, self._known
+        if isinstance(error, asyncssh.HostKeyNotVerifiable):
+            port = self._settings.port
+            if known.is_file() and any(asyncssh.match_known_hosts(str(known), host, "", port)[:2]):
+                return (
+                    f"{host} has another key than the one in {known}: somebody may be in between. Where the host was "
+                    f"set up anew, remove the old key from that file, and add the new one"
+                )
+            return (
+                f"the key of {host} is not in {known}: add it, as `ssh-keyscan -p {port} {host}` tells it, "
+                f"after comparing it with the host's own"
+            )
+        if isinstance(error, asyncssh.PermissionDenied):
+            user = f" as {self._user}" if self._user else ""
+            return f"{host} refuses the login{user}: is the public key in its authorized_keys? ({error.reason})"
+        if isinstance(error, TimeoutError):
+            return f"{host} did not answer within {LOGIN_TIMEOUT:g} s"
+        return f"no ssh connection to {host}: {printable(str(error))}"
