@@ -321,16 +321,3 @@ async def test_no_output_has_a_password_in_it(workshop, caplog):
     said += [caplog.text, snippet.read_text(), *(f.read_text("utf-8", "replace") for f in copy.rglob("*.html"))]
     assert len(said) > 10
     assert not [text for text in said if SECRET in text]
-
-
-async def test_what_could_not_be_published_is_tried_again(workshop, monkeypatch):
-    monkeypatch.setattr("vncgate.publications.INTERVAL", 0.05)
-    folder = workshop.folder / "site" / "pages"
-    (workshop.folder / "site").write_text("in the way")
-    workshop.write("ws01 127.0.0.1 path-ws01 - 5901 secret01")
-    async with workshop.running(**{"landing.export": folder}):
-        assert workshop.gate.status()["pages_error"]
-        (workshop.folder / "site").unlink()
-        (workshop.folder / "site").mkdir()
-        await workshop.until(lambda status: not status["pages_error"])
-    assert (folder / "index.html").exists()
