@@ -20,7 +20,7 @@ from vncgate import process, rfb
 from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import DockerPlace
 from vncgate.launchers import report, users
-from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
+from vncgate.launchers.base import Handle, Seen, Sighting, Spec
 from vncgate.launchers.container import Person
 from vncgate.launchers.homes import make_home
 from vncgate.launchers.scripts import Listen, Scripts
@@ -101,7 +101,7 @@ class Docker:
 
         Where the engine does not say whether it started, `query()` will tell.
         """
-        folder = session_folder(self._root, spec.nonce)
+        folder = self._root / spec.nonce
         inside, owner = await self._persons(spec.user)
         # The outside's home is not seen inside: without one of its own, the desktop has one that goes with it.
         inner = replace(spec, home=spec.home or f"{folder}/home")
@@ -139,7 +139,7 @@ class Docker:
 
     async def query(self, handle: Handle) -> Sighting:
         """See Place."""
-        folder, name = session_folder(self._root, handle.nonce), _named(handle.nonce)
+        folder, name = self._root / handle.nonce, _named(handle.nonce)
         try:
             state = (await self._survey.look(self._started.get(handle.nonce, 0))).known().get(name)
             if state is None:
@@ -167,11 +167,11 @@ class Docker:
 
     async def logs(self, handle: Handle, lines: int = 200) -> str:
         """See Place."""
-        return last_lines(await self._share.do(read_end, session_folder(self._root, handle.nonce) / "log"), lines)
+        return last_lines(await self._share.do(read_end, self._root / handle.nonce / "log"), lines)
 
     async def rekey(self, handle: Handle, password: Secret) -> None:
         """See Place. Xvnc reads the file at every login."""
-        folder = session_folder(self._root, handle.nonce)
+        folder = self._root / handle.nonce
         await self._share.do(replace_in_session, folder, "passwd", rfb.password_file(password))
 
     async def aclose(self) -> None:
@@ -186,7 +186,7 @@ class Docker:
         return self._root / f"{nonce}.users"
 
     def _remove(self, nonce: str) -> None:
-        remove_session(session_folder(self._root, nonce))
+        remove_session(self._root / nonce)
         self._users(nonce).unlink(missing_ok=True)
 
     async def _containers(self) -> dict[str, str]:
