@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 
 from tests.web.values import Gate, accounts
+from vncgate import tasks
 from vncgate.model import Readiness, Roster
 from vncgate.render.cards import cards
 from vncgate.web import events
@@ -131,6 +132,41 @@ async def test_nobody_looks_while_nobody_listens(live, looks):
         await asyncio.sleep(0)
     assert next(looks) == before + 1
     assert before > 2
+
+
+async def test_a_class_that_comes_together_shares_one_look_and_one_message(gate, looks, monkeypatch):
+    monkeypatch.setattr(events, "INTERVAL", 3600.0)
+    gate.now = accounts(200)
+
+    def look():
+        next(looks)
+        return cards(gate.roster(), gate.statuses())
+
+    live = Events(look)
+    sampler = asyncio.create_task(live.run(), name="sampler")
+    streams = [live.listen() for _ in range(200)]
+    first = await asyncio.gather(*(anext(stream) for stream in streams))
+    assert next(looks) == 1
+    assert len({id(text) for text in first}) == 1
+    for stream in streams:
+        await stream.aclose()
+    await tasks.end(sampler)
+
+
+async def test_what_happens_to_one_wakes_nobody_else(live, gate):
+    gate.now = accounts(200)
+    async with contextlib.AsyncExitStack() as stack:
+        streams = {path: await stack.enter_async_context(contextlib.aclosing(live.listen(path))) for path in gate.now}
+        for stream in streams.values():
+            await anext(stream)
+        waiting = {path: asyncio.create_task(anext(stream), name=path) for path, stream in streams.items()}
+        for reason in "abc":
+            gate.set("ws07", Readiness.OFFLINE, reason=reason)
+            text = await asyncio.wait_for(waiting.pop("ws07"), 10)
+            assert parse(text)[1]["changed"][0]["reason"] == reason
+            waiting["ws07"] = asyncio.create_task(anext(streams["ws07"]), name="ws07")
+        assert not [path for path, task in waiting.items() if task.done()]
+        await tasks.end(*waiting.values())
 
 
 async def test_silence_is_broken_by_a_comment(live, monkeypatch):

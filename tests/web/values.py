@@ -80,6 +80,9 @@ class Started:
     def statuses(self):
         return list(self.states.values())
 
+    def status(self, name):
+        return self.states.get(name)
+
     def visit(self, name):
         self._do("visit", name)
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from vncgate import tasks
 from vncgate.errors import SettingsError
 from vncgate.forwarded import TrustedProxies
-from vncgate.model import AccountStatus, Roster
+from vncgate.model import AccountStatus, DesktopStatus, Roster
 from vncgate.render.cards import Card, cards
 from vncgate.render.headers import IMMUTABLE, REVALIDATE, STATIC_HEADERS, novnc_policy, policy
 from vncgate.render.pages import Pages
@@ -71,7 +71,7 @@ def build(
     app.router.add_get("/api/accounts/{path}", site.account)
     app.router.add_get("/api/events", site.events, allow_head=False)
     if desktops is not None:
-        app.router.add_post("/api/desktops/{path}/{deed:visit|start|stay}", deeds(desktops, settings, site.cards))
+        app.router.add_post("/api/desktops/{path}/{deed:visit|start|stay}", deeds(desktops, settings, site.card))
     api.add(app, settings, roster, statuses, desktops)
     app.router.add_get("/static/{edition:[0-9a-f]{16}}/{name:.+}", site.static)
     app.router.add_get("/healthz", site.health)
@@ -116,10 +116,21 @@ class Site:
 
     def cards(self) -> Mapping[str, Card]:
         """What participants are told of every account now, by path."""
-        desktops = self._desktops.statuses() if self._desktops else ()
+        return self._cards(self._roster(), self._statuses(), self._desktops.statuses() if self._desktops else [])
+
+    def card(self, path: str) -> Card | None:
+        """The same of one account alone: hundreds may ask at once, each for its own."""
+        if (account := self._roster().by_path.get(path)) is None:
+            return None
+        proxies = [status for status in self._statuses() if status.name == account.name]
+        desktop = self._desktops.status(account.name) if self._desktops else None
+        return self._cards(Roster((account,)), proxies, [desktop] if desktop else [])[path]
+
+    def _cards(
+        self, roster: Roster, proxies: Sequence[AccountStatus], desktops: Sequence[DesktopStatus]
+    ) -> Mapping[str, Card]:
         kinds, end = self._settings.desktops.kinds, self._settings.desktops.end
-        is_over = end is not None and end.timestamp() <= time.time()
-        return cards(self._roster(), self._statuses(), desktops, kinds, is_over=is_over)
+        return cards(roster, proxies, desktops, kinds, is_over=end is not None and end.timestamp() <= time.time())
 
     async def landing(self, request: web.Request) -> web.Response:
         """The landing page."""
@@ -127,7 +138,7 @@ class Site:
 
     async def desk(self, request: web.Request) -> web.Response:
         """The viewer page of one account; only it may open that account's websocket."""
-        card = self.cards().get(request.match_info["path"])
+        card = self.card(request.match_info["path"])
         if card is None:
             raise web.HTTPNotFound(text="There is no desktop of this name. It may have been renamed or removed.")
         reach = self._reach(request)
@@ -141,7 +152,7 @@ class Site:
 
     async def account(self, request: web.Request) -> web.Response:
         """One account and its state."""
-        card = self.cards().get(request.match_info["path"])
+        card = self.card(request.match_info["path"])
         if card is None:
             raise web.HTTPNotFound(text="there is no such account")
         return web.json_response(card.public)

@@ -10,7 +10,7 @@ they may not do is to have somebody else's browser do them, so a page of another
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 from aiohttp import web
@@ -35,7 +35,7 @@ class DesktopDeeds(base.DesktopCommands, Protocol):
         """The participant goes on using it: idle time begins anew."""
 
 
-def deeds(desktops: DesktopDeeds, settings: Settings, cards: Callable[[], Mapping[str, Card]]) -> Handler:
+def deeds(desktops: DesktopDeeds, settings: Settings, card_of: Callable[[str], Card | None]) -> Handler:
     """The handler of all three. It answers with what the account's card tells afterwards."""
     ways = {"visit": desktops.visit, "start": desktops.retry, "stay": desktops.stay}
 
@@ -45,11 +45,11 @@ def deeds(desktops: DesktopDeeds, settings: Settings, cards: Callable[[], Mappin
             raise web.HTTPForbidden(text="Only this site's own pages may do this.")
         if request.body_exists:
             raise web.HTTPRequestEntityTooLarge(0, 1, text="This takes no content.")
-        card = cards().get(path)
+        card = card_of(path)
         if card is None or card.desktop is None:
             raise web.HTTPNotFound(text="there is no such desktop")
         ways[deed](card.account.name)
-        return web.json_response(cards()[path].public)
+        return web.json_response((card_of(path) or card).public)
 
     return do
 

@@ -1,25 +1,33 @@
-"""Live state for open landing pages: one sampler looks once a second for all listeners, while there are any.
+"""Live state for open pages: one sampler looks once a second for all listeners, while there are any.
 
 The stream is that of server-sent events (WHATWG HTML, section 9.2): first `accounts` with the whole list, then
 `change` with what differs: `{"changed": [...], "removed": [paths]}`. A listener that reads slowly is not queued
 for: it holds the list it saw last, and gets the difference to the newest one when it can take it. So it costs
-one message and its connection's own buffer, however long it lags. A listener to one account is told of that alone.
+one message and its connection's own buffer, however long it lags. A listener to one account is told of that alone,
+and is not even woken by what happens to others: a class in its waiting rooms costs what changes there. Those who come
+together, as when class begins, share one look.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 
 from vncgate.render.cards import Card
 
 INTERVAL = 1.0
 """Seconds between two looks at the accounts."""
+MOMENT = 0.02
+"""Seconds that a newcomer waits for others to share its first look with."""
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that no proxy takes the stream for dead."""
 
 Cards = Mapping[str, Card]
+ALL = ""
+"""In the place of a path: all accounts."""
 
 
 class Events:
@@ -27,10 +35,12 @@ class Events:
 
     def __init__(self, look: Callable[[], Cards]) -> None:
         self._look = look
-        self._listeners = 0
+        self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._newcomers: set[asyncio.Event] = set()
         self._wanted = asyncio.Event()
-        self._changed = asyncio.Condition()
+        self._come = asyncio.Event()
         self._cards: Cards = {}
+        self._whole: tuple[Cards, bytes] | None = None  # a list, and the message that has all of it
         self._step: tuple[Cards, bytes] = ({}, b"")  # the list before this one, and the message from it to this one
         self._closed = False
 
@@ -38,62 +48,98 @@ class Events:
         """Sample until cancelled; sleep while nobody listens."""
         while True:
             await self._wanted.wait()
-            await asyncio.sleep(INTERVAL)
-            await self._sample()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL):
+                    await self._come.wait()
+                await asyncio.sleep(MOMENT)
+            self._sample()
 
     async def close(self) -> None:
         """End all streams, now and from now on."""
         self._closed = True
-        async with self._changed:
-            self._changed.notify_all()
+        for news in self._newcomers.union(*self._listeners.values()):
+            news.set()
 
-    async def listen(self, path: str = "") -> AsyncGenerator[bytes]:
+    async def listen(self, path: str = ALL) -> AsyncGenerator[bytes]:
         """The messages of one listener, a heartbeat among them where nothing happens; ends at `close()`.
 
         They are about all accounts, or about the one of `path`, whether it is there or not.
         """
-        self._listeners += 1
-        self._wanted.set()
+        news = asyncio.Event()
         try:
-            await self._sample()
+            await self._first_look(path, news)
             seen = self._of(path)
-            yield message("accounts", [card.public for card in seen.values()])
-            while await self._news(path, seen):
+            yield self._all(seen)
+            while await self._wait(news):
                 if (now := self._of(path)) == seen:
                     yield b": still here\n\n"
                 else:
                     text, seen = self._since(seen, now), now
                     yield text
         finally:
-            self._listeners -= 1
-            if not self._listeners:
-                self._wanted.clear()
+            self._leave(path, news)
 
-    async def _news(self, path: str, seen: Cards) -> bool:
-        """Wait for a list other than `seen`, or for the time of a heartbeat. False: no more to come."""
-        try:
-            async with asyncio.timeout(HEARTBEAT), self._changed:
-                await self._changed.wait_for(lambda: self._closed or self._of(path) != seen)
-        except TimeoutError:
-            pass
+    async def _first_look(self, path: str, news: asyncio.Event) -> None:
+        """Wait for a look that begins after now."""
+        self._wanted.set()
+        self._come.set()
+        self._newcomers.add(news)
+        if not self._closed:
+            await news.wait()
+        if not self._closed:
+            news.clear()
+        self._listeners[path].add(news)
+
+    def _leave(self, path: str, news: asyncio.Event) -> None:
+        self._newcomers.discard(news)
+        self._listeners[path].discard(news)
+        if not self._listeners[path]:
+            del self._listeners[path]
+        if not self._listeners and not self._newcomers:
+            self._wanted.clear()
+
+    async def _wait(self, news: asyncio.Event) -> bool:
+        """Wait for news, or for the time of a heartbeat. False: no more to come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEARTBEAT):
+                await news.wait()
+        if not self._closed:
+            news.clear()
         return not self._closed
 
     def _of(self, path: str) -> Cards:
-        if not path:
+        if path == ALL:
             return self._cards
         return {path: self._cards[path]} if path in self._cards else {}
 
-    async def _sample(self) -> None:
-        now = self._look()
-        if now != self._cards:
-            self._step = (self._cards, difference(self._cards, now))
+    def _sample(self) -> None:
+        self._come.clear()
+        before, now = self._cards, self._look()
+        if now != before:
+            self._step = (before, difference(before, now))
             self._cards = now
-            async with self._changed:
-                self._changed.notify_all()
+            for path in self._listeners.keys() & {ALL, *_differing(before, now)}:
+                for news in self._listeners[path]:
+                    news.set()
+        for news in self._newcomers:
+            news.set()
+        self._newcomers.clear()
+
+    def _all(self, seen: Cards) -> bytes:
+        if seen is not self._cards:
+            return message("accounts", [card.public for card in seen.values()])
+        if self._whole is None or self._whole[0] is not seen:
+            self._whole = seen, message("accounts", [card.public for card in seen.values()])
+        return self._whole[1]
 
     def _since(self, seen: Cards, now: Cards) -> bytes:
         before, text = self._step
         return text if before is seen and now is self._cards else difference(seen, now)
+
+
+def _differing(before: Cards, after: Cards) -> list[str]:
+    """The paths of what is not the same; what is gone is among them."""
+    return [path for path in {**before, **after} if before.get(path) != after.get(path)]
 
 
 def difference(before: Cards, after: Cards) -> bytes:
