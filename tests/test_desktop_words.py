@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from vncgate.desktop_words import AWAY, LONGEST_TAIL, last_words, ordinal, plain, plain_in_queue, span
 from vncgate.launcher import OVER
+from vncgate.launchers.slurm_errors import problem
 from vncgate.launchers.slurm_jobs import (
     _KINDS_OF_REASONS,
     _OVER,
     _REASONS,
     _WAITING,
     PUT_BACK,
-    problem,
     waiting,
 )
 

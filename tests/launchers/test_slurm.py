@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import Kind, SlurmPlace
-from vncgate.launchers import slurm, slurm_jobs
+from vncgate.launchers import slurm, slurm_errors
 from vncgate.launchers.base import Handle, Seen, Spec
 from vncgate.launchers.scripts import Scripts, quote_job
 from vncgate.launchers.slurm import Slurm
-from vncgate.launchers.slurm_jobs import DoubtError, Job
+from vncgate.launchers.slurm_errors import DoubtError
+from vncgate.launchers.slurm_jobs import Job
 from vncgate.model import Desktop, Secret
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "scripts" / "job.sh"
@@ -274,7 +275,7 @@ async def test_a_job_that_slurm_put_back_in_its_queue_is_no_desktop_any_more(pla
 
 @pytest.mark.virtual_time
 async def test_what_slurm_says_in_its_own_words_is_in_the_log_once_and_nowhere_else(place, cluster, caplog):
-    cluster.trouble = slurm_jobs.problem("sbatch: error: Batch job submission failed: /etc/secret of plugin x: 42\n")
+    cluster.trouble = slurm_errors.problem("sbatch: error: Batch job submission failed: /etc/secret of plugin x: 42\n")
     for nonce in (NONCE, "f" * 16):
         with pytest.raises(LaunchError) as error:
             await place.submit(spec(nonce))
@@ -290,8 +291,8 @@ class Roads:
     def __init__(self):
         self.led, self.ended = [], []
 
-    async def lead(self, nonce, through, host, port):
-        self.led.append((through, host, port))
+    async def lead(self, nonce, through, there):
+        self.led.append((through, there))
         return Desktop(unix=f"/gate/{nonce}")
 
     def end(self, nonce):
@@ -305,9 +306,9 @@ class Roads:
 @pytest.mark.parametrize(
     ("login", "user", "led", "listens"),
     [
-        ("", "", (("10.0.0.1", ""), "127.0.0.1", 5901), "-localhost)"),
-        ("login1", "", (("login1", ""), "10.0.0.1", 5901), "-localhost=0)"),
-        ("school@login1", "", (("login1", "school"), "10.0.0.1", 5901), "-localhost=0)"),
+        ("", "", (("10.0.0.1", ""), ("127.0.0.1", 5901)), "-localhost)"),
+        ("login1", "", (("login1", ""), ("10.0.0.1", 5901)), "-localhost=0)"),
+        ("school@login1", "", (("login1", "school"), ("10.0.0.1", 5901)), "-localhost=0)"),
     ],
 )
 async def test_through_ssh_the_cluster_says_where_to_and_the_server_listens_as_narrowly_as_it_can(

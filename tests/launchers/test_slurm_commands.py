@@ -9,7 +9,7 @@ from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_commands
 from vncgate.launchers.slurm_commands import Commands
-from vncgate.launchers.slurm_jobs import DoubtError
+from vncgate.launchers.slurm_errors import DoubtError
 
 SOMEBODY = pwd.getpwuid(65534)
 

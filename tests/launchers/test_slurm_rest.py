@@ -11,8 +11,9 @@ from aiohttp import web
 from tests.launchers.test_slurm import HOSTILE, job
 from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SlurmPlace
-from vncgate.launchers import slurm_jobs, slurm_rest
-from vncgate.launchers.slurm_jobs import DoubtError, Job
+from vncgate.launchers import slurm_errors, slurm_rest
+from vncgate.launchers.slurm_errors import DoubtError
+from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.slurm_rest import Rest, properties
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -213,7 +214,7 @@ async def test_what_is_no_answer_of_slurmrestd(slurmrestd, rest):
     with pytest.raises(SilentError, match="does not accept the token of rest_token; has it run out") as caught:
         await rest().submit(lines(), None)
     assert type(caught.value) is SilentError, "it did nothing"
-    assert slurm_jobs.said(caught.value) == "Authentication failure"
+    assert slurm_errors.said(caught.value) == "Authentication failure"
     slurmrestd.status = 502
     with pytest.raises(DoubtError, match="HTTP status 502"):
         await rest().submit(lines(), None)

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Protocol
 from vncgate import rfb
 from vncgate.errors import LaunchError
 from vncgate.kinds import SlurmPlace
-from vncgate.launchers import report, slurm_jobs, users
-from vncgate.launchers.base import Handle, Seen, Sighting, Spec, session_folder
+from vncgate.launchers import report, slurm_errors, slurm_jobs, users
+from vncgate.launchers.base import Handle, Seen, Sighting, Spec
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
 from vncgate.launchers.slurm_commands import Commands
-from vncgate.launchers.slurm_jobs import DoubtError, Job
+from vncgate.launchers.slurm_errors import DoubtError
+from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.slurm_rest import Rest
 from vncgate.launchers.survey import Answer, Survey
 from vncgate.model import Desktop, Secret
@@ -95,7 +96,7 @@ class Slurm:
         """See Place. When the cluster did not say whether it took the job, that is found out first; a job that turns
         up later finds no folder, and ends at once.
         """
-        folder = session_folder(self._settings.folder, spec.nonce)
+        folder = self._settings.folder / spec.nonce
         desktop = await self._scripts.files.do(self._scripts.desktop, spec, str(folder), self._listen)
         files = {
             "desktop.sh": desktop.encode(errors="surrogateescape"),
@@ -204,7 +205,7 @@ class Slurm:
             await self._ways.aclose()
 
     def _folder(self, handle: Handle) -> Path:
-        return session_folder(self._settings.folder, handle.nonce)
+        return self._settings.folder / handle.nonce
 
     @property
     def _listen(self) -> Listen:
@@ -232,7 +233,7 @@ class Slurm:
 
     def _note(self, error: LaunchError, account: str = "") -> None:
         """Have what Slurm said in its own words in the log: people are told it in ours. It is not repeated."""
-        said = slurm_jobs.said(error)
+        said = slurm_errors.said(error)
         if said and said != self._said:
             log.warning("%s: %s. Slurm said: %s", self._name, error, said, extra={"account": account})
             self._said = said

@@ -13,8 +13,9 @@ from typing import Protocol
 
 from vncgate.errors import LaunchError
 from vncgate.kinds import SlurmPlace
-from vncgate.launchers import slurm_jobs
-from vncgate.launchers.slurm_jobs import DoubtError, Job
+from vncgate.launchers import slurm_errors, slurm_jobs
+from vncgate.launchers.slurm_errors import DoubtError
+from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.users import own_name
 from vncgate.process import Result, run
 
@@ -64,7 +65,7 @@ class Commands:
         result = await self._run("sbatch", "--parsable", *self._cluster, *as_whom, stdin=script, timeout=SUBMIT_TIMEOUT)
         found = re.search(r"^([0-9]+)(;.*)?$", result.stdout, re.MULTILINE)
         if result.status or found is None:
-            raise slurm_jobs.problem(result.stderr)
+            raise slurm_errors.problem(result.stderr)
         return found[1]
 
     async def jobs(self, users: Collection[str]) -> list[Job]:
@@ -77,15 +78,15 @@ class Commands:
         result = await self._run("squeue", *arguments, *self._cluster, more=times)
         # It exits with 0 for a user that it does not know, and lists nobody's jobs.
         if result.status or "error:" in result.stderr:
-            raise slurm_jobs.silent(slurm_jobs.problem(result.stderr))
+            raise slurm_errors.silent(slurm_errors.problem(result.stderr))
         return slurm_jobs.parse_rows(result.stdout, mark)
 
     async def cancel(self, job: str) -> None:
         """See Transport."""
         result = await self._run("scancel", *self._cluster, job)
         if result.status or "error:" in result.stderr:
-            error = slurm_jobs.problem(result.stderr)
-            if not slurm_jobs.is_over_already(error):
+            error = slurm_errors.problem(result.stderr)
+            if not slurm_errors.is_over_already(error):
                 raise error
 
     async def address(self, node: str) -> str:
@@ -93,14 +94,14 @@ class Commands:
         result = await self._run("scontrol", *self._cluster, "--oneliner", "show", "node", node)
         found = re.search(r"\bNodeAddr=(\S+)", result.stdout)
         if result.status or found is None:
-            raise slurm_jobs.problem(result.stderr)
+            raise slurm_errors.problem(result.stderr)
         return found[1]
 
     async def partitions(self) -> list[str]:
         """See Transport."""
         result = await self._run("sinfo", "--noheader", "--format=%R", *self._cluster)
         if result.status:
-            raise slurm_jobs.problem(result.stderr)
+            raise slurm_errors.problem(result.stderr)
         heads = ("CLUSTER: ",)  # a line before each cluster's own, where one was named
         return list(dict.fromkeys(line.strip() for line in result.stdout.splitlines() if not line.startswith(heads)))
 

@@ -25,8 +25,9 @@ import aiohttp
 
 from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SlurmPlace
-from vncgate.launchers import slurm_jobs
-from vncgate.launchers.slurm_jobs import DoubtError, Job
+from vncgate.launchers import slurm_errors, slurm_jobs
+from vncgate.launchers.slurm_errors import DoubtError
+from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.users import own_name
 from vncgate.text import printable
 
@@ -66,7 +67,7 @@ class Rest:
             answer = await self._request("GET", "/jobs")
             return [_job(body) for body in answer["jobs"]]
         except LaunchError as error:
-            raise slurm_jobs.silent(error) from None
+            raise slurm_errors.silent(error) from None
         except (KeyError, TypeError, ValueError) as error:
             raise SilentError(f"slurmrestd's list of jobs is not understood: {error!r}") from None
 
@@ -75,7 +76,7 @@ class Rest:
         try:
             await self._request("DELETE", f"/job/{quote(job, safe='')}")
         except LaunchError as error:
-            if not slurm_jobs.is_over_already(error):
+            if not slurm_errors.is_over_already(error):
                 raise
 
     async def address(self, node: str) -> str:
@@ -124,7 +125,7 @@ class Rest:
             strange.add_note(printable(text[:200]))
             raise strange from None
         if errors:
-            raise slurm_jobs.problem(errors)
+            raise slurm_errors.problem(errors)
         return dict(answer)
 
 
