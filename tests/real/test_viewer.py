@@ -311,6 +311,28 @@ async def test_view_only(browse, gate, server):
     assert not (server.folder / "blocked").exists()
 
 
+async def test_a_key_that_is_down_when_the_desktop_appears_does_not_stay_down(browse, gate, server):
+    page = await browse(gate.url("ws01"))
+    # Between noVNC's "connect" and the first picture, which says that the server knows QEMU's key messages.
+    await page.evaluate("""() => {
+        const desk = document.getElementById("desk");
+        const press = () => document.activeElement.dispatchEvent(
+            new KeyboardEvent("keydown", { key: "Control", code: "ControlLeft", ctrlKey: true, bubbles: true }));
+        new MutationObserver((_, observer) => {
+            if (desk.dataset.phase !== "connected") return;
+            observer.disconnect();
+            press();
+        }).observe(desk, { attributes: true });
+    }""")
+    await log_in(page)
+    await connected(page)
+    await page.wait_for_function(
+        "() => document.querySelector('.desk-screen canvas').getContext('2d').getImageData(400, 300, 1, 1).data[0] > 200"
+    )
+    await page.keyboard.up("Control")
+    assert await shell(page, server, "echo early > early.txt", "early.txt") == "early\n"
+
+
 async def test_the_toolbar_by_keyboard(browse, gate, server):
     page = await browse(gate.url("ws01"))
     await log_in(page)

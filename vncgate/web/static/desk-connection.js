@@ -14,6 +14,7 @@ export class Connection {
     socket.addEventListener("open", () => this._say({ type: "opened" }));
     socket.addEventListener("close", ({ code, reason }) => { this._closing = { code, reason }; });
     this.rfb = new RFB(screen, socket, { shared: true });
+    releaseTwice(this.rfb);
     // noVNC 1.7 looks at nothing behind the server's version until something else comes; a desktop that refuses
     // everybody sends its version and its reason at once, and then nothing more. An empty message makes it look.
     socket.addEventListener("message", () => {
@@ -48,4 +49,14 @@ export class Connection {
     if (last) this._tell = null;
     tell?.(event);
   }
+}
+
+/* With the first picture noVNC changes over to messages that have a key's place on the keyboard, too, and TigerVNC knows a
+   release only in the kind of message that the press came in: a key that was down meanwhile would stay down. */
+function releaseTwice(rfb) {
+  const send = rfb.sendKey.bind(rfb);
+  rfb.sendKey = (keysym, code, down) => {
+    send(keysym, code, down);
+    if (down === false) send(keysym, "", false);
+  };
 }
