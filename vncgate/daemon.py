@@ -53,8 +53,6 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 4.5
 """Seconds after SIGTERM in which everything has ended; what has not is cut."""
-ACCEPTED_GRACE = 0.1
-"""Seconds in which a browser that was accepted just before the end gets its session, and so hears of the end."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What an operator, a terminal or systemd may send."""
 SIGNAL_GRACE = 0.01
@@ -444,7 +442,6 @@ class Gate:
         # From here on browsers wait in the backlogs: systemd may hand these to the gate after this one.
         self._listeners.leave()
         await self._engine.rest(on=True)
-        await asyncio.sleep(ACCEPTED_GRACE)
         try:
             await self._supervisor.aclose(GOING_AWAY, "the gate is being stopped")
         finally:
