@@ -71,6 +71,19 @@ def test_doubts_about_the_settings_are_told_with_their_file(file, capsys):
     assert (report["errors"], report["warnings"]) == (2, 0)
 
 
+@pytest.mark.parametrize(("uid", "user", "lines"), [(0, "", 2), (0, "{account}", 1), (1000, "", 1)])
+def test_who_is_root_is_told_that_desktops_are_not(file, capsys, monkeypatch, uid, user, lines):
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    kind = f'[desktops]\nkinds.x = {{command = "a"}}\nplaces.local = {{type = "local", user = "{user}"}}\n'
+    assert main(["check", file("ws01 - p1 - - secret01\n"), "--config", file(kind, "vncgate.toml")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == lines
+    if lines == 2:
+        assert said[0].startswith(
+            "vncgate.toml: warning: desktops.places.local.user: is empty, and desktops do not run"
+        )
+
+
 def test_new_lines_for_desktops_that_the_gate_starts(folder, capsys):
     assert main(["tokens", "new", "--accounts", "2", "--hosts", "-", "--first-websocketport", "-", "-o", "-"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]

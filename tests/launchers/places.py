@@ -309,3 +309,14 @@ async def apptainer_slurm_site(apptainer_path, slurm_cluster, desktop_tree, shor
     site = Site(make, slurm_cluster.shared, short_folder, extra=extra)
     yield site
     await site.aclose()
+
+
+@pytest_asyncio.fixture
+async def apptainer_ssh_site(apptainer_path, sshd, desktop_tree, short_folder):
+    site = site_on(sshd, short_folder)
+    site.extra = {"wrap": "apptainer", "image": str(desktop_tree)}
+    (sshd.home / "bin").mkdir(exist_ok=True)
+    (sshd.home / "bin" / "apptainer").symlink_to(apptainer_path / "apptainer")
+    yield site
+    (sshd.home / "bin" / "apptainer").unlink()
+    await site.aclose()

@@ -131,13 +131,19 @@ async def test_an_overlay_is_made_when_it_is_missing_and_kept(apptainer_site, ap
 
 
 @pytest.fixture(scope="module")
-def parts(apptainer_path, slurm_cluster):
+def parts(apptainer_path, slurm_cluster, sshd):
     """What outlives a test, set up before any of them."""
 
 
+@pytest.fixture(params=["slurm", "ssh"])
+def elsewhere(parts, request):
+    """A place of other hosts."""
+    return request.getfixturevalue(f"apptainer_{request.param}_site")
+
+
 @pytest.mark.real
-async def test_as_a_job_of_slurm(parts, apptainer_slurm_site, short_folder):
-    site = apptainer_slurm_site
+async def test_on_other_hosts(elsewhere, short_folder):
+    site = elsewhere
     command = ["sh", "-c", "echo $APPTAINER_NAME >seen; exec xterm"]
     spec, handle, seen = await site.start(*command, window_manager="openbox", binds=[f"{short_folder}:/data"])
     await log_in(seen)
@@ -149,3 +155,5 @@ async def test_as_a_job_of_slurm(parts, apptainer_slurm_site, short_folder):
     handle = await site.submit(site.spec(image="/nonesuch/x.sif"))
     await site.gone(handle)
     assert "The image /nonesuch/x.sif is missing on" in await site.place.logs(handle)
+    await site.place.cancel(handle)
+    assert site.left(handle.nonce) == []
