@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.once import once
+from tests.once import once, shared_folder
 from tests.real import apptainer, image
 from tests.real.conftest import need
 from tests.real.gate import ME
@@ -252,7 +252,7 @@ async def slurm_rest_site(slurm_cluster, short_folder):
 @pytest.fixture(scope="session")
 def desktop_tree(tmp_path_factory):
     """A desktop's programs, as containers see them."""
-    return once(tmp_path_factory, "image", image.build)
+    return once(shared_folder(tmp_path_factory) / "image", image.build)
 
 
 @pytest.fixture(scope="session")

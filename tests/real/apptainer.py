@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
+from tests.once import once
 from tests.real.conftest import need
 
 # As root it wants CAP_SYS_RESOURCE, which not every machine for tests gives.
@@ -41,8 +41,7 @@ def install(folder: Path) -> Path:
     if program := shutil.which("apptainer"):
         return Path(program).parent
     need("mmdebstrap", "unshare")
-    if not TREE.exists():
-        _make_tree()
+    once(TREE, _make_tree)
     (folder / "apptainer").write_text(WRAPPER.format(tree=TREE))
     (folder / "apptainer").chmod(0o755)
     return folder
@@ -52,25 +51,18 @@ def prepare() -> None:
     """Make the tree before the tests, whose time is limited; where it cannot be made, they say why."""
     if not (shutil.which("apptainer") or TREE.exists()) and shutil.which("mmdebstrap") and os.geteuid() == 0:
         print("Making a tree of Debian sid for Apptainer ...", flush=True)
-        _make_tree()
+        once(TREE, _make_tree)
 
 
-def _make_tree() -> None:
-    TREE.parent.mkdir(exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix="apptainer-", dir=TREE.parent))
-    try:
-        argv = ["mmdebstrap", "--quiet", "--variant=minbase", "--aptopt=Acquire::Check-Valid-Until false"]
-        done = subprocess.run(
-            [*argv, "--include=apptainer,e2fsprogs,fuse2fs,squashfuse", "sid", new],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, f"no tree of Debian sid: {done.stderr}"
-        shutil.copy("/etc/hosts", new / "etc/hosts")
-        new.chmod(0o755)
-        new.rename(TREE)
-    except BaseException:
-        shutil.rmtree(new)
-        raise
+def _make_tree(folder: Path) -> None:
+    argv = ["mmdebstrap", "--quiet", "--variant=minbase", "--aptopt=Acquire::Check-Valid-Until false"]
+    done = subprocess.run(
+        [*argv, "--include=apptainer,e2fsprogs,fuse2fs,squashfuse", "sid", folder],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"no tree of Debian sid: {done.stderr}"
+    shutil.copy("/etc/hosts", folder / "etc/hosts")
+    folder.chmod(0o755)
 
 
 if __name__ == "__main__":

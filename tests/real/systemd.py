@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.once import once
+from tests.once import once, shared_folder
 from tests.real.conftest import need
 
 PATIENCE = 30.0
@@ -117,7 +117,7 @@ def virtual_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("missing: Python.h (Debian package python3-dev)")
     if subprocess.run(["pkg-config", "--exists", "libsystemd"]).returncode != 0:
         pytest.skip("missing: libsystemd (Debian package libsystemd-dev)")
-    return once(tmp_path_factory, "opt", _install)
+    return once(shared_folder(tmp_path_factory) / "opt", _install)
 
 
 def _install(opt: Path) -> None:
