@@ -14,7 +14,6 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from vncgate.errors import LaunchError
@@ -200,8 +199,3 @@ def binds(kind: Kind, account: str) -> list[Bind]:
         target = expand(parts["target"], account) if parts["target"] else source
         found.append(Bind(source, target, parts["option"] == "ro"))
     return found
-
-
-def session_folder(root: Path, nonce: str) -> Path:
-    """Where the files of one start are: `desktop.sh`, `passwd`, `report`, `log`."""
-    return root / nonce
