@@ -51,6 +51,14 @@ async def test_it_sees_what_it_is_given_and_who_it_is_and_nothing_else(ways, ssh
     assert sorted(names) == ["A", "HOME", "LOGNAME", "PATH", "USER"]
 
 
+async def test_a_class_of_commands_takes_turns_in_one_connection(ways, sshd):
+    """sshd has ten sessions for a connection."""
+    before = sshd.log.count("Accepted publickey")
+    results = await asyncio.gather(*(run(ways, "sh", "-c", f"sleep 0.1; echo {number}") for number in range(30)))
+    assert [result.stdout for result in results] == [f"{number}\n" for number in range(30)]
+    assert sshd.log.count("Accepted publickey") - before == 1
+
+
 async def test_an_answer_without_end_and_one_that_does_not_come(ways, monkeypatch):
     monkeypatch.setattr(process, "LONGEST_OUTPUT", 100_000)
     with pytest.raises(OSError, match="answers with more than"):
@@ -60,12 +68,12 @@ async def test_an_answer_without_end_and_one_that_does_not_come(ways, monkeypatc
     assert (await run(ways, "echo")).status == 0
 
 
-async def test_a_connection_that_is_lost_meanwhile(ways, sshd):
-    await run(ways, "true")
-    running = asyncio.ensure_future(run(ways, "sleep", "1000"))
-    while not running.done():
-        sshd.cut()
-        await asyncio.sleep(0.05)
+async def test_a_connection_that_is_lost_meanwhile(ways, sshd, tmp_path):
+    running = asyncio.ensure_future(run(ways, "sh", "-c", f"touch {tmp_path}/begun; sleep 1000"))
+    async with asyncio.timeout(20):
+        while not (tmp_path / "begun").exists():
+            await asyncio.sleep(0.02)
+    sshd.cut()
     with pytest.raises(ConnectionError, match=r"the connection to 127\.0\.0\.1 was lost"):
         await running
 

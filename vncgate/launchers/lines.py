@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
@@ -21,6 +22,14 @@ LOGIN_TIMEOUT = 15.0
 """Seconds that a host has to accept a connection, and as many for the login."""
 KEEPALIVE = 15
 """Seconds of silence after which a host is asked whether it is there; with the third without an answer it is lost."""
+OPEN_TIMEOUT = 15.0
+"""Seconds that a host has to start a command."""
+OPEN_ATTEMPTS = 20
+"""How often a session is asked for where sshd has too many already."""
+OPEN_PAUSE = 0.1
+"""Seconds between two of these."""
+SESSIONS_AT_ONCE = 8
+"""Commands of a connection at the same time: sshd's MaxSessions is 10."""
 REST = 5.0
 """Seconds after a failed login before the next one."""
 LOGINS_AT_ONCE = 4
@@ -71,6 +80,7 @@ class Line:
         self._connection: asyncssh.SSHClientConnection | None = None
         self._connecting: asyncio.Task[asyncssh.SSHClientConnection] | None = None
         self._rest = Rest()
+        self._turns = asyncio.Semaphore(SESSIONS_AT_ONCE)
         self._holders = 0
         self._idle: asyncio.TimerHandle | None = None
 
@@ -84,6 +94,40 @@ class Line:
             self._check_rests()
             self._connecting = tasks.spawn(self._connect(), f"ssh to {self._host}", expected=LaunchError)
         return await asyncio.shield(self._connecting)
+
+    @contextlib.asynccontextmanager
+    async def session(self, command: str, **more: Any) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
+        """A command that the host runs, with `more` arguments of asyncssh's create_process(); at the end of the block
+        it is let go of. Raises LaunchError where it is not started, SilentError where nobody said no.
+        """
+        with self.in_use():
+            async with self._turns:
+                process = await self._open(await self.connection(), command, more)
+                try:
+                    yield process
+                finally:
+                    process.close()
+
+    async def _open(
+        self, connection: asyncssh.SSHClientConnection, command: str, more: Mapping[str, Any]
+    ) -> asyncssh.SSHClientProcess[bytes]:
+        left = OPEN_ATTEMPTS
+        while True:
+            left -= 1
+            try:
+                async with asyncio.timeout(OPEN_TIMEOUT):
+                    return await connection.create_process(command, encoding=None, **more)
+            except asyncssh.ChannelOpenError as error:
+                if connection.is_closed():
+                    raise SilentError(f"the connection to {self._host} was lost") from None
+                # sshd counts a session for a moment after its end.
+                if not left:
+                    raise LaunchError(f"{self._host} starts no session: {printable(error.reason)}") from None
+                await asyncio.sleep(OPEN_PAUSE)
+            except (TimeoutError, asyncssh.Error, OSError) as error:
+                raise SilentError(
+                    f"{self._host} starts no session: {printable(str(error)) or 'it does not answer'}"
+                ) from None
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:

@@ -12,21 +12,12 @@ from pathlib import Path
 import asyncssh
 
 from vncgate import hostlist
-from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SshPlace
 from vncgate.launchers.base import Handle, Whom
 from vncgate.launchers.host import HostPlace, UnsureError, all_of
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.ways import Ways
 from vncgate.model import Desktop
-from vncgate.text import printable
-
-OPEN_TIMEOUT = 15.0
-"""Seconds that a host has to start a shell."""
-OPEN_ATTEMPTS = 20
-"""How often a session is asked for where sshd has too many already."""
-OPEN_PAUSE = 0.1
-"""Seconds between two of these."""
 
 
 class Ssh(HostPlace):
@@ -49,43 +40,20 @@ class Ssh(HostPlace):
 
     async def _execute(self, whom: Whom, program: bytes, timeout: float) -> bytes:
         host, _ = whom
-        line = self._ways.line(whom)
-        with line.in_use():
-            process = await self._shell(await line.connection(), host)
+        async with self._ways.line(whom).session("exec /bin/sh -s", stderr=asyncssh.STDOUT) as shell:
             try:
                 async with asyncio.timeout(timeout):
-                    process.stdin.write(program)
-                    process.stdin.write_eof()
-                    said = await all_of(process.stdout, host)
-                    await process.wait_closed()
+                    shell.stdin.write(program)
+                    shell.stdin.write_eof()
+                    said = await all_of(shell.stdout, host)
+                    await shell.wait_closed()
             except TimeoutError:
                 raise UnsureError(f"{host} did not do within {timeout:g} s what it was asked") from None
             except (asyncssh.Error, OSError) as error:
                 raise UnsureError(f"the connection to {host} was lost: {error}") from None
-            finally:
-                process.close()
-            if process.returncode is None:
+            if shell.returncode is None:
                 raise UnsureError(f"the connection to {host} was lost")
             return said
-
-    async def _shell(self, connection: asyncssh.SSHClientConnection, host: str) -> asyncssh.SSHClientProcess[bytes]:
-        left = OPEN_ATTEMPTS
-        while True:
-            left -= 1
-            try:
-                async with asyncio.timeout(OPEN_TIMEOUT):
-                    return await connection.create_process("exec /bin/sh -s", encoding=None, stderr=asyncssh.STDOUT)
-            except asyncssh.ChannelOpenError as error:
-                if connection.is_closed():
-                    raise SilentError(f"the connection to {host} was lost") from None
-                # sshd counts a session for a moment after its end.
-                if not left:
-                    raise LaunchError(f"{host} starts no session: {printable(error.reason)}") from None
-                await asyncio.sleep(OPEN_PAUSE)
-            except (TimeoutError, asyncssh.Error, OSError) as error:
-                raise SilentError(
-                    f"{host} starts no session: {printable(str(error)) or 'it does not answer'}"
-                ) from None
 
     async def _reach(self, handle: Handle, reported: Desktop) -> Desktop:
         if self._settings.reach == "direct":

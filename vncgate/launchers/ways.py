@@ -92,34 +92,17 @@ class Ways:
 
         A command that does not end in time, or whose connection is lost (ConnectionError), may have done its work.
         """
-        line = self.line(through)
-        with line.in_use():
-            connection = await line.connection()
-            try:
-                async with asyncio.timeout(timeout):
-                    return await self._run(connection, argv, stdin, env)
-            except asyncssh.Error as error:
-                words = f"the connection to {through[0]} was lost: {printable(str(error))}"
-                raise ConnectionResetError(errno.ECONNRESET, words) from None
-
-    async def _run(
-        self, connection: asyncssh.SSHClientConnection, argv: Sequence[str], stdin: str, env: Mapping[str, str]
-    ) -> process.Result:
         own = ' PATH="$PATH" HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME" '
         given = shlex.join([*(f"{name}={value}" for name, value in env.items()), *argv])
         # A user's shell may be any: it sees one quoted word.
         program = f"exec /bin/sh -c {shlex.quote('exec env -i' + own + given)}"
-        running = await connection.create_process(program, encoding=None)
-        try:
-            running.stdin.write(stdin.encode(errors="surrogateescape"))
-            running.stdin.write_eof()
-            out, err = await asyncio.gather(_all_of(running.stdout), _all_of(running.stderr))
-            await running.wait_closed()
-        finally:
-            running.close()
-        if running.returncode is None:
-            raise asyncssh.ConnectionLost("it ended in the middle of a command")
-        return process.Result(running.returncode, out, err)
+        async with self.line(through).session(program) as running:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await _result(running, stdin)
+            except asyncssh.Error as error:
+                words = f"the connection to {through[0]} was lost: {printable(str(error))}"
+                raise ConnectionResetError(errno.ECONNRESET, words) from None
 
     async def aclose(self) -> None:
         """Hang up; what runs stays."""
@@ -138,6 +121,16 @@ class Ways:
         if len(bytes(path)) > LONGEST_SOCKET:
             raise LaunchError(f"{path}: longer than the {LONGEST_SOCKET} bytes that the path of a unix socket may have")
         return path
+
+
+async def _result(running: asyncssh.SSHClientProcess[bytes], stdin: str) -> process.Result:
+    running.stdin.write(stdin.encode(errors="surrogateescape"))
+    running.stdin.write_eof()
+    out, err = await asyncio.gather(_all_of(running.stdout), _all_of(running.stderr))
+    await running.wait_closed()
+    if running.returncode is None:
+        raise asyncssh.ConnectionLost("it ended in the middle of a command")
+    return process.Result(running.returncode, out, err)
 
 
 async def _all_of(output: asyncssh.SSHReader[bytes]) -> str:
