@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.fakeplace import roster, settings
+from tests.fakeplace import World, roster, settings
 from vncgate.desktop_life import START_TRIES
 from vncgate.errors import ControlError
 from vncgate.kinds import DesktopsSettings
@@ -292,3 +295,119 @@ async def test_silence_counts_towards_no_time_out(world):
     assert world.state() is STARTING
     await asyncio.sleep(30)
     assert world.place.calls["cancel"] > 0
+
+
+# Put back in a queue
+
+
+async def test_a_desktop_that_is_put_back_in_its_queue_is_waited_for_again(world):
+    await world.start(settings({"local": {"type": "local", "start_timeout": 60.0}}), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    desktop = world.place.of("ws01")
+    desktop.sighting = Sighting(Seen.PENDING, reason="Priority")
+    await world.until(lambda: world.state() is PENDING)
+    assert (world.status().reason, world.launcher.located()) == ("Priority", {})
+    await asyncio.sleep(1)
+    await world.restart()
+    assert world.launcher.located() == {}, "nor is anybody led there by the next daemon"
+    await world.until(lambda: world.state() is PENDING)
+    desktop.began, desktop.sighting = asyncio.get_running_loop().time() + 10, None
+    await world.until(lambda: world.state() is STARTING)
+    await world.running()
+    assert (world.place.started, world.status().restarts) == (["ws01"], 0)
+    # Nobody's work is in one that was put back: where it does not come up it is given up, as any other.
+    desktop.sighting = Sighting(Seen.PENDING, reason="Priority")
+    await world.until(lambda: world.state() is PENDING)
+    desktop.began, desktop.sighting = 1e9, None
+    await world.until(lambda: "no VNC login within 1 min" in world.status().reason, 120)
+    await world.running()
+    assert world.place.started == ["ws01", "ws01"]
+
+
+async def test_a_login_to_where_it_was_does_not_count(world):
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    login, begun, goes_on = world.place.login, asyncio.Event(), asyncio.Event()
+
+    async def slow(account):
+        begun.set()
+        await goes_on.wait()
+        await login(account)
+
+    world.place.login = slow
+    await world.restart()
+    await begun.wait()
+    desktop = world.place.of("ws01")
+    desktop.sighting = Sighting(Seen.PENDING)
+    await world.until(lambda: world.state() is PENDING)
+    desktop.sighting = Sighting(Seen.RUNNING)  # again, but nowhere yet
+    await world.until(lambda: world.state() is STARTING)
+    goes_on.set()
+    await asyncio.sleep(5)
+    assert world.state() is STARTING
+    desktop.sighting = None
+    await world.running()
+
+
+STEPS = (
+    "queue",
+    "unqueue",
+    "die",
+    "log out",
+    "silence",
+    "answer",
+    "refuse",
+    "deafen",
+    "start",
+    "stop",
+    "restart daemon",
+)
+
+
+@hypothesis.settings(max_examples=60, deadline=None, phases=[hypothesis.Phase.generate])
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from([0.0, 0.015, 0.3, 2.0, 40.0])), max_size=14))
+async def test_whatever_happens_there_is_one_at_most_and_in_the_end_what_is_wanted(steps):
+    world = World()
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    for step, pause in [("wait", 2.0), *steps]:
+        place, desktops = world.place, list(world.place.running.values())
+        match step:
+            case "queue" | "unqueue":
+                place.hold = step == "queue"
+            case "die":
+                place.running.clear()
+            case "log out":
+                for desktop in desktops:
+                    desktop.sighting = Sighting(Seen.GONE, exit_status=0)
+            case "silence" | "answer":
+                place.silent = step == "silence"
+                place.deaf, place.refuse = set(), None
+            case "refuse":
+                place.refuse = "no such image"
+            case "deafen":
+                place.deaf = {""}
+            case "start":
+                await world.launcher.start_desktops(["ws01"])
+            case "stop":
+                await world.launcher.stop_desktops(["ws01"])
+            case "restart daemon":
+                await world.restart()
+        await asyncio.sleep(pause)
+        status, located = world.status(), world.launcher.located()
+        assert len(place.running) <= 1
+        assert set(place.running) <= set(world.store.files)
+        assert not located or status.state in (RUNNING, REQUESTED, STARTING)
+        assert (status.state is RUNNING) <= (status.desktop is not None and located == {"ws01": status.desktop})
+    place.hold = place.silent = False
+    place.deaf, place.refuse = set(), None
+    await asyncio.sleep(10)  # whatever is dead is known to be
+    await world.launcher.start_desktops(["ws01"])
+    await world.running(limit=300)
+    assert world.place.of("ws01").password == "secret"
+    await world.launcher.stop_desktops(["ws01"])
+    await world.until(lambda: world.state() is STOPPED)
+    assert (world.place.running, world.store.files) == ({}, {})
+    await world.launcher.aclose()

@@ -210,6 +210,8 @@ class Runner:
             view.sighting, view.doubt = sighting, ""
         match sighting.seen:
             case Seen.PENDING:
+                if view.desktop or (view.launch and view.launch.entry.desktop):
+                    self._forget_where()
                 self._handle(Event.QUEUED)
                 self._end_for(desktop_ends.queued_too_long(view, now))
             case Seen.RUNNING:
@@ -222,6 +224,13 @@ class Runner:
                     view.doubt = f"the gate was started anew while it was asking {view.place} for it"
         self._end_for(desktop_ends.idle(view, now))
         self._tell()
+
+    def _forget_where(self) -> None:
+        """Its place put it back in its queue: what comes is not what was there, and nobody's work is in it."""
+        self.view.desktop = None
+        if launch := self.view.launch:
+            launch.entry = replace(launch.entry, desktop=None)
+            self._do_aside(launch.keep, "remember")
 
     def _tend(self, now: float, desktop: Desktop | None) -> None:
         """Bring a desktop whose process is there to where it can be used, and keep it there."""
@@ -439,6 +448,8 @@ class Runner:
             if error.readiness is Readiness.WRONG_PASSWORD:
                 launch.secret = None  # it is given anew
             return
+        if self.view.sighting.desktop != desktop:
+            return  # it was there, and is not any more
         launch.entry = replace(launch.entry, desktop=desktop)
         await launch.keep()
         if (
