@@ -6,15 +6,18 @@ import argparse
 import asyncio
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from vncgate import images, settings
+from vncgate import settings
 from vncgate.cli.config import add_config
 from vncgate.errors import LaunchError
-from vncgate.images import Delivery
 from vncgate.kinds import DockerPlace, SshPlace
+
+if TYPE_CHECKING:
+    from vncgate.images import Delivery
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,6 +34,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _deploy(args: argparse.Namespace) -> int:
+    from vncgate import images  # asyncssh is half of what all other commands take to start
+
     chosen = settings.load(args.config, os.environ).desktops
     delivery = images.plan(chosen, args.image, args.place)
     place = chosen.place(delivery.place)
@@ -47,6 +52,8 @@ def _deploy(args: argparse.Namespace) -> int:
 
 
 async def _to_hosts(delivery: Delivery, place: SshPlace) -> int:
+    from vncgate import images
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         rows = {}
