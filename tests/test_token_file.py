@@ -61,6 +61,15 @@ async def test_a_file_that_the_daemon_can_read_itself_counts_again_at_the_next_r
     assert file.source == str(path)
 
 
+async def test_accounts_wait_for_the_kinds_that_new_settings_may_have(path):
+    file = TokenFile(path, Settings(), {}, State())
+    file.serves(await file.first())
+    wants = handed(GOOD + "ws02 - path02 - - secret02 desktop=xfce\n")
+    assert "the settings have no kind of desktop to start" in await refusal(file.reload(wants, lacks_settings=True))
+    assert list(await file.reload(None, lacks_settings=True)) == ["ws01"]
+    assert list(await file.reload(wants)) == ["ws01", "ws02"]  # offline, as the warning says
+
+
 async def test_a_file_that_was_emptied_throws_nobody_out(path):
     left = State(roster=GOOD)
     path.write_text("# all commented out\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import socket
 from pathlib import Path
 
@@ -159,6 +160,7 @@ async def test_files_that_were_handed_over_stay_until_others_are(tmp_path, free_
         assert not zombies(gate.pid)
         status = await gate.ask()
         assert status["tokens"] == str(handed)
+        assert status["config"] == str(config)
         assert len(status["accounts"]) == 3
         assert len(await gate.workers()) == 1
         assert "is new" not in gate.log
@@ -184,7 +186,10 @@ async def test_a_reload_is_an_upgrade_where_settings_are_new(tmp_path, free_port
 
 def kind(gate, name):
     """Settings with a kind of desktop; nobody starts one."""
-    return f'[desktops]\nfolder = "{gate.folder}/desktops"\nkinds.{name} = {{command = "true", policy = "manual"}}\n'
+    return (
+        f'[desktops]\nfolder = "{gate.folder}/desktops"\nkinds.{name} = {{command = "true", policy = "manual"}}\n'
+        f'places.local = {{type = "local", user = "{getpass.getuser()}"}}\n'
+    )
 
 
 async def test_new_kinds_and_accounts_that_have_them_come_by_one_command(tmp_path, free_port):
@@ -194,14 +199,18 @@ async def test_new_kinds_and_accounts_that_have_them_come_by_one_command(tmp_pat
     async with live(tmp_path, free_port, settings=SLOW, environ=environ, accounts=2) as gate:
         await gate.come(2)
         files = ("--tokens", str(gate.tokens), "--config", str(gate.config))
-        for command, name in (("reload", "xfce"), ("upgrade", "mate")):
-            gate.write(*gate.lines(), line.format(name))
-            gate.configure(kind(gate, name))
-            status, _, complaint = await gate.run(command, *files)
-            assert status == 0, complaint
-            kinds = {each["name"]: each["launched"] for each in (await gate.ask())["accounts"]}
-            assert kinds.pop("ws09")["kind"] == name
-            assert kinds == {"ws00": None, "ws01": None}
+        gate.write(*gate.lines(), line.format("xfce"))
+        gate.configure(kind(gate, "xfce") + "knds = 1\n")
+        status, said, complaint = await gate.run("reload", *files)
+        assert (status, said) == (1, "")
+        assert "desktops.knds: no such setting; did you mean desktops.kinds?" in complaint
+        assert len((await gate.ask())["accounts"]) == 2
+        gate.configure(kind(gate, "xfce"))
+        status, _, complaint = await gate.run("upgrade", *files)
+        assert status == 0, complaint
+        kinds = {each["name"]: each["launched"] for each in (await gate.ask())["accounts"]}
+        assert kinds.pop("ws09")["kind"] == "xfce"
+        assert kinds == {"ws00": None, "ws01": None}
         since = (await gate.ask())["since"]
         gate.write(*gate.lines(), line.format("other"))
         gate.configure(kind(gate, "third"))

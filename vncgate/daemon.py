@@ -70,9 +70,9 @@ class Gate:
         tokens: Path,
         settings: Settings,
         environ: Mapping[str, str] = os.environ,
-        config_name: str = "",
         *,
         config: bytes = b"",
+        config_name: str = "",
         nursery: Nursery | None = None,
         inherited: Inheritance | None = None,
     ) -> None:
@@ -86,9 +86,9 @@ class Gate:
         self.control_path = settings.control or control.default_path(environ, os.getuid())
         self._tokens = tokens
         self._settings = settings
-        self._config_name = config_name
         self._environ = environ
         self._news = upgrade.News(config)
+        self._config_name = config_name
         self._upgrading = False
         self._inherited = inherited or Inheritance()
         self._file = TokenFile(tokens, settings, environ, self._inherited.state)
@@ -206,9 +206,9 @@ class Gate:
             "pid": os.getpid(),
             "since": self._began,
             "started": self.started.is_set(),
-            "config": self._config_name or None,
             "workers": [dataclasses.asdict(worker) for worker in self._workers()],
             "tokens": self._file.source,
+            "config": self._config_name or None,
             "engine": settings.engine,
             "web": str(settings.web) if settings.web else None,
             "shared_port": settings.accounts_port,
@@ -276,7 +276,7 @@ class Gate:
         async with self._reloading:
             self._notifier.reloading()
             try:
-                roster = await self._file.reload(handed)
+                roster = await self._file.reload(handed, lacks_settings=bool(trouble))
                 changes = await self._take(roster)
             except TokensError as error:
                 if trouble:  # and the file may well be good with the settings that were not taken

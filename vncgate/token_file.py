@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vncgate.checks import check_roster
+from vncgate.checks import NO_KINDS, check_roster
 from vncgate.control import HandedOver
 from vncgate.errors import TokensError
 from vncgate.handover import State
@@ -56,14 +57,15 @@ class TokenFile:
             log.error("%s", self.trouble)
             return (await asyncio.to_thread(parse_tokens, self._before.encode(), 0o600)).roster
 
-    async def reload(self, handed: HandedOver | None) -> Roster:
+    async def reload(self, handed: HandedOver | None, *, lacks_settings: bool = False) -> Roster:
         """The roster of `handed`, which from now on is the file; without one, of the file on disk.
 
-        Raises TokensError, and all stays as it is, as `load()` does.
+        With `lacks_settings` there are newer settings than ours, which could not be taken: an account that needs a kind
+        of desktop, where ours have none, is an error then. Raises TokensError as `load()` does, and all stays as it is.
         """
         before, self._handed = self._handed, self.which(handed)
         try:
-            return await self.load()
+            return await self.load(lacks_settings=lacks_settings)
         except BaseException:
             self._handed = before
             raise
@@ -72,24 +74,27 @@ class TokenFile:
         """The file that counts in the place of the one on disk, now that a command hands over `handed`."""
         return handed or (self._handed if self.is_credential else None)
 
-    async def load(self) -> Roster:
-        """The roster as the file has it. Raises TokensError with all problems."""
+    async def load(self, *, lacks_settings: bool = False) -> Roster:
+        """The roster as the file has it. Raises TokensError with all problems. See `reload()`."""
         handed = self._handed
         self.source = handed.name if handed else str(self._path)
-        return await self._judged(_parse(handed) if handed else read_tokens(self._path))
+        return await self._judged(_parse(handed) if handed else read_tokens(self._path), lacks_settings)
 
     def serves(self, roster: Roster) -> None:
         """Told when a roster is made true."""
         self._served = roster
 
-    async def _judged(self, reading: Coroutine[Any, Any, Parsed]) -> Roster:
+    async def _judged(self, reading: Coroutine[Any, Any, Parsed], lacks_settings: bool) -> Roster:
         before, self.problems = frozenset(self.problems), ()
         trouble = self.trouble
         try:
             parsed = await reading
         except TokensError as error:
             raise self._not_taken(str(error)) from None
-        self.problems = tuple(sorted((*parsed.problems, *check_roster(parsed.roster, self._settings))))
+        misfits = check_roster(parsed.roster, self._settings)
+        if lacks_settings:
+            misfits = tuple(replace(it, severity=Severity.ERROR) if it.message == NO_KINDS else it for it in misfits)
+        self.problems = tuple(sorted((*parsed.problems, *misfits)))
         errors = sum(problem.severity is Severity.ERROR for problem in self.problems)
         if self._served is not None or not errors:  # else they are what the daemon ends with
             self._log([problem for problem in self.problems if problem not in before])
