@@ -7,6 +7,7 @@ import time
 
 import pytest
 import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
 from tests.real.browser import HOST, connected, content, log_in, open_page, phase, says
@@ -283,13 +284,12 @@ async def test_without_tls_and_from_a_file_the_desktop_is_asked_for_too(browse, 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_on_a_phone_all_of_it_fits_and_can_be_read(browse, gate, scheme):
     reason = "slurmstepd: error: " + "a_very_long_word_without_any_break" * 4 + ": No space left on device"
-    for state in DesktopState:
-        if state is not RUNNING:
-            gate.desktops.set("ws01", state, reason=reason, starts=time.time() + 400000)
-            page = await browse(gate.url("ws01"), color_scheme=scheme, reduced_motion="reduce", **PHONE)
-            await says(page, "Your desktop", "" if state is REQUESTED else "There is no space left")
-            await fits(page)
-            await page.close()
+    page = await browse(gate.url("ws01"), color_scheme=scheme, reduced_motion="reduce", **PHONE)
+    for state, headline in ENDED.items():
+        gate.desktops.set("ws01", state, reason=reason, starts=time.time() + 400000)
+        await says(page, headline, "There is no space left")
+        await fits(page)
+    await page.close()
     gate.desktops.set("ws01", RUNNING, idle_end=time.time() + 300)
     page = await browse(gate.url("ws01"), color_scheme=scheme, **PHONE)
     await page.get_by_label("VNC password").fill("secret01")
@@ -298,6 +298,48 @@ async def test_on_a_phone_all_of_it_fits_and_can_be_read(browse, gate, scheme):
     assert box["height"] >= 40
     assert box["x"] + box["width"] <= 375
     await fits(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_to_complain_of(browse, gate, scheme):
+    """WCAG 2.2 A and AA and more, as far as a program can judge: axe-core, over the list, every state and the form."""
+    gate.desktops.set("ws01", RUNNING)
+    landing = await browse(gate.url("ws01").partition("desk/")[0], color_scheme=scheme, reduced_motion="reduce")
+    room = await open_page(landing.context, gate.url("ws01"))
+    await expect(room.get_by_text("Ready")).to_be_visible()
+    await unobjectionable(landing)
+    await unobjectionable(room)
+    for (state, kind), headline in HEADLINE.items():
+        gate.desktops.set("ws01", state, kind=kind)
+        await says(room, headline)
+        await unobjectionable(room)
+    await expect(landing.locator(".card")).to_have_attribute("data-state", "failed")
+    await unobjectionable(landing)
+
+
+ENDED = {
+    STOPPED: "Your desktop has ended",
+    REQUESTED: "Your desktop waits for its turn",
+    PENDING: "Your desktop is in the queue",
+    STARTING: "Your desktop is starting",
+    STOPPING: "Your desktop is being ended",
+    FAILED: "Your desktop has failed",
+}
+HEADLINE = {
+    (STOPPED, "on_demand"): "Your desktop is not running",
+    (STOPPED, "manual"): "Your desktop is not started yet",
+    (REQUESTED, "on_demand"): "Your desktop is on its way",
+    (PENDING, "on_demand"): "Your desktop is in the queue",
+    (STARTING, "on_demand"): "Your desktop is starting",
+    (STOPPING, "on_demand"): "Your desktop is being ended",
+    (FAILED, "on_demand"): "Your desktop has failed",
+}
+
+
+async def unobjectionable(page):
+    found = await Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert len(found.response["passes"]) > 20
 
 
 async def fits(page):
