@@ -175,6 +175,12 @@ def test_every_setting_has_its_variable(name):
             'places.x = {type = "slurm", folder = "/s", transport = "rest", rest = "h:6820"}',
             "needs rest, as http://host:6820",
         ),
+        (
+            'places.x = {type = "slurm", folder = "/s", transport = "rest", rest = "http://h", submit_host = "h"}',
+            'submit_host is where commands are run: there are none with transport "rest"',
+        ),
+        ('places.x = {type = "slurm", folder = "/s", login = "h"}', 'login is for reach = "ssh"'),
+        ('places.x = {type = "slurm", folder = "/s", submit_host = "-oX"}', "write it as login1 or school@login1"),
         ('kind = "x"\nkinds.y.command = "a"', "desktops: kind: there is no kind 'x'"),
         ('end = "2026-03-06T18:00:00"', "desktops.end: write it with its zone, as 2026-03-06T18:00:00+01:00"),
         ("kinds = 3", "desktops.kinds: is a section"),

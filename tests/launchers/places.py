@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -48,7 +49,8 @@ PLACES = {
 }
 """The fixture of each Site, and the one of a wider scope that it takes what it runs on from."""
 
-PASSWORD = Secret("'\"$(x)\\%")
+PASSWORD = Secret(f"'\"$(\\%{secrets.token_hex(1)}")
+"""Hostile, and not that of tests that run beside these: one of theirs may get a port that ours has left."""
 PATIENCE = 30.0
 """Seconds until what does not happen fails a test."""
 
