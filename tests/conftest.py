@@ -38,8 +38,12 @@ def pytest_make_collect_report(collector):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests on real parts wait for most of their time: first, so that the others fill the processors beside them."""
-    items.sort(key=lambda item: item.get_closest_marker("real") is None)
+    """Tests on real parts, which mostly wait, come first, and the others fill the processors beside them.
+
+    Of these the last files come first (upgrade, workers ...): so none of the long ones is left to one process alone.
+    """
+    files = {path: place for place, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (0, 0) if item.get_closest_marker("real") else (1, -files[item.path]))
 
 
 def pytest_collection_finish():
