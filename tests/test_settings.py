@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from vncgate.errors import SettingsError
@@ -155,6 +156,15 @@ def test_every_setting_has_its_variable(name):
         ('kinds.x = {command = "a", binds = ["/d", "/{a}:/a"]}', "desktops.kinds.x.binds.1: '{a}' stands for nothing"),
         ('places.x = {type = "local", user = "account}"}', "desktops.places.x.user: '}' stands for nothing"),
         ('kind.x.command = "a"', "desktops.kind: is a name; did you mean [desktops.kinds.x]?"),
+        (
+            'kinds.x = {command = "a", size.s.cores = 1}',
+            "desktops.kinds.x.size: is a name; did you mean [desktops.kinds.x.s",
+        ),
+        (
+            'kinds.x = {command = "a", sizes.s.home = "/h"}',
+            "no such setting; it is one of the kind itself: write it below ",
+        ),
+        ("places.x = 1", "desktops.places.x: is a section: write [desktops.places.x]"),
         ('place.x.type = "ssh"', "desktops.place: no such setting; did you mean [desktops.places.x]?"),
         ('kinds.x = {command = "a", user = "b"}', "desktops.kinds.x.user: no such setting; it is one of places: "),
         ('places.x = {type = "local", image = "b"}', "desktops.places.x.image: no such setting; it is one of kinds: "),
@@ -367,6 +377,7 @@ values = st.recursive(
 )
 
 
+@hypothesis_settings(deadline=None)
 @given(
     st.dictionaries(keys, values, max_size=4),
     st.dictionaries(st.sampled_from([variable(n) for n in NAMES]) | texts.map("VNCGATE_".__add__), texts, max_size=3),

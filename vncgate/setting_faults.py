@@ -35,9 +35,9 @@ def explain(detail: Any, sources: Mapping[str, str], names: Iterable[str]) -> st
     match detail["type"]:
         case "extra_forbidden":
             return f"{where}: no such setting{_meant(name, detail['input'], known)}"
-        case "string_type" if isinstance(detail["input"], dict) and f"{name}s" in _NAMED:
+        case "string_type" if isinstance(detail["input"], dict) and f"{name}s" in known:
             return f"{where}: is a name; did you mean [{name}s.{next(iter(detail['input']), 'NAME')}]?"
-        case "model_type" | "dict_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return f"{where}: is a section: write [{name}] and its settings in the lines below"
         case "missing":
             return f"{where}: is missing"
@@ -61,6 +61,8 @@ def _meant(name: str, value: object, known: Iterable[str]) -> str:
         key = key.rstrip("s")
         if near := [section for section in _NAMED if section.endswith(f".{key}s")]:
             return f"; did you mean [{near[0]}.{next(iter(value), 'NAME')}]?"
+    if ".sizes." in head and key in Kind.model_fields:
+        return f"; it is one of the kind itself: write it below [{head.partition('.sizes.')[0]}]"
     if head.startswith("desktops.kinds.") and any(key in place.model_fields for place in PLACES.values()):
         return "; it is one of places: write it below [desktops.places.NAME]"
     if head.startswith("desktops.places.") and key in Kind.model_fields:
