@@ -16,6 +16,7 @@ from pathlib import Path
 import vncgate
 from tests.real.browser import PATIENCE, connected, log_in
 from tests.real.gate import ME, RunningGate
+from vncgate.store import ENDED
 
 KIND = """
 [desktops.kinds.{name}]
@@ -81,9 +82,9 @@ class Gate(RunningGate):
         self.until(lambda: self.log.count("serving") > before)
 
     def left(self) -> list[str]:
-        """What desktops should not leave when they are ended: processes, files."""
+        """What desktops should not leave when they are ended: processes, files (but for why they ended)."""
         room = self.folder / "d" / "local" / ME
-        files = [path for path in self.folder.glob("d/*/*") if path != room]
+        files = [path for path in self.folder.glob("d/*/*") if path != room and path.suffix != ENDED]
         return [*(" ".join(argv) for _, _, argv in self._processes()), *map(str, files), *map(str, room.glob("*"))]
 
     def _processes(self):
