@@ -124,7 +124,7 @@ def _install(opt: Path) -> None:
     source = Path(__file__).parents[2]
     subprocess.run([PYTHON, "-m", "venv", opt], check=True)
     pip = [opt / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    subprocess.run([*pip, "-c", source / ".ci" / "constraints.txt", f"{source}[systemd]"], check=True, timeout=110)
+    subprocess.run([*pip, "-c", source / ".ci" / "constraints.txt", f"{source}[systemd]"], check=True, timeout=280)
     subprocess.run([opt / "bin" / "python", "-c", "import vncgate.daemon, vncgate.cli, websockify"], check=True)
     for script in (opt / "bin").iterdir():  # it will lie at /opt/vncgate, and its scripts name their Python
         if not script.is_symlink():
