@@ -99,6 +99,7 @@ async def test_a_class_that_has_ended_is_asked_for_at_once_and_once(tmp_path):
     echo "/vncgate-0000000000000001 0 false "; echo "vncgate-0000000000000002 137 true it was"; echo gone >&2; exit 1
     fi"""
     place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
+    place._survey._interval = 0.0
     handles = [Handle("c", "ws", f"{number:016d}", job="x") for number in (1, 2)]
     for _ in range(2):
         one, two = await asyncio.gather(*map(place.query, handles))
@@ -125,7 +126,7 @@ async def test_a_container_that_was_just_started_is_not_looked_for_in_an_old_ans
     said = f"case $1 in run) touch {there};; ps) [ ! -e {there} ] || echo vncgate-{SPEC.nonce} running; esac"
     place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
     assert (await place.query(Handle("c", "ws02", "f" * 16, job="x"))).seen is Seen.GONE
-    place._survey._interval = 0.5
+    place._survey._interval = 2.0
     assert (await place.query(await place.submit(SPEC))).seen is Seen.RUNNING
     await place.aclose()
 

@@ -77,6 +77,7 @@ def test_what_is_put_in_its_place_is_not_given_away(tmp_path, theirs, monkeypatc
             (theirs / "desk").rename(theirs / "old")
             match kind:
                 case "link":
+                    (target / "shadow").unlink()
                     (theirs / "desk").symlink_to(target)
                 case "folder":
                     mkdir(theirs / "desk")
