@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vncgate.control import HandedOver
 from vncgate.errors import TokensError
 from vncgate.handover import State
-from vncgate.settings import Settings
-from vncgate.token_file import STAYS, TokenFile
+from vncgate.settings import Settings, load
+from vncgate.token_file import NEW_KINDS, STAYS, TokenFile
 
 GOOD = "ws01 node01 path01 - 5901 secret01\n"
 BAD = GOOD + "ws02 node01\n"
@@ -59,6 +61,14 @@ async def test_a_file_that_the_daemon_can_read_itself_counts_again_at_the_next_r
     await file.reload(handed(GOOD.replace("ws01", "ws07")))
     assert list(await file.reload(None)) == ["ws01"]
     assert file.source == str(path)
+
+
+async def test_of_a_kind_that_the_settings_do_not_have_it_says_how_new_ones_come_in(path):
+    kinds = load(Path("x.toml"), content=b'[desktops.kinds.xfce]\ncommand = "a"\n')
+    file = TokenFile(path, kinds, {}, State())
+    file.serves(await file.first())
+    await refusal(file.reload(handed(GOOD + "ws02 - path02 - - secret02 desktop=mate\n")))
+    assert file.trouble == f"/elsewhere.tokens has 1 error{STAYS}{NEW_KINDS}"
 
 
 async def test_accounts_wait_for_the_kinds_that_new_settings_may_have(path):

@@ -27,6 +27,10 @@ TEMPLATES = ("desktop.sh.j2", "job.sh.j2", "container.yml.j2")
 """What a site can replace."""
 
 
+NO_SUCH_KIND = "there is no kind of desktop"
+"""How the problem of an account begins whose kind the settings do not have."""
+
+
 def check_settings(settings: Settings) -> None:
     """Raise SettingsError for settings that contradict each other."""
     if settings.snippet_form is Form.SINGLE and not settings.accounts_port:
@@ -115,7 +119,7 @@ def _unknown(account: Account, desktops: DesktopsSettings) -> Iterator[str]:
     if not name:
         yield f"which kind of desktop? Write desktop= with one of {kinds}, or the setting desktops.kind"
     elif name not in desktops.kinds:
-        yield f"there is no kind of desktop {name!r} in the settings; known are {kinds}"
+        yield f"{NO_SUCH_KIND} {name!r} in the settings; known are {kinds}"
     elif account.size and account.size not in (sizes := desktops.kinds[name].sizes):
         known = f"known are {', '.join(sizes)}" if sizes else "it has none"
         yield f"desktop {name} has no size {account.size!r}; {known}"

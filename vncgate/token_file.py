@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vncgate.checks import NO_KINDS, check_roster
+from vncgate.checks import NO_KINDS, NO_SUCH_KIND, check_roster
 from vncgate.control import HandedOver
 from vncgate.errors import TokensError
 from vncgate.handover import State
@@ -21,6 +21,7 @@ from vncgate.tokens import Parsed, parse
 log = logging.getLogger(__name__)
 
 STAYS = "; the last good roster stays"
+NEW_KINDS = " (kinds that are new come in with the settings: `systemctl reload vncgate`, or `vncgate upgrade`)"
 MOST_LINES = 50
 """Problems of a token file that are logged at once."""
 
@@ -118,6 +119,8 @@ class TokenFile:
     def _not_taken(self, trouble: str) -> TokensError:
         if self._served is not None:
             trouble += STAYS
+            if any(NO_SUCH_KIND in problem.message for problem in self.problems):
+                trouble += NEW_KINDS
             log.error("%s", trouble)
         self.trouble = trouble
         return TokensError("\n".join([*(problem.render(self.source) for problem in self.problems), self.trouble]))
