@@ -124,7 +124,11 @@ class RunningGate:
             time.sleep(0.05)
 
     def __enter__(self) -> RunningGate:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *exc: object) -> None:
         if self._process.poll() is None:
