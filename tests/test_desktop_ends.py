@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.fakeplace import EPOCH, roster, settings
+from vncgate.desktop_ends import LATE_NEWS
 from vncgate.launchers.base import Seen, Sighting
 from vncgate.model import Desktop, DesktopState, Want
 
@@ -90,3 +91,52 @@ async def test_a_time_limit_is_told_and_warned_of_when_it_is_near(world):
     assert (world.status().ends, world.status().is_ending, world.status().host) == (end, False, "node7")
     await asyncio.sleep(20)
     assert (world.status().ends, world.status().is_ending) == (end, True)
+
+
+@pytest.mark.parametrize(("timeout", "warned"), [(7200.0, 300.0), (600.0, 300.0), (60.0, 30.0), (7.0, 3.5)])
+@pytest.mark.parametrize("pressed", [0.0, 1.3, 2.99])
+async def test_the_warning_and_the_end_come_when_they_are_promised(world, timeout, warned, pressed):
+    await world.start(settings(idle_timeout=timeout), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    await asyncio.sleep(pressed)
+    loop = asyncio.get_running_loop()
+    last = loop.time()
+    world.launcher.used("ws01", last)
+    world.told.clear()
+    await asyncio.sleep(timeout - warned - 1)
+    await world.until(lambda: world.status().idle_end is not None)
+    assert loop.time() - last == pytest.approx(timeout - warned, abs=0.02)
+    await asyncio.sleep(0.05)
+    assert world.told == [{"ws01"}], "whoever shows it is told at once"
+    assert world.status().idle_end == pytest.approx(EPOCH + last + timeout, abs=0.51)
+    await asyncio.sleep(warned - 1)
+    await world.until(lambda: world.state() is not RUNNING)
+    assert timeout <= loop.time() - last == pytest.approx(timeout + LATE_NEWS, abs=0.02)
+
+
+async def test_each_key_puts_the_end_off_by_the_whole_time(world):
+    await world.start(settings(idle_timeout=20.0), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    loop = asyncio.get_running_loop()
+    pressed = loop.time()
+    for _ in range(20):
+        await asyncio.sleep(pressed + 19.9 - loop.time())
+        pressed = loop.time()
+        await asyncio.sleep(LATE_NEWS)  # so long it may take until that is known here
+        assert world.state() is RUNNING
+        world.launcher.used("ws01", pressed)
+    await world.until(lambda: world.state() is not RUNNING)
+    assert loop.time() - pressed == pytest.approx(20 + LATE_NEWS, abs=0.02)
+
+
+async def test_nobody_is_timed_any_more_once_it_is_closed(world):
+    await world.start(settings(idle_timeout=20.0), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    await world.launcher.aclose()
+    world.launcher.used("ws01", asyncio.get_running_loop().time())
+    world.told.clear()
+    await asyncio.sleep(600)
+    assert (world.told, world.state()) == ([], RUNNING)

@@ -16,8 +16,8 @@ from vncgate.model import DesktopState
 
 UNSURE = 5.0
 """Seconds for which a desktop that the daemon before this one was just asking for may still come to life."""
-LATE_NEWS = 4.0
-"""Seconds after which a use is known here at the latest: a worker reports it within one, and is asked every two."""
+LATE_NEWS = 3.0
+"""Seconds after which a use is known here at the latest: a worker tells of it within one, and is asked every second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,14 @@ def gone(view: View, sighting: Sighting, now: float) -> End | None:
 
 
 def idle(view: View, now: float) -> End | None:
-    """Nobody used it for as long as its kind says."""
-    if not ((timeout := view.idle_timeout) and now >= view.used + timeout + LATE_NEWS):
+    """Nobody used it for as long as its kind says, nor is there a use that is not known yet."""
+    if not ((timeout := view.idle_timeout) and now >= view.idle_end + LATE_NEWS):
         return None
     return End(Event.STOP, f"nobody used it for {span(timeout)}")
+
+
+def next_idle_moment(view: View, now: float) -> float | None:
+    """When it is to be warned of its idle end, or to be ended, unless somebody uses it before; None: never."""
+    if not view.idle_timeout:
+        return None
+    return view.idle_warning if now < view.idle_warning else view.idle_end + LATE_NEWS

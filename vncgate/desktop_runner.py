@@ -34,6 +34,8 @@ LOOK_STARTING = 0.5
 """Seconds between two looks at a desktop that starts."""
 LOOK = 3.0
 """Seconds between two looks at any other."""
+EARLY = 0.01
+"""Seconds by which a timer may come before its time, at most."""
 CANCEL_RETRY = 2.0
 """Seconds until a desktop that could not be ended is ended again; doubles up to the longest."""
 LONGEST_CANCEL_RETRY = 60.0
@@ -63,6 +65,7 @@ class Runner:
     def __init__(self, shared: Shared, account: Account, *, in_pool: bool = False) -> None:
         self._all = shared
         self.is_leaving = False
+        self._is_closed = False
         self.view = View(shared.settings, account, in_pool, shared.wall_clock())
         self._choice: Choice | None = None
         self._looked = 0.0
@@ -73,6 +76,7 @@ class Runner:
         self._shown: DesktopStatus | None = None
         self._deeds: Deeds[Event | None] = Deeds()
         self._timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._log = logging.LoggerAdapter(log, {"account": account.name})
 
     @property
@@ -180,7 +184,10 @@ class Runner:
 
     async def aclose(self) -> None:
         """End what is under way here; the desktop stays as it is."""
+        self._is_closed = True
         self._cancel_timer()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         await self._deeds.aclose()
 
     # What its yard tells it
@@ -222,7 +229,6 @@ class Runner:
                     self._end_for(end)
                 else:
                     view.doubt = f"the gate was started anew while it was asking {view.place} for it"
-        self._end_for(desktop_ends.idle(view, now))
         self._tell()
 
     def _forget_where(self) -> None:
@@ -486,7 +492,20 @@ class Runner:
             self._timer.cancel()
             self._timer = None
 
+    def _await_idle(self) -> None:
+        """Have the next moment come that matters where nobody uses it. One that somebody put off comes in vain."""
+        loop = asyncio.get_running_loop()
+        when = desktop_ends.next_idle_moment(self.view, loop.time())
+        if when is not None and self._idle_timer is None and not self._is_closed:
+            self._idle_timer = loop.call_at(when + EARLY, self._idle_moment)
+
+    def _idle_moment(self) -> None:
+        self._idle_timer = None
+        self._end_for(desktop_ends.idle(self.view, asyncio.get_running_loop().time()))
+        self._tell()
+
     def _tell(self) -> None:
+        self._await_idle()
         status = self.status()
         if status != self._shown:
             self._shown = status

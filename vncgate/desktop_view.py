@@ -106,6 +106,16 @@ class View:
             return 0.0
         return kind.idle_timeout
 
+    @property
+    def idle_end(self) -> float:
+        """When it has not been used for its `idle_timeout`, on the loop's clock."""
+        return self.used + self.idle_timeout
+
+    @property
+    def idle_warning(self) -> float:
+        """When its participant is to be told of that; of a short time half is left for it."""
+        return self.idle_end - min(self.settings.warn, self.idle_timeout / 2)
+
     def status(self, wall: float, now: float) -> DesktopStatus:
         """How it is, at `wall` by the wall's clock and `now` by the loop's."""
         state, kind, seen = self.life.state, self.kind, self.sighting
@@ -183,6 +193,5 @@ class View:
 
     def _shown_idle_end(self, wall: float, now: float) -> float | None:
         """When it ends because nobody uses it, where that is soon: to the second, which no clock's drift changes."""
-        timeout = self.idle_timeout
-        left = self.used + timeout - now
-        return float(round(wall + left)) if timeout and left <= min(self.settings.warn, timeout / 2) else None
+        is_soon = self.idle_timeout and now >= self.idle_warning
+        return float(round(wall + self.idle_end - now)) if is_soon else None

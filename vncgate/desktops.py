@@ -21,7 +21,7 @@ from vncgate.store import Store
 
 log = logging.getLogger(__name__)
 
-USE_INTERVAL = 2.0
+USE_INTERVAL = 1.0
 """Seconds between two looks at who used their desktop; see desktop_ends.LATE_NEWS."""
 
 

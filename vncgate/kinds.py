@@ -165,9 +165,9 @@ class Kind(Resources):
     pool: Count = 0
     """How many are kept ready, where the policy is "pool"."""
     idle_timeout: SecondsOrNever = 0.0
-    """Seconds without a key or a pointer's move from anybody after which it is ended, with a warning before. 0:
-    never.
-    """
+    """Seconds without a key, a pointer's move or a text for its clipboard from anybody, after which it is ended; never
+    earlier, and with a warning before (desktops.warn, or half of this where that is shorter). Who only logs in, or
+    watches, does not use it. 0: never."""
     sizes: dict[Name, Resources] = {}
     """Named sizes, as [desktops.kinds.NAME.sizes.small]: what they say goes before what the kind says."""
     size: str = ""
