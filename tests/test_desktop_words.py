@@ -63,6 +63,7 @@ HELD = "something holds it up: ask the organizers"
         ("1st in line: 8 desktops are there, and no more may be",
          "1st in line: 8 desktops are there, and no more may be"),
         ("the session ended", "you logged out, or what ran in it has ended"),
+        ("The session ended with exit status 0.", "you logged out, or what ran in it has ended"),
         ("the session ended with exit status 127: xfce4: not found", ""),
         (f"{SECRET}: no folder for the desktops of ws01: No space left on device", NO_SPACE),
         ("the session ended with exit status 1: Disk quota exceeded", NO_SPACE),

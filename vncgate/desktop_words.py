@@ -49,7 +49,7 @@ _PLAIN = _table(
     (r"^nobody used it for [0-9.]+ (s|min|h)\b", ""),
     (r"^[0-9]+(st|nd|rd|th) in line(: [0-9]+ desktops are there, and no more may be)?", ""),
     # Why it ended, was not started, or is not known to be there.
-    (r"^the session ended$", "you logged out, or what ran in it has ended"),
+    (r"^the session ended( with exit status 0\.)?$", "you logged out, or what ran in it has ended"),
     (r"no space left|quota|is full: remove files", "there is no space left for its files: ask the organizers"),
     (r"^still in the queue", "it waited too long in the queue: try again later, or ask the organizers"),
     (r"reached its time limit|before its deadline", "its time was up"),
