@@ -188,6 +188,7 @@ class Gate:
         self._spawn(self._keep_finding(), "find desktops")
         self._spawn(self._desktops.keep_using(self._supervisor.statuses), "see who uses desktops")
         await self._take(roster, self._inherited.state.stopped)
+        await self._doors.show()
         await self._engine.rest(on=False)
         self._listeners.settled()
         if isinstance(self._engine, Pool):
@@ -342,6 +343,7 @@ class Gate:
                 self._upgrading = False
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
                 await self._doors.open(door)
+                await self._doors.show()
                 self._notifier.ready(self._summary())
 
     def _pages(self) -> web.Application:

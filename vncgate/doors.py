@@ -25,7 +25,7 @@ SHARED, PAGES, METRICS = "the shared port", "the pages (setting web)", "the metr
 
 
 class Doors:
-    """They are open from `open()` to `aclose()`, or until `hand_over()`."""
+    """They are open from `open()` to `aclose()`, or until `hand_over()`; the pages from `show()` on."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Doors:
         metrics: Handler,
         pages: Callable[[], web.Application],
     ) -> None:
-        """`pages` makes the application of the web port; it is asked for at each `open()`, if there is such a port."""
+        """`pages` makes the application of the web port; it is asked for at each `show()`, if there is such a port."""
         self._settings = settings
         self._listeners = listeners
         self._operator = operator
@@ -50,15 +50,21 @@ class Doors:
         return self._control is not None
 
     async def open(self, sock: socket.socket) -> None:
-        """Let everybody in; `sock` is the control socket."""
+        """Let operators and Prometheus in; `sock` is the control socket. Participants knock, and wait for `show()`."""
         settings = self._settings
         self._control = sock, await self._stack.enter_async_context(control.serve(sock, self._operator, self._metrics))
         if address := settings.web:
-            door = self._door(address, PAGES)
-            await self._stack.enter_async_context(serving(self._pages(), door, 1.0, settings.handshake_timeout))
+            self._listeners.open(address.port, PAGES, address.host)
         if (scraped := settings.metrics.address) and scraped != address:
             door = self._door(scraped, METRICS)
             await self._stack.enter_async_context(serving(scrape.application(self._metrics), door, 1.0))
+
+    async def show(self) -> None:
+        """Let participants in: their accounts are known now, so that nobody is told that there is no such desktop."""
+        if address := self._settings.web:
+            door = self._door(address, PAGES)
+            timeout = self._settings.handshake_timeout
+            await self._stack.enter_async_context(serving(self._pages(), door, 1.0, timeout))
 
     async def hand_over(self) -> socket.socket:
         """Close them, but so that who knocks waits in the backlogs; returns the control socket."""
