@@ -106,9 +106,9 @@ async def test_an_account_with_root_s_name_starts_nothing(sshd, ssh_site, short_
     """Even where root may log in."""
     if os.geteuid() != 0:
         pytest.skip("logs in as root: needs root")
-    place = Ssh("nodes", sshd.place(user="{account}"), short_folder / "gate", Scripts(None))
+    await ssh_site.place.aclose()
+    ssh_site.place = Ssh("nodes", sshd.place(user="{account}"), short_folder / "gate", Scripts(None))
     spec = spec_of(ssh_site, "root")
     with pytest.raises(LaunchError, match=r"127\.0\.0\.1: desktops do not run as root: set `user` of their place"):
-        await place.submit(spec)
-    await place.aclose()
+        await ssh_site.submit(spec)
     assert ssh_site.left(spec.nonce) == []
