@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,17 @@ def choose(settings: DesktopsSettings, account: Account) -> Choice:
         sizes = ", ".join(settings.kinds[name].sizes) or "none"
         raise LaunchError(f"kind {name} has no size {account.size!r} (its sizes: {sizes})") from None
     return Choice(name, account.size or kind.size, kind)
+
+
+def mark(settings: DesktopsSettings, account: Account) -> str:
+    """What stands for all that is to be started for an account, its place included: another one is another mark. Empty
+    where the settings do not have it.
+    """
+    try:
+        choice = choose(settings, account)
+    except LaunchError:
+        return ""
+    return hashlib.sha256(repr((choice, settings.place(choice.kind.place))).encode()).hexdigest()
 
 
 def choose_other(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from vncgate.kinds import DesktopsSettings, Policy
 from vncgate.launch import Launch
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Readiness, Secret, Want
-from vncgate.store import Ending, Entry, Store
+from vncgate.store import Entry, Store
 from vncgate.yard import Yard
 
 log = logging.getLogger(__name__)
@@ -135,17 +134,6 @@ class Runner:
         self._handle(Event.ADOPTED if entry.asked else Event.START)
         if entry.want is Want.DOWN:
             self.stop(entry.reason or "it was being ended")
-
-    def recall(self, ending: Ending) -> None:
-        """Know how the account's last desktop ended under a daemon before this one. That it cannot be started is true
-        of what is still the same, and of nothing else.
-        """
-        view = self.view
-        if ending.state is not DesktopState.FAILED:
-            view.reason, view.since = ending.reason, ending.since
-        elif ending.what == self._what():
-            life = replace(view.life, state=DesktopState.FAILED, want=Want.UP, hopeless=True)
-            view.life, view.reason, view.since = life, ending.reason, ending.since
 
     def give(self, account: Account, chosen: tuple[str, str] | None = None) -> None:
         """From now on this running desktop of a pool is that account's, for which it may have been `chosen`; it runs
@@ -409,27 +397,13 @@ class Runner:
         return Event.ENDED
 
     async def _conclude(self) -> None:
-        """Have the daemon after this one know why there is none any more; where it is started again, it has its own
-        word on disk.
-        """
-        view = self.view
-        is_over = self.want is Want.DOWN or view.life.hopeless
-        if self.in_pool or self.is_leaving or not is_over or not self._what():
+        """Have the daemon after this one know why there is none any more."""
+        if self.is_leaving or (ending := self.view.ending(self._all.wall_clock())) is None:
             return
-        state = DesktopState.FAILED if view.life.hopeless else DesktopState.STOPPED
         try:
-            await self._all.store.conclude(Ending(self.name, state, view.reason, self._all.wall_clock(), self._what()))
+            await self._all.store.conclude(ending)
         except OSError as error:
             self._log.error("%s cannot be written: %s", self._all.store.folder, error.strerror)
-
-    def _what(self) -> str:
-        """What stands for all that is to be started; empty where the settings do not have it."""
-        settings = self._all.settings
-        try:
-            choice = choose(settings, self.view.wanted)
-        except LaunchError:
-            return ""
-        return hashlib.sha256(repr((choice, settings.place(choice.kind.place))).encode()).hexdigest()
 
     async def _cancel(self, launch: Launch) -> None:
         """End it at its place, however often that must be tried."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from vncgate.desktop_choice import choose
+from vncgate.desktop_choice import choose, mark
 from vncgate.desktop_life import Life
 from vncgate.desktop_words import ordinal, span
 from vncgate.errors import LaunchError
@@ -12,9 +12,11 @@ from vncgate.kinds import DesktopsSettings, Kind
 from vncgate.launch import Launch
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Secret, Want
+from vncgate.store import Ending
 
 FORESEEABLE = 7 * 86400.0
 """Seconds beyond which a queue's estimate tells nothing: to Slurm a job without a time limit is one of a year."""
+
 NOT_SEEN = Sighting(Seen.UNKNOWN)
 ON_ITS_WAY = (DesktopState.REQUESTED, DesktopState.STARTING)
 
@@ -115,6 +117,26 @@ class View:
     def idle_warning(self) -> float:
         """When its participant is to be told of that; of a short time half is left for it."""
         return self.idle_end - min(self.settings.warn, self.idle_timeout / 2)
+
+    def ending(self, wall: float) -> Ending | None:
+        """What the daemon after this one is to know of its end, at `wall` by the wall's clock; None: nothing, as where
+        it is started again, which has its own word on disk.
+        """
+        is_over = self.life.want is Want.DOWN or self.life.hopeless
+        if self.in_pool or not is_over or not (what := mark(self.settings, self.wanted)):
+            return None
+        state = DesktopState.FAILED if self.life.hopeless else DesktopState.STOPPED
+        return Ending(self.account.name, state, self.reason, wall, what)
+
+    def recall(self, ending: Ending) -> None:
+        """Know how the account's last desktop ended under a daemon before this one. That it cannot be started is true
+        of what is still the same, and of nothing else.
+        """
+        if ending.state is DesktopState.FAILED:
+            if ending.what != mark(self.settings, self.wanted):
+                return
+            self.life = replace(self.life, state=DesktopState.FAILED, want=Want.UP, hopeless=True)
+        self.reason, self.since = ending.reason, ending.since
 
     def status(self, wall: float, now: float) -> DesktopStatus:
         """How it is, at `wall` by the wall's clock and `now` by the loop's."""

@@ -318,7 +318,7 @@ class Launcher:
     def _recall(self, runner: Runner, ending: Ending) -> None:
         """Where the policy is not to start it with every daemon, and it was not found on disk."""
         if runner.state is DesktopState.STOPPED and self._policy(runner) not in (None, Policy.EAGER):
-            runner.recall(ending)
+            runner.view.recall(ending)
 
     def _retire(self, runner: Runner, reason: str) -> None:
         """End it for good."""
