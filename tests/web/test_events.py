@@ -169,6 +169,28 @@ async def test_what_happens_to_one_wakes_nobody_else(live, gate):
         await tasks.end(*waiting.values())
 
 
+async def test_who_comes_while_the_last_one_goes_is_told_of_changes(gate, monkeypatch):
+    monkeypatch.setattr(events, "INTERVAL", 0.0)
+    leaving, going = [], []
+
+    def look():
+        if leaving:  # the first one goes after this look, and before the second knows of it
+            going.append(asyncio.create_task(leaving.pop().aclose(), name="goes"))
+        return cards(gate.roster(), gate.statuses())
+
+    live = Events(look)
+    sampler = asyncio.create_task(live.run(), name="sampler")
+    first, second = live.listen("ws01"), live.listen("ws02")
+    await anext(first)
+    leaving.append(first)
+    await anext(second)
+    for reason in "abc":
+        gate.set("ws02", Readiness.OFFLINE, reason=reason)
+        assert parse(await asyncio.wait_for(anext(second), 5))[0] == "change"
+    await second.aclose()
+    await tasks.end(sampler)
+
+
 async def test_silence_is_broken_by_a_comment(live, monkeypatch):
     monkeypatch.setattr(events, "HEARTBEAT", 0.0)
     async with contextlib.aclosing(live.listen()) as stream:

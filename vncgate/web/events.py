@@ -57,7 +57,7 @@ class Events:
     async def close(self) -> None:
         """End all streams, now and from now on."""
         self._closed = True
-        for news in self._newcomers.union(*self._listeners.values()):
+        for news in set().union(*self._listeners.values()):
             news.set()
 
     async def listen(self, path: str = ALL) -> AsyncGenerator[bytes]:
@@ -81,21 +81,21 @@ class Events:
 
     async def _first_look(self, path: str, news: asyncio.Event) -> None:
         """Wait for a look that begins after now."""
+        self._listeners[path].add(news)
+        self._newcomers.add(news)
         self._wanted.set()
         self._come.set()
-        self._newcomers.add(news)
         if not self._closed:
             await news.wait()
         if not self._closed:
             news.clear()
-        self._listeners[path].add(news)
 
     def _leave(self, path: str, news: asyncio.Event) -> None:
         self._newcomers.discard(news)
         self._listeners[path].discard(news)
         if not self._listeners[path]:
             del self._listeners[path]
-        if not self._listeners and not self._newcomers:
+        if not self._listeners:
             self._wanted.clear()
 
     async def _wait(self, news: asyncio.Event) -> bool:
