@@ -326,9 +326,10 @@ async def test_a_key_that_is_down_when_the_desktop_appears_does_not_stay_down(br
     }""")
     await log_in(page)
     await connected(page)
-    await page.wait_for_function(
-        "() => document.querySelector('.desk-screen canvas').getContext('2d').getImageData(400, 300, 1, 1).data[0] > 200"
-    )
+    await page.wait_for_function("""() => {
+        const picture = document.querySelector(".desk-screen canvas").getContext("2d");
+        return picture.getImageData(400, 300, 1, 1).data[0] > 200;
+    }""")
     await page.keyboard.up("Control")
     assert await shell(page, server, "echo early > early.txt", "early.txt") == "early\n"
 

@@ -209,7 +209,7 @@ async def test_rfb_over_plain_tcp_without_a_password():
         await until(lambda: rehearsed.report().latency.count >= 100)
         report = rehearsed.report()
     assert (report.connected, report.drops) == (3, {})
-    assert abs(report.updates - report.latency.count) <= 3  # of each participant, one may have come by half
+    assert 0 < report.updates <= report.latency.count  # a late answer stands for questions not asked meanwhile, too
 
 
 async def test_what_a_desktop_says_in_one_piece_with_the_login_is_heard():
