@@ -92,7 +92,9 @@ class Sshd:
         return self
 
     def stop(self) -> None:
-        """End it, and its connections."""
+        """End it, and its connections; once more does nothing."""
+        if self._process.poll() is not None:
+            return
         self._process.send_signal(signal.SIGSTOP)  # nobody connects anew in between
         self.cut()
         self._process.kill()
