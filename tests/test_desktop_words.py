@@ -48,6 +48,7 @@ def test_whatever_a_log_says_its_words_are_fit_to_be_shown(text):
 
 SECRET = "/srv/vncgate/0a1b2c3d4e5f6a7b"
 NO_SPACE = "there is no space left for its files: ask the organizers"
+NO_IMAGE = "the image that it runs in is not there yet: tell the organizers"
 HELD = "something holds it up: ask the organizers"
 
 
@@ -72,7 +73,13 @@ HELD = "something holds it up: ask the organizers"
          "it waited too long in the queue: try again later, or ask the organizers"),
         (f"no VNC login within 2 min (desktop unix:{SECRET}/vnc.sock is not there)",
          "it did not come up in time: try again, or tell the organizers"),
-        ("Slurm refused the job: there is no such partition (sbatch: error: viz)", ""),
+        ("Slurm refused the job: there is no such partition (sbatch: error: viz)",
+         "the cluster does not take it: tell the organizers"),
+        (f"the image localhost/{SECRET} is not on this host: build it there", NO_IMAGE),
+        (f"the session ended with exit status 1: The image {SECRET}.sif is missing on node01: vncgate images deploy",
+         NO_IMAGE),
+        (f"The image {SECRET}.sif is missing on node01: vncgate images deploy brings it there.", NO_IMAGE),
+        ("xfce4-session: command not found on node01", "a program that it needs is not installed: tell the organizers"),
         (_OVER["NODE_FAIL"].format(host="node01"), "the computer that it ran on failed"),
         (PUT_BACK, "the computer that it ran on failed, or other work took its place"),
         (_OVER["PREEMPTED"], "other work took its place"),

@@ -46,7 +46,7 @@ async def test_an_image_that_is_missing_and_is_brought(browse, gate, podman, des
     names = ("unloaded", "undeployed")
     pages = {name: await browse(page_of(gate, name)) for name in names}
     for page in pages.values():
-        await says(page, "Your desktop has failed")
+        await says(page, "Your desktop has failed", "The image that it runs in is not there yet")
     reasons = {name: gate.desktop(name)["reason"] for name in names}
     assert f"the image {LATER} is not on this host: `{podman.command} pull {LATER}` brings it" in reasons["unloaded"]
     missing = f"The image {gate.folder}/later is missing on {platform.node()}: vncgate images deploy brings it there."
