@@ -273,7 +273,7 @@ async def test_the_launchers_costs_are_measured():
 @pytest.mark.real
 def test_a_real_session_can_be_recorded(tmp_path, monkeypatch):
     need("Xvnc", "openbox")
-    monkeypatch.setattr(record, "SETTLE", 1)
+    monkeypatch.setattr(record, "SETTLE", 3)
     track = record.record(record.SCENES["video"], tmp_path / "scene", 1)
     assert track
     assert all(delay >= 0 and size > 16 for delay, size in track)
