@@ -10,6 +10,7 @@
     ├── ProxyError        a proxy cannot be started
     ├── LaunchError       a desktop cannot be started, or its place did not do as asked
     │   └── SilentError   its place does not answer
+    │       └── UnsureError   nobody knows whether it did as asked
     ├── PublishError      a generated file could not be put in place
     └── ControlError      the operator's command cannot be carried out
 
@@ -68,6 +69,10 @@ class LaunchError(VncgateError):
 
 class SilentError(LaunchError):
     """A place does not answer now, and may do so later: nobody said no."""
+
+
+class UnsureError(SilentError):
+    """A place was asked to do something, and nothing is known about what became of it."""
 
 
 class PublishError(VncgateError):

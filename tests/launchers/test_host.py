@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import Kind, LocalPlace
 from vncgate.launchers import host, share
 from vncgate.launchers.base import Handle, Seen, Spec
-from vncgate.launchers.host import HostPlace, UnsureError, all_of
+from vncgate.launchers.host import HostPlace, all_of
 from vncgate.launchers.local import Local
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.together import MOMENT

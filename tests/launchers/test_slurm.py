@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import Kind, SlurmPlace
 from vncgate.launchers import slurm, slurm_errors
 from vncgate.launchers.base import Handle, Seen, Spec
 from vncgate.launchers.scripts import Scripts, quote_job
 from vncgate.launchers.slurm import Slurm
-from vncgate.launchers.slurm_errors import DoubtError
 from vncgate.launchers.slurm_jobs import Job
 from vncgate.model import Desktop, Secret
 
@@ -186,7 +185,7 @@ async def test_a_job_that_was_refused_leaves_nothing(place, cluster, error):
 
 @pytest.mark.virtual_time
 async def test_a_job_of_which_nobody_knows_whether_it_was_taken_is_looked_for(place, cluster):
-    cluster.trouble = DoubtError("no answer in time")
+    cluster.trouble = UnsureError("no answer in time")
     submitting = asyncio.ensure_future(place.submit(spec()))
     await asyncio.sleep(8)
     assert not submitting.done()
@@ -197,7 +196,7 @@ async def test_a_job_of_which_nobody_knows_whether_it_was_taken_is_looked_for(pl
 
 @pytest.mark.virtual_time
 async def test_a_cluster_that_answers_before_it_comes_to_the_job_is_asked_again(place, cluster):
-    cluster.trouble = DoubtError("no answer in time")
+    cluster.trouble = UnsureError("no answer in time")
     submitting = asyncio.ensure_future(place.submit(spec()))
     await asyncio.sleep(8)
     cluster.trouble, later, cluster.all = None, cluster.all, {}
@@ -209,7 +208,7 @@ async def test_a_cluster_that_answers_before_it_comes_to_the_job_is_asked_again(
 
 @pytest.mark.virtual_time
 async def test_a_job_that_was_not_taken_is_an_error(place, cluster):
-    cluster.trouble = DoubtError("no answer in time")
+    cluster.trouble = UnsureError("no answer in time")
     submitting = asyncio.ensure_future(place.submit(spec()))
     await asyncio.sleep(8)
     cluster.trouble, cluster.all = None, {}
@@ -220,7 +219,7 @@ async def test_a_job_that_was_not_taken_is_an_error(place, cluster):
 
 @pytest.mark.virtual_time
 async def test_a_cluster_that_stays_silent_is_not_waited_for_without_end(place, cluster):
-    cluster.trouble = DoubtError("no answer in time")
+    cluster.trouble = UnsureError("no answer in time")
     with pytest.raises(LaunchError, match="no answer in time"):
         await place.submit(spec())
     assert now() < slurm.DOUBT_TIMEOUT + 4

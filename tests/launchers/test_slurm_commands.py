@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_commands
 from vncgate.launchers.slurm_commands import Commands
-from vncgate.launchers.slurm_errors import DoubtError
 
 SOMEBODY = pwd.getpwuid(65534)
 
@@ -93,7 +92,7 @@ async def test_no_list_is_not_an_empty_list(command, commands, script):
             "echo 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2; exit 1",
             LaunchError,
         ),
-        ("echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1", DoubtError),
+        ("echo 'sbatch: error: Socket timed out on send/recv operation' >&2; exit 1", UnsureError),
         ("echo what", LaunchError),
     ],
 )
@@ -107,7 +106,7 @@ async def test_no_number_is_no_job(command, commands, script, error):
 async def test_a_command_that_hangs_is_ended(command, commands, monkeypatch, tmp_path):
     command("sbatch", "sleep 1000 & wait")
     monkeypatch.setattr(slurm_commands, "SUBMIT_TIMEOUT", 0.2)
-    with pytest.raises(DoubtError, match=r"sbatch did not end within 0\.2 s"):
+    with pytest.raises(UnsureError, match=r"sbatch did not end within 0\.2 s"):
         await commands().submit("", None)
 
 

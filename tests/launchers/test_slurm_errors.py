@@ -2,9 +2,8 @@
 
 import pytest
 
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.launchers import slurm_errors
-from vncgate.launchers.slurm_errors import DoubtError
 
 
 @pytest.mark.parametrize(
@@ -26,7 +25,7 @@ from vncgate.launchers.slurm_errors import DoubtError
             LaunchError,
             "more time than the partition allows",
         ),
-        ("Socket timed out on send/recv operation", DoubtError, "cannot be reached now"),
+        ("Socket timed out on send/recv operation", UnsureError, "cannot be reached now"),
         ("Unable to contact slurm controller (connect failure)", SilentError, "cannot be reached now"),
         ("sbatch: unrecognized option '--nope'", LaunchError, "sbatch does not know one of the options"),
         ("", LaunchError, "the gate's log has what it said"),

@@ -9,10 +9,9 @@ import pytest_asyncio
 from aiohttp import web
 
 from tests.launchers.test_slurm import HOSTILE, job
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_errors, slurm_rest
-from vncgate.launchers.slurm_errors import DoubtError
 from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.slurm_rest import Rest, properties
 
@@ -216,7 +215,7 @@ async def test_what_is_no_answer_of_slurmrestd(slurmrestd, rest):
     assert type(caught.value) is SilentError, "it did nothing"
     assert slurm_errors.said(caught.value) == "Authentication failure"
     slurmrestd.status = 502
-    with pytest.raises(DoubtError, match="HTTP status 502"):
+    with pytest.raises(UnsureError, match="HTTP status 502"):
         await rest().submit(lines(), None)
 
 
@@ -239,7 +238,7 @@ async def test_what_slurm_refuses_is_said_in_words(slurmrestd, rest):
     with pytest.raises(LaunchError, match="there is no such partition"):
         await rest().submit(lines(), None)
     slurmrestd.says({"errors": [{"error_code": 5004, "error": "Socket timed out on send/recv operation"}]}, status=500)
-    with pytest.raises(DoubtError):
+    with pytest.raises(UnsureError):
         await rest().submit(lines(), None)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vncgate import process, rfb
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import DockerPlace
 from vncgate.launchers import report, users
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec
@@ -47,17 +47,11 @@ GRACE = 8
 """Seconds that a desktop's script has to end all by itself, before the engine kills it."""
 ABOUT_TO_BE = 60.0
 """Seconds after which a container that a killed daemon had asked for will not come any more."""
-LONGEST_REPORT = 4096
-"""Bytes of a report; one of ours has a hundred."""
 PREFIX = "vncgate-"
 """With the nonce behind it, a container's name."""
 
 _ENDED = ("exited", "dead", "stopped", "removing")
 _CANNOT_RUN = (125, 126, 127)  # docker-run(1), podman-run(1): EXIT STATUS
-
-
-class UnsureError(SilentError):
-    """The engine was asked to do something, and nothing is known about what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +142,7 @@ class Docker:
                 log = await self._share.do(read_end, folder / "log")
                 return Sighting(Seen.GONE, reason=end.words(last_lines(log, 1).strip()), exit_status=end.status)
             await self._share.do(shorten, folder / "log")
-            text = await self._share.do(read_end, folder / "report", LONGEST_REPORT)
+            text = await self._share.do(read_end, folder / "report", report.LONGEST)
         except LaunchError as error:
             return Sighting(Seen.UNKNOWN, reason=str(error))
         reported = report.parse(text.decode(errors="replace"), handle.nonce)

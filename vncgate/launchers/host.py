@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Protocol
 
 from vncgate import rfb
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, UnsureError
 from vncgate.kinds import LocalPlace, SshPlace
 from vncgate.launchers import report
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec, Whom
@@ -39,10 +39,6 @@ AT_ONCE = 8
 """Things that a host is asked to do at the same time: sshd's MaxSessions is 10 for each connection."""
 
 _PROGRAM = resources.files("vncgate.launchers").joinpath("host.sh").read_text()
-
-
-class UnsureError(SilentError):
-    """A host was asked to do something, and nothing is known about what became of it."""
 
 
 class Reader(Protocol):

@@ -10,11 +10,11 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, UnsureError
 from vncgate.kinds import LocalPlace
 from vncgate.launchers import users
 from vncgate.launchers.base import Handle, Spec, Whom
-from vncgate.launchers.host import HostPlace, UnsureError, all_of
+from vncgate.launchers.host import HostPlace, all_of
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.model import Desktop
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from vncgate.model import Desktop
 
+LONGEST = 4096
+"""Bytes of a report that are read; one of ours has a hundred."""
+
 
 def parse(text: str, nonce: str) -> Desktop | None:
     """Where the desktop of this start is; None for a text that is no report of it (none yet, or of another)."""

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vncgate import rfb
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, UnsureError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import report, slurm_errors, slurm_jobs, users
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
 from vncgate.launchers.slurm_commands import Commands
-from vncgate.launchers.slurm_errors import DoubtError
 from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.slurm_rest import Rest
 from vncgate.launchers.survey import Answer, Survey
@@ -41,13 +40,11 @@ CANCEL_TIMEOUT = 120.0
 """Seconds for a job to end: Slurm's KillWait is 30 s by default, and its epilog comes after that."""
 DOUBT_TIMEOUT = 30.0
 """Seconds to look for a job of which sbatch could not say whether it was taken."""
-LONGEST_REPORT = 4096
-"""Bytes of a report; one of ours has a hundred."""
 
 
 class Transport(Protocol):
     """How a cluster is asked. Raises LaunchError: SilentError where it cannot be asked now, and where it could and
-    nobody knows what came of that, DoubtError.
+    nobody knows what came of that, UnsureError.
     """
 
     async def whoami(self) -> str:
@@ -109,7 +106,7 @@ class Slurm:
             await self._share.do(make_session, folder, files, owner and (owner.pw_uid, owner.pw_gid))
             try:
                 number = await self._transport.submit(script, owner)
-            except DoubtError as error:
+            except UnsureError as error:
                 number = await self._number_in_doubt(handle, error)
         except LaunchError as error:
             self._note(error, spec.account)
@@ -118,7 +115,7 @@ class Slurm:
         self._submitted[spec.nonce] = self._survey.asked
         return replace(handle, job=number)
 
-    async def _number_in_doubt(self, handle: Handle, error: DoubtError) -> str:
+    async def _number_in_doubt(self, handle: Handle, error: UnsureError) -> str:
         """A cluster that answers again may do so before it comes to the job, so it is asked twice then."""
         loop = asyncio.get_running_loop()
         end, answers = loop.time() + DOUBT_TIMEOUT, 0
@@ -140,7 +137,7 @@ class Slurm:
             self._let_go(handle)
             return sighting
         try:
-            text = await self._share.do(read_end, self._folder(handle) / "report", LONGEST_REPORT)
+            text = await self._share.do(read_end, self._folder(handle) / "report", report.LONGEST)
         except LaunchError as error:
             return Sighting(Seen.UNKNOWN, host=sighting.host, reason=str(error))
         reported = report.parse(text.decode(errors="replace"), handle.nonce)

@@ -11,10 +11,9 @@ import shutil
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from vncgate.errors import LaunchError
+from vncgate.errors import LaunchError, UnsureError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_errors, slurm_jobs
-from vncgate.launchers.slurm_errors import DoubtError
 from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.users import own_name
 from vncgate.process import Result, run
@@ -120,9 +119,9 @@ class Commands:
         try:
             result = await (self._elsewhere or run)([path, *arguments], timeout=timeout, stdin=stdin, env=environ)
         except TimeoutError:
-            raise DoubtError(f"Slurm cannot be reached now: {command} did not end within {timeout:g} s") from None
+            raise UnsureError(f"Slurm cannot be reached now: {command} did not end within {timeout:g} s") from None
         except ConnectionError as error:
-            raise DoubtError(f"Slurm cannot be reached now: {error.strerror}") from None
+            raise UnsureError(f"Slurm cannot be reached now: {error.strerror}") from None
         except OSError as error:
             raise LaunchError(f"{path} cannot be run: {error.strerror}") from None
         if self._elsewhere and result.status in NOT_FOUND:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.text import printable
-
-
-class DoubtError(SilentError):
-    """It heard what it was asked, or not; it may have done it."""
-
 
 _SILENT = (
     "Unable to contact slurm controller",
@@ -91,7 +86,7 @@ def _in_its_words(text: str) -> str:
 
 
 def _in_our_words(text: str) -> LaunchError:
-    for words_of, error in ((_IN_DOUBT, DoubtError), (_SILENT, SilentError)):
+    for words_of, error in ((_IN_DOUBT, UnsureError), (_SILENT, SilentError)):
         if any(words in text for words in words_of):
             return error("Slurm cannot be reached now")
     for beginning, words in _REFUSALS:

@@ -23,10 +23,9 @@ from urllib.parse import quote
 
 import aiohttp
 
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_errors, slurm_jobs
-from vncgate.launchers.slurm_errors import DoubtError
 from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.users import own_name
 from vncgate.text import printable
@@ -114,7 +113,7 @@ class Rest:
         except aiohttp.ClientConnectorError as error:
             raise SilentError(f"slurmrestd cannot be reached now: {error}") from None
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-            raise DoubtError(f"slurmrestd cannot be reached now: {str(error) or 'no answer in time'}") from None
+            raise UnsureError(f"slurmrestd cannot be reached now: {str(error) or 'no answer in time'}") from None
         try:
             answer = json.loads(text)
             errors = "\n".join(
@@ -133,7 +132,7 @@ def _strange(status: int) -> SilentError:
     """The error for what is no answer of the API's."""
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return SilentError("slurmrestd does not accept the token of rest_token; has it run out?")
-    return DoubtError(f"slurmrestd does not answer as it should (HTTP status {status})")
+    return UnsureError(f"slurmrestd does not answer as it should (HTTP status {status})")
 
 
 async def _text(response: aiohttp.ClientResponse) -> str:
@@ -141,7 +140,7 @@ async def _text(response: aiohttp.ClientResponse) -> str:
     async for piece in response.content.iter_any():
         body += piece
         if len(body) > LONGEST_ANSWER:
-            raise DoubtError(f"slurmrestd answers with more than {LONGEST_ANSWER >> 20} MiB")
+            raise UnsureError(f"slurmrestd answers with more than {LONGEST_ANSWER >> 20} MiB")
     return body.decode(errors="replace")
 
 

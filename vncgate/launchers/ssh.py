@@ -12,9 +12,10 @@ from pathlib import Path
 import asyncssh
 
 from vncgate import hostlist
+from vncgate.errors import UnsureError
 from vncgate.kinds import SshPlace
 from vncgate.launchers.base import Handle, Whom
-from vncgate.launchers.host import HostPlace, UnsureError, all_of
+from vncgate.launchers.host import HostPlace, all_of
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.ways import Ways
 from vncgate.model import Desktop
