@@ -6,6 +6,7 @@ import asyncio
 import json
 import stat
 import threading
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -95,6 +96,8 @@ def altered(**changes):
         altered(handle=None),
         altered(requested="soon"),
         altered(restarts=None),
+        altered(requested=10**400),
+        altered(requested=float("inf")),
         altered(restarts=float("inf")),
         altered(handle={**ENTRY.handle.to_json(), "nonce": "../../etc/passwd"}),
         altered(handle={**ENTRY.handle.to_json(), "nonce": "another"}),
@@ -164,9 +167,31 @@ async def test_how_the_last_one_ended_is_kept_until_there_is_another(store):
     assert await store.load() == [ENTRY]
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b'{"account": "ws09"}', b"\xff", b"[" * 100_000])
-async def test_a_damaged_ending_is_none(store, text, caplog):
+ENDED = Ending("ws01", DesktopState.FAILED, "no such image", 5.0, "abc")
+HUGE = json.dumps({**asdict(ENDED), "since": 10**400}).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"account": "ws09"}',
+        b"\xff",
+        b"[" * 60000,
+        HUGE,
+        HUGE.replace(b"1" + b"0" * 400, b"Infinity"),
+        json.dumps(asdict(ENDED)).encode() + b" " * LARGEST,
+        json.dumps({**asdict(ENDED), "account": "ws02"}).encode(),
+    ],
+)
+async def test_a_damaged_ending_is_told_and_left_alone(store, text, caplog):
     await store.load()
-    await store.conclude(Ending("ws01", DesktopState.FAILED, "no such image", 5.0, "abc"))
-    (store.folder / "ws01.ended").write_bytes(text)
-    assert (await store.endings(), await store.load(), caplog.text) == ([], [], "")
+    await store.conclude(ENDED)
+    file = store.folder / "ws01.ended"
+    file.write_bytes(text)
+    assert (await store.endings(), await store.load()) == ([], [])
+    assert file.read_bytes() == text
+    assert caplog.text.count("left alone") == 1

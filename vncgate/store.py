@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vncgate import tasks
 from vncgate.files import replace_file
@@ -29,6 +30,8 @@ ENDED = ".ended"
 """Of the file that has an account's last ending; it is named after the account."""
 LARGEST = 65536
 """Bytes of a file; one of ours has some hundreds."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Entry:
             kind=str(body["kind"]),
             size=str(body["size"]),
             want=Want(body["want"]),
-            requested=float(body["requested"]),
+            requested=_moment(body["requested"]),
             restarts=int(body["restarts"]),
             asked=bool(body["asked"]),
             reason=str(body.get("reason", "")),  # versions before this one wrote none
@@ -103,7 +106,7 @@ class Ending:
     def from_json(cls, body: Any) -> Ending:
         """The reverse of dataclasses.asdict(). Raises KeyError, TypeError or ValueError for what is none."""
         state = DesktopState(body["state"])
-        return cls(str(body["account"]), state, str(body["reason"]), float(body["since"]), str(body["what"]))
+        return cls(str(body["account"]), state, str(body["reason"]), _moment(body["since"]), str(body["what"]))
 
 
 class Store:
@@ -128,7 +131,7 @@ class Store:
         await _whole(replace_file, self._ending(ending.account), _data(asdict(ending)), mode=0o600)
 
     async def endings(self) -> list[Ending]:
-        """Those that no desktop came after. What is damaged is left out."""
+        """Those that no desktop came after. A file that is not one of ours, or is damaged, is told as by `load()`."""
         return await asyncio.to_thread(self._load_endings)
 
     async def forget(self, accounts: Iterable[str]) -> None:
@@ -145,42 +148,45 @@ class Store:
         if entry.account:
             self._ending(entry.account).unlink(missing_ok=True)
 
-    def _load_endings(self) -> list[Ending]:
-        found = []
-        for path in self.folder.glob(f"*{ENDED}"):
-            try:
-                ending = Ending.from_json(json.loads(path.read_bytes()))
-                if self._ending(ending.account) == path:
-                    found.append(ending)
-            except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-                log.debug("%s is no file of ours: %s", path, error)
-        return found
-
     def _load(self) -> list[Entry]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         paths = sorted(path for path in self.folder.iterdir() if path.suffix != ENDED)
-        found = [entry for path in paths if (entry := self._read(path)) is not None]
-        return sorted(found, key=lambda entry: entry.requested)
+        found = [_read(path, SUFFIX, Entry.from_json, lambda entry: self._file(entry.handle)) for path in paths]
+        return sorted(filter(None, found), key=lambda entry: entry.requested)
 
-    def _read(self, path: Path) -> Entry | None:
-        try:
-            if path.suffix != SUFFIX or not path.is_file() or path.stat().st_size > LARGEST:
-                raise ValueError("it is no file of ours")
-            entry = Entry.from_json(json.loads(path.read_bytes()))
-            if self._file(entry.handle) != path:
-                raise ValueError("its name is not that of its desktop")
-        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            words = printable(f"{path}: {error or type(error).__name__}")
-            log.warning("%s: left alone; is it a desktop's of this gate?", words)
-            return None
-        return entry
+    def _load_endings(self) -> list[Ending]:
+        paths = sorted(self.folder.glob(f"*{ENDED}"))
+        found = [_read(path, ENDED, Ending.from_json, lambda ending: self._ending(ending.account)) for path in paths]
+        return list(filter(None, found))
 
     def _file(self, handle: Handle) -> Path:
         return self.folder / (handle.nonce + SUFFIX)
 
     def _ending(self, account: str) -> Path:
         return self.folder / (account + ENDED)
+
+
+def _moment(value: Any) -> float:
+    """Seconds since the epoch; JSON, as Python reads it, has Infinity too."""
+    if not math.isfinite(found := float(value)):
+        raise ValueError(f"{found} is no time")
+    return found
+
+
+def _read(path: Path, suffix: str, from_json: Callable[[Any], Found], path_of: Callable[[Found], Path]) -> Found | None:
+    """What `from_json` makes of a file, which is to have the name that `path_of` gives it; None: it is none of ours."""
+    try:
+        if path.suffix != suffix or not path.is_file() or path.stat().st_size > LARGEST:
+            raise ValueError("it is no file of ours")
+        found = from_json(json.loads(path.read_bytes()))
+        if path_of(found) != path:
+            raise ValueError("its name is not that of what is in it")
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        words = printable(f"{path}: {error or type(error).__name__}")
+        log.warning("%s: left alone; is it a desktop's of this gate?", words)
+        return None
+    return found
 
 
 def _data(body: object) -> bytes:
