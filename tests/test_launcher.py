@@ -60,6 +60,17 @@ async def test_on_demand_starts_when_the_page_is_opened(world):
     assert world.state("ws02") is STOPPED
 
 
+async def test_an_account_s_own_policy_goes_before_its_kind_s(world):
+    known, (manual,) = settings(policy="eager"), roster("ws02", policy="manual").accounts
+    await world.start(known, Roster((account("ws01"), manual)))
+    await world.running("ws01")
+    world.launcher.visit("ws02")
+    await asyncio.sleep(60)
+    assert world.state("ws02") is STOPPED
+    world.launcher.apply(roster("ws01", "ws02"))
+    await world.running("ws02")
+
+
 @pytest.mark.parametrize(("policy", "after"), [("manual", STOPPED), ("on_demand", RUNNING), ("eager", RUNNING)])
 async def test_a_participant_who_asks_again_gets_one_where_that_is_theirs_to_ask(world, policy, after):
     await world.start(settings(policy=policy), roster("ws01"))

@@ -19,6 +19,7 @@ from vncgate.model import Account, Desktop, Problem, Secret, Severity
 from vncgate.tokens import (
     LONGEST_NAME,
     MOST_ERRORS,
+    POLICIES,
     RESERVED,
     _split,
     host_fault,
@@ -52,8 +53,9 @@ def test_the_line_of_the_guide():
 
 
 def test_key_value_fields():
-    account = only(GOOD + ' name="Ada L." desktop=mate size=small')
+    account = only(GOOD + ' name="Ada L." desktop=mate size=small policy=eager')
     assert (account.display_name, account.kind, account.size) == ("Ada L.", "mate", "small")
+    assert account.policy == "eager"
     assert account.title == "Ada L."
     assert only(GOOD + " desktop=x name=a=b").display_name == "a=b"
     assert only(GOOD + ' "name=Ada L."').display_name == "Ada L."
@@ -144,8 +146,10 @@ NAME = "must be letters, digits, '.', '_' and '-', the first of them neither '.'
         (GOOD + " more", 48, "a field too many: only key=value may follow the sixth; quote a field that has blanks"),
         (GOOD + " name=x more", 55, "a field too many"),
         (GOOD + " nmae=x", 48, "unknown key: did you mean name=?"),
-        (GOOD + " x=y", 48, "unknown key: known are name= and desktop= and size="),
+        (GOOD + " x=y", 48, "unknown key: known are name= and desktop= and size= and policy="),
         (GOOD + " name=x name=y", 55, "name= is twice on this line"),
+        (GOOD + " policy=pool", 48, "policy= is one of manual, eager, on_demand; a pool is its kind's"),
+        (GOOD + " policy=", 48, "policy= is one of manual, eager, on_demand"),
         ("-a node01 p 6000 5901 secret", 1, f"account {NAME}"),
         (".a node01 p 6000 5901 secret", 1, f"account {NAME}"),
         ("ä node01 p 6000 5901 secret", 1, f"account {NAME}"),
@@ -402,7 +406,10 @@ desktops = (
 )
 tricky = st.sampled_from(["#", "-", "name=x", "desktop=", "it's", '"', "\\", "a b", " ", "''", "\\'"])
 texts = st.text(plain, max_size=12) | tricky
-accounts = st.builds(Account, names, desktops, names, st.none() | ports, texts.map(Secret), texts, texts)
+policies = st.sampled_from(["", *POLICIES])
+accounts = st.builds(
+    Account, names, desktops, names, st.none() | ports, texts.map(Secret), texts, texts, texts, policies
+)
 
 
 @given(st.lists(accounts, unique_by=(lambda a: a.name, lambda a: a.path, lambda a: a.port or id(a)), max_size=5))

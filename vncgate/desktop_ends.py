@@ -55,8 +55,8 @@ def gone(view: View, sighting: Sighting, now: float) -> End | None:
     words = sighting.reason or "the session ended" + (f" with exit status {status}" if status else "")
     event = Event.START_FAILED
     if state is DesktopState.RUNNING or (view.is_adopted and state is DesktopState.REQUESTED):
-        policy = view.kind.policy if view.kind else Policy.MANUAL
-        event = death(Policy.EAGER if view.in_pool else policy, status, was_asked_for=bool(job))
+        policy = Policy.EAGER if view.in_pool else view.policy or Policy.MANUAL
+        event = death(policy, status, was_asked_for=bool(job))
         if event is Event.DIED and status and now - view.life.since < WELL:
             event = Event.START_FAILED  # its command does not exist, or ends at once
     is_told = sighting.reason or (status == 0 and event is not Event.START_FAILED)

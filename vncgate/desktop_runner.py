@@ -347,8 +347,8 @@ class Runner:
 
     def _keep_wish(self) -> None:
         """Have the daemon after this one know of the wish, unless a policy has it wish the same."""
-        launch, kind = self.view.launch, self.view.kind
-        is_policys = kind is None or (kind.policy is Policy.EAGER and self.view.chosen is None)
+        launch, policy = self.view.launch, self.view.policy
+        is_policys = policy is None or (policy is Policy.EAGER and self.view.chosen is None)
         if launch and not is_policys and not self.in_pool and not launch.is_kept:
             self._do_aside(launch.keep, "remember")
 

@@ -8,7 +8,7 @@ from vncgate.desktop_choice import choose, mark
 from vncgate.desktop_life import Life
 from vncgate.desktop_words import ordinal, span
 from vncgate.errors import LaunchError
-from vncgate.kinds import DesktopsSettings, Kind
+from vncgate.kinds import DesktopsSettings, Kind, Policy
 from vncgate.launch import Launch
 from vncgate.launchers.base import Handle, Seen, Sighting
 from vncgate.model import Account, Desktop, DesktopState, DesktopStatus, Secret, Want
@@ -92,6 +92,11 @@ class View:
         """What runs or, where nothing does, is to run; None where the settings do not have it."""
         name = self.launch.entry.kind if self.launch else self.wanted.kind or self.settings.default_kind
         return self.settings.kinds.get(name)
+
+    @property
+    def policy(self) -> Policy | None:
+        """When it starts without an operator's word; None where the settings do not have its kind."""
+        return self.kind.policy_for(self.account) if self.kind else None
 
     @property
     def place(self) -> str:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from vncgate import hostlist
 from vncgate.errors import HostListError
+from vncgate.model import Account
 
 
 class Section(BaseModel):
@@ -186,6 +187,10 @@ class Kind(Resources):
         if self.policy is Policy.POOL and not self.pool:
             raise ValueError("policy pool needs to know how many to keep ready: pool = 5")
         return self
+
+    def policy_for(self, account: Account) -> Policy:
+        """When an account's desktop starts: as its line says or, where that says nothing, as the kind does."""
+        return Policy(account.policy or self.policy)
 
     def sized(self, size: str) -> Kind:
         """The same with what `size` (empty: the default one) says. Raises KeyError for a size that it does not have."""

@@ -36,6 +36,10 @@ _RESTING = "its pool is filled again when somebody asks for a desktop of this ki
 _OPENED = (Policy.ON_DEMAND, Policy.POOL)
 
 
+def _asked_by(account: Account) -> tuple[str, str, str]:
+    return account.kind, account.size, account.policy
+
+
 def _nonce() -> str:
     return secrets.token_hex(8)
 
@@ -200,7 +204,7 @@ class Launcher:
     def visit(self, name: str) -> None:
         """The participant opened the page: a desktop that starts on demand does so now."""
         runner = self._runners.get(name)
-        if runner is None or self._is_over or self._policy(runner) not in _OPENED:
+        if runner is None or self._is_over or runner.view.policy not in _OPENED:
             return
         if runner.want is Want.DOWN and runner.state is not DesktopState.FAILED:
             self._want(runner)
@@ -210,7 +214,7 @@ class Launcher:
         runner = self._runners.get(name)
         if runner is None or self._is_over:
             return
-        if self._policy(runner) is not Policy.MANUAL or runner.state is DesktopState.FAILED:
+        if runner.view.policy is not Policy.MANUAL or runner.state is DesktopState.FAILED:
             self._want(runner)
 
     def stay(self, name: str) -> None:
@@ -247,16 +251,13 @@ class Launcher:
 
     # Who is wanted
 
-    def _policy(self, runner: Runner) -> Policy | None:
-        return runner.view.kind.policy if runner.view.kind else None
-
     def _begin(self, runner: Runner) -> None:
         """A desktop that is new in the roster: its policy has the word. One that cannot be started says so at once."""
-        if self._policy(runner) in (None, Policy.EAGER):
+        if runner.view.policy in (None, Policy.EAGER):
             runner.start()
 
     def _update(self, runner: Runner, account: Account) -> None:
-        is_other = (account.kind, account.size) != (runner.view.account.kind, runner.view.account.size)
+        is_other = _asked_by(account) != _asked_by(runner.view.account)
         runner.update(account)
         if is_other and runner.state in (DesktopState.FAILED, DesktopState.STOPPED):
             runner.stop("")
@@ -317,7 +318,7 @@ class Launcher:
 
     def _recall(self, runner: Runner, ending: Ending) -> None:
         """Where the policy is not to start it with every daemon, and it was not found on disk."""
-        if runner.state is DesktopState.STOPPED and self._policy(runner) not in (None, Policy.EAGER):
+        if runner.state is DesktopState.STOPPED and runner.view.policy not in (None, Policy.EAGER):
             runner.view.recall(ending)
 
     def _retire(self, runner: Runner, reason: str) -> None:

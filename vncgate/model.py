@@ -90,9 +90,9 @@ class Account:
     """One line of the token file.
 
     `desktop` is None where the line leaves it to a launcher (`-`); `port` is None where the account has
-    no websocket port of its own (`-`). `kind` and `size` are what a launcher is to start (empty: the default ones).
-    `watch_input` is whether it matters when somebody last used it. `line` is where it stands (1-based), and is no part
-    of equality.
+    no websocket port of its own (`-`). `kind` and `size` are what a launcher is to start (empty: the default ones),
+    `policy` when (empty: as its kind says). `watch_input` is whether it matters when somebody last used it. `line` is
+    where it stands (1-based), and is no part of equality.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Account:
     display_name: str = ""
     kind: str = ""
     size: str = ""
+    policy: str = ""
     watch_input: bool = False
     line: int = field(default=0, compare=False)
 

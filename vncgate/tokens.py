@@ -19,12 +19,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
 
+from vncgate.kinds import Policy
 from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity, bracketed
 
 FIELDS = ("account", "vnchost", "websocketpath", "websocketport", "vncport", "vncpassword")
 """The fields of a line, in the order of the HPC wiki's guide."""
-KEYS = ("name", "desktop", "size")
+KEYS = ("name", "desktop", "size", "policy")
 """The keys that may follow them."""
+POLICIES = (Policy.MANUAL, Policy.EAGER, Policy.ON_DEMAND)
+"""What an account may have in the place of its kind's policy."""
 RESERVED = frozenset(
     {
         "api",
@@ -226,9 +229,9 @@ class _Reader:
         extras = self._extras(fields[len(FIELDS) :])
         if self._sound:
             secret = Secret(password[1])
-            shown, kind, size = (extras.get(key, "") for key in KEYS)
+            shown, kind, size, policy = (extras.get(key, "") for key in KEYS)
             self.accounts.append(
-                Account(name, desktop, path, websocketport, secret, shown, kind, size, line=self._line)
+                Account(name, desktop, path, websocketport, secret, shown, kind, size, policy, line=self._line)
             )
 
     def _named(self, column: int, what: str, text: str) -> None:
@@ -297,6 +300,8 @@ class _Reader:
                 self._error(column, f"unknown key: {meant}")
             elif key in found:
                 self._error(column, f"{key}= is twice on this line")
+            elif key == "policy" and value not in POLICIES:
+                self._error(column, f"policy= is one of {', '.join(POLICIES)}; a pool is its kind's")
             else:
                 found[key] = value
         return found
@@ -365,7 +370,7 @@ def _row(account: Account) -> Iterable[str]:
     yield "-" if account.port is None else str(account.port)
     yield port
     yield _quoted(account.password.reveal())
-    extras = zip(KEYS, (account.display_name, account.kind, account.size), strict=True)
+    extras = zip(KEYS, (account.display_name, account.kind, account.size, account.policy), strict=True)
     yield " ".join(f"{key}={_quoted(value)}" for key, value in extras if value)
 
 

@@ -63,7 +63,7 @@ def launched(state, proxy=None, *, finds=True, is_over=False, **more):
 
 ENDED = {"reason": "nobody used it for 5 min"}
 BROKEN = {"reason": "ssh node01 cannot be reached: Connection refused"}
-HIDDEN = {"reason": "Slurm refused the job: there is no such partition (sbatch: error: viz)"}
+HIDDEN = {"reason": "/srv/desktops/0123456789abcdef: Permission denied"}
 WHO = "the organizers start it; this page then goes on by itself"
 
 

@@ -122,7 +122,7 @@ def _card(
     if desktop is None:
         return Card(account, state, reason)
     kind = kinds.get(desktop.kind)
-    policy = None if is_over or kind is None else kind.policy
+    policy = None if is_over or kind is None else kind.policy_for(account)
     told = launched(desktop, policy, is_served=proxy is not None and _is_served(proxy), is_over=is_over)
     told = replace(told, kind=(kind and kind.title) or desktop.kind)
     if told.state is not DesktopState.RUNNING:
