@@ -102,6 +102,19 @@ async def test_stdin_is_empty_by_default(run):
     assert log == ["/usr", "1"]
 
 
+async def test_nobody_speaks_to_systemd_for_the_daemon(run, monkeypatch):
+    ours = "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "JOURNAL_STREAM", "LISTEN_PID", "LISTEN_FDS"
+    for name in (*ours, "LISTEN_FDNAMES", "KEPT"):
+        monkeypatch.setenv(name, "1")
+    child, log = await run("env")
+    await ended(child)
+    found = await run_to_its_end(["env"], timeout=PATIENCE)
+    for lines in (log, found.stdout.splitlines()):
+        names = {line.partition("=")[0] for line in lines}
+        assert "KEPT" in names
+        assert not [name for name in names if name.startswith(("NOTIFY_", "WATCHDOG_", "JOURNAL_", "LISTEN_"))]
+
+
 async def test_signals_have_their_default(run):
     # Not of a shell, which blocks them while it forks; and not 32 and 33, which are the C library's own (nptl(7)).
     child, log = await run("exec grep -E '^Sig(Ign|Blk)' /proc/self/status")

@@ -37,6 +37,17 @@ LONGEST_OUTPUT = 64 * 1024 * 1024
 """Bytes that a command may answer with: a hundred thousand jobs of a cluster have half of it."""
 MEASURE = 0.5
 """Seconds between two looks at how long the answer has become."""
+_OURS_ALONE = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "JOURNAL_STREAM",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+)
+"""What systemd tells one process of a service (sd_notify(3), sd_listen_fds(3), systemd.exec(5)). Whoever inherits it
+would speak for that one: Podman says that a container's process is the service's."""
 
 _STARTER = """
 import ctypes, os, signal, sys
@@ -155,6 +166,11 @@ class Process(asyncio.SubprocessProtocol):
             self.exited.set_result(self._transport.get_returncode() or 0)
 
 
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a child may have of our environment: not what systemd told this process alone."""
+    return {name: value for name, value in environ.items() if name not in _OURS_ALONE}
+
+
 async def spawn(
     argv: Sequence[str | Path],
     *,
@@ -167,8 +183,8 @@ async def spawn(
     """Start `argv` and give it back as soon as it runs; `log` gets every line it writes to stdout or stderr.
 
     `stdin` is a descriptor, which stays the caller's; no other is inherited. `env` is its
-    whole environment, ours where it is None. Raises OSError: no such command, or no process to be had. Cancelled
-    while it starts, the child is ended and reaped before CancelledError goes on.
+    whole environment, `inherited(os.environ)` where it is None. Raises OSError: no such command, or no process to be
+    had. Cancelled while it starts, the child is ended and reaped before CancelledError goes on.
     """
     command = shutil.which(argv[0])
     if command is None:
@@ -183,7 +199,7 @@ async def spawn(
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=env,
+            env=inherited(os.environ) if env is None else env,
             cwd=cwd,
             start_new_session=True,
         ),
@@ -215,9 +231,10 @@ async def run(
 ) -> Result:
     """Run a command that answers and ends; `stdin` is all that it can read.
 
-    `env` is its whole environment, ours where it is None. Raises OSError (no such command, or no process to be had; an
-    answer longer than LONGEST_OUTPUT, of which a part might be taken for the whole), and TimeoutError when it has not
-    ended after `timeout` seconds. Then, and when cancelled, it is killed with all it started before that is raised.
+    `env` is its whole environment, `inherited(os.environ)` where it is None. Raises OSError (no such command, or no
+    process to be had; an answer longer than LONGEST_OUTPUT, of which a part might be taken for the whole), and
+    TimeoutError when it has not ended after `timeout` seconds. Then, and when cancelled, it is killed with all it
+    started before that is raised.
     """
     # Files, not pipes: a command may end without having read, and what it leaves running may hold its output open.
     with contextlib.ExitStack() as stack:
@@ -242,7 +259,12 @@ async def _start(
     stdin, stdout, stderr = files
     starting = tasks.spawn(
         asyncio.create_subprocess_exec(
-            *argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, start_new_session=True
+            *argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=inherited(os.environ) if env is None else env,
+            start_new_session=True,
         ),
         f"start {argv[0]}",
         expected=OSError,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vncgate import handover
 from vncgate.errors import ControlError
-from vncgate.process import Process, describe_exit, spawn
+from vncgate.process import Process, describe_exit, inherited, spawn
 
 if TYPE_CHECKING:
     from vncgate.control import HandedOver
@@ -32,7 +32,6 @@ STOP_GRACE = 2.0
 """Seconds that a trial which takes longer has to end."""
 MOST_LINES = 20
 """Lines of what it said that an operator is shown."""
-_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID")
 
 
 def fingerprint() -> int:
@@ -59,14 +58,13 @@ async def try_out(state: handover.State, environ: Mapping[str, str]) -> None:
     """
     said: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
     file = handover.state_file(state)
-    alone = {name: value for name, value in environ.items() if name not in _ALONE}
     try:
         process = await spawn(
             command(),
             name="the trial of an upgrade",
             log=said.append,
             stdin=file,
-            env={**alone, handover.VARIABLE: "0", TRIAL: "1"},
+            env={**inherited(environ), handover.VARIABLE: "0", TRIAL: "1"},
         )
     except OSError as error:
         raise ControlError(f"the code on disk cannot be started: {error}") from None

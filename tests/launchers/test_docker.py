@@ -54,8 +54,7 @@ def test_whom_an_engine_knows_us_as(info, person):
     ],
 )
 def test_why_a_container_ended(end, words):
-    assert words in end.words("the last line")
-    assert End(3, False, "").words("") == "its container ended with exit status 3"
+    assert end.words == words
 
 
 async def test_an_engine_that_is_not_there_is_named(tmp_path):
@@ -104,10 +103,22 @@ async def test_a_class_that_has_ended_is_asked_for_at_once_and_once(tmp_path):
     for _ in range(2):
         one, two = await asyncio.gather(*map(place.query, handles))
         assert (one.seen, one.exit_status) == (Seen.GONE, 0)
-        assert (two.exit_status, two.reason) == (137, End(137, True, "").words(""))
+        assert (two.exit_status, two.reason) == (137, End(137, True, "").words)
     assert calls(tmp_path)[:2] == ["ps", "container"]
     assert "vncgate-0000000000000003" in (tmp_path / "calls").read_text().splitlines()[1]
     assert not [line for line in (tmp_path / "calls").read_text().splitlines()[2:] if "000001" in line]
+    await place.aclose()
+
+
+async def test_an_engine_does_not_speak_to_systemd_for_the_gate(tmp_path, monkeypatch):
+    """Podman tells NOTIFY_SOCKET that a container's process is the service's (podman-run(1): --sdnotify)."""
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setenv("CONTAINER_HOST", "unix:///run/engine.sock")
+    place = Docker("c", engine(tmp_path, f"env >>{tmp_path}/seen"), tmp_path / "s", Scripts(None))
+    await place.submit(SPEC)
+    seen = (tmp_path / "seen").read_text()
+    assert "CONTAINER_HOST=unix:///run/engine.sock" in seen, "what engines read of themselves stays"
+    assert "NOTIFY_SOCKET" not in seen
     await place.aclose()
 
 

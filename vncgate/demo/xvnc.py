@@ -57,7 +57,7 @@ async def serve(server: str, account: Account, socket: Path) -> AsyncIterator[No
     async with contextlib.AsyncExitStack() as stack:
         display = await _start_server(stack, server, account, socket, home)
         environment = {
-            **os.environ,
+            **process.inherited(os.environ),
             "DISPLAY": display,
             "XAUTHORITY": str(home / "Xauthority"),
             "HOME": str(home),

@@ -20,14 +20,14 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vncgate.engines.base import Limits
 from vncgate.errors import ProxyError
 from vncgate.model import Desktop, Route, Traffic
-from vncgate.process import Process, describe_exit, spawn
+from vncgate.process import Process, describe_exit, inherited, spawn
 from vncgate.tally import Tally
 
 START_TIMEOUT = 10.0
@@ -96,7 +96,7 @@ class Websockify:
                 name=f"websockify of account {route.name}",
                 log=translator,
                 stdin=listener.fileno(),
-                env=_environment(os.environ),
+                env={**inherited(os.environ), "LC_ALL": "C.UTF-8"},  # its errors, which we read, in English
                 cwd=Path("/"),  # it speaks TLS where it finds a self.pem
             )
         except OSError as error:
@@ -121,12 +121,6 @@ class Websockify:
 
     async def aclose(self) -> None:
         """See Engine.aclose: nothing is held."""
-
-
-def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Ours without what systemd told this process alone; and its errors, which we read, in English."""
-    told = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID")
-    return {name: value for name, value in ours.items() if name not in told} | {"LC_ALL": "C.UTF-8"}
 
 
 class WebsockifyProxy:
