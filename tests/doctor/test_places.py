@@ -10,7 +10,7 @@ import pytest
 from tests.doctor.cases import case, told
 from vncgate.doctor import places
 from vncgate.errors import LaunchError
-from vncgate.launchers import ways
+from vncgate.launchers import lines
 from vncgate.model import Account, Roster, Secret
 from vncgate.process import Result
 from vncgate.settings import load
@@ -137,7 +137,7 @@ async def test_hosts_are_asked_and_grouped_by_what_they_say(monkeypatch):
             raise TimeoutError
         return Result(0, "done\n" if host == "n4" else "missing Xvnc\ndone\n", "")
 
-    monkeypatch.setattr(ways.Ways, "run", run)
+    monkeypatch.setattr(lines.Lines, "run", run)
     text = 'kinds.x = {command = "a", place = "h"}\nplaces.h = {type = "ssh", hosts = "n[1-6]", user = "{account}"}'
     assert await found(text, "ada") == [
         ("error", "h: n1, n2, each: HOST has another key than the one in /k: somebody may be in between"),

@@ -1,6 +1,7 @@
 """The place `slurm` without a cluster: when it asks, what it does in doubt, what its job is."""
 
 import asyncio
+import contextlib
 import os
 import shlex
 import subprocess
@@ -288,16 +289,23 @@ class Roads:
     """Ways of tests: who is led where."""
 
     def __init__(self):
-        self.led, self.ended = [], []
+        self.led, self.ended, self.looks = [], [], []
 
     async def lead(self, nonce, through, there):
+        assert self.looks == [nonce], "an end while this lasts would be forgotten"
         self.led.append((through, there))
         return Desktop(unix=f"/gate/{nonce}")
 
     def end(self, nonce):
         self.ended.append(nonce)
 
-    async def aclose(self):
+    @contextlib.contextmanager
+    def look(self, nonce):
+        self.looks.append(nonce)
+        yield
+        self.looks.remove(nonce)
+
+    def close(self):
         pass
 
 

@@ -16,6 +16,7 @@ from vncgate.launchers.base import Handle, Seen
 from vncgate.launchers.lines import Door, Line
 from vncgate.launchers.scripts import Scripts
 from vncgate.launchers.ssh import Ssh
+from vncgate.launchers.ways import Ways
 
 pytestmark = pytest.mark.real
 
@@ -241,6 +242,25 @@ async def test_the_socket_here_is_gone_with_the_desktop_and_private_before(ssh_s
     (short_folder / "home1" / "end").touch()
     await ssh_site.gone(handle)
     assert list((short_folder / "gate").iterdir()) == []
+
+
+async def test_who_looks_at_a_desktop_that_is_ended_makes_no_way_to_it(ssh_site, short_folder, monkeypatch):
+    begun, ended, lead = asyncio.Event(), asyncio.Event(), Ways.lead
+
+    async def slow(*args):
+        begun.set()
+        await ended.wait()
+        return await lead(*args)
+
+    monkeypatch.setattr(Ways, "lead", slow)
+    handle = await ssh_site.submit(ssh_site.spec())
+    looking = asyncio.ensure_future(ssh_site.serving(handle))
+    await begun.wait()
+    await ssh_site.place.cancel(handle)
+    ended.set()
+    with pytest.raises(AssertionError, match="has ended while it was looked at|GONE"):
+        await looking
+    assert not (short_folder / "gate").exists() or list((short_folder / "gate").iterdir()) == []
 
 
 async def test_a_home_that_is_full(sshd, ssh_site):

@@ -1,88 +1,132 @@
-"""Tests of vncgate.launchers.ways on a real sshd: commands there, and what they may say."""
+"""Tests of vncgate.launchers.ways: a way lasts as long as its desktop, whoever looks at that meanwhile.
+
+That something goes through them is in the suite of the places that have them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
-import re
+from pathlib import Path
 
 import pytest
 
-from tests.ports import free_ports
-from vncgate import process
-from vncgate.errors import LaunchError, SilentError
+from vncgate.errors import LaunchError
+from vncgate.kinds import SshLogin
+from vncgate.launchers.lines import Line, Lines
 from vncgate.launchers.ways import Ways
-from vncgate.process import Result
 
-pytestmark = pytest.mark.real
-
-HERE = "127.0.0.1", getpass.getuser()
-HOSTILE = 'o\'neil "the" $(touch pwned) `touch pwned` \\ ! # * \n ; ü'
+NODE = "node01", "ada"
+NONCE = "0123456789abcdef"
+THERE = "127.0.0.1", 5901
 
 
-@pytest.fixture(scope="module", autouse=True)
-def server(sshd):
-    """It is there before a test is: what it is made of is not counted as left behind."""
+class Listener:
+    def __init__(self):
+        self.is_closed = False
+
+    def close(self):
+        self.is_closed = True
+
+
+class Connection:
+    """It listens where it is told to, after `listening` is set."""
+
+    def __init__(self):
+        self.listening = asyncio.Event()
+        self.listeners = []
+
+    async def forward_local_path_to_port(self, path, host, port):
+        await self.listening.wait()
+        Path(path).touch()
+        self.listeners.append(Listener())
+        return self.listeners[-1]
+
+    def is_closed(self):
+        return False
+
+    def close(self):
+        pass
+
+    async def wait_closed(self):
+        pass
+
+
+class Node:
+    """A host that lets us in when `open` is set."""
+
+    def __init__(self, monkeypatch):
+        self.connection = Connection()
+        self.open = asyncio.Event()
+
+        async def log_in(_):
+            await self.open.wait()
+            return self.connection
+
+        monkeypatch.setattr(Line, "_log_in", log_in)
 
 
 @pytest.fixture
-async def ways(sshd, short_folder):
-    ways = Ways(sshd.place(), short_folder / "gate")
-    yield ways
-    await ways.aclose()
+async def node(monkeypatch):
+    return Node(monkeypatch)
 
 
-async def run(ways, *argv, stdin="", timeout=20.0, **env) -> Result:
-    return await ways.run(HERE, argv, timeout=timeout, stdin=stdin, env=env)
+@pytest.fixture
+async def lines(node):
+    lines = Lines(SshLogin())
+    yield lines
+    await lines.aclose()
 
 
-async def test_a_command_there_is_run_as_one_here_would_be(ways):
-    assert await run(ways, "cat", stdin="#!/bin/bash\n") == Result(0, "#!/bin/bash\n", "")
-    assert await run(ways, "sh", "-c", "echo no >&2; exit 3") == Result(3, "", "no\n")
-    assert (await run(ways, "nonesuch")).status == 127
-    assert (await run(ways, "printf", "%s|", HOSTILE, "")).stdout == f"{HOSTILE}||"
+async def steps():
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
-async def test_it_sees_what_it_is_given_and_who_it_is_and_nothing_else(ways, sshd):
-    said = (await run(ways, "env", A=HOSTILE)).stdout
-    assert f"A={HOSTILE}\n" in said
-    assert f"HOME={sshd.home}\n" in said
-    names = re.findall(r"^(\w+)=", said.replace(HOSTILE, ""), re.MULTILINE)
-    assert sorted(names) == ["A", "HOME", "LOGNAME", "PATH", "USER"]
+@pytest.mark.parametrize("slow", ["open", "listening"])
+async def test_of_a_desktop_that_ends_while_it_is_looked_at_nothing_is_left(node, lines, tmp_path, slow):
+    ways, gate = Ways(lines, tmp_path), {"open": node.open, "listening": node.connection.listening}
+    waits = gate.pop(slow)
+    (other,) = gate.values()
+    other.set()
+
+    async def look():
+        with ways.look(NONCE):
+            await ways.lead(NONCE, NODE, THERE)
+
+    looking = asyncio.ensure_future(look())
+    await steps()
+    ways.end(NONCE)
+    waits.set()
+    with pytest.raises(LaunchError, match="has ended while it was looked at"):
+        await looking
+    assert list(tmp_path.iterdir()) == []
+    assert all(listener.is_closed for listener in node.connection.listeners)
+    assert lines.line(NODE)._holders == 0
+    assert not ways._ended
 
 
-async def test_a_class_of_commands_takes_turns_in_one_connection(ways, sshd):
-    """sshd has ten sessions for a connection."""
-    before = sshd.log.count("Accepted publickey")
-    results = await asyncio.gather(*(run(ways, "sh", "-c", f"sleep 0.1; echo {number}") for number in range(30)))
-    assert [result.stdout for result in results] == [f"{number}\n" for number in range(30)]
-    assert sshd.log.count("Accepted publickey") - before == 1
+async def test_what_was_seen_before_the_end_leads_nowhere(node, lines, tmp_path):
+    ways = Ways(lines, tmp_path)
+    node.open.set()
+    node.connection.listening.set()
+    with ways.look(NONCE):
+        ways.end(NONCE)
+        with pytest.raises(LaunchError):
+            await ways.lead(NONCE, NODE, THERE)
+    assert list(tmp_path.iterdir()) == []
 
 
-async def test_an_answer_without_end_and_one_that_does_not_come(ways, monkeypatch):
-    monkeypatch.setattr(process, "LONGEST_OUTPUT", 100_000)
-    with pytest.raises(OSError, match="answers with more than"):
-        await run(ways, "yes")
-    with pytest.raises(TimeoutError):
-        await run(ways, "sleep", "1000", timeout=0.3)
-    assert (await run(ways, "echo")).status == 0
-
-
-async def test_a_connection_that_is_lost_meanwhile(ways, sshd, tmp_path):
-    running = asyncio.ensure_future(run(ways, "sh", "-c", f"touch {tmp_path}/begun; sleep 1000"))
-    async with asyncio.timeout(20):
-        while not (tmp_path / "begun").exists():
-            await asyncio.sleep(0.02)
-    sshd.cut()
-    with pytest.raises(ConnectionError, match=r"the connection to 127\.0\.0\.1 was lost"):
-        await running
-
-
-async def test_a_host_that_is_not_there(sshd, short_folder):
-    ways = Ways(sshd.place(port=free_ports(1)[0]), short_folder)
-    with pytest.raises(SilentError, match=r"no ssh connection to 127\.0\.0\.1"):
-        await run(ways, "true")
-    with pytest.raises(LaunchError):
-        await ways.lead("0123456789abcdef", HERE, ("127.0.0.1", 5901))
-    assert list(short_folder.iterdir()) == []
-    await ways.aclose()
+async def test_a_way_is_made_once_and_again_after_a_job_waited_meanwhile(node, lines, tmp_path):
+    ways = Ways(lines, tmp_path)
+    node.open.set()
+    node.connection.listening.set()
+    for _ in range(2):
+        for _ in range(2):
+            with ways.look(NONCE):
+                assert (await ways.lead(NONCE, NODE, THERE)).unix == f"{tmp_path}/{NONCE}.sock"
+        assert lines.line(NODE)._holders == 1
+        with ways.look(NONCE):
+            ways.end(NONCE)
+        assert list(tmp_path.iterdir()) == []
+    assert len(node.connection.listeners) == 2
+    assert lines.line(NODE)._holders == 0

@@ -9,7 +9,6 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from vncgate import hostlist, tasks
 from vncgate.doctor.base import Case, Finding, Result, count, output, some
@@ -170,9 +169,9 @@ async def _missing_here(names: Sequence[str]) -> list[str]:
 
 
 async def _ssh(name: str, place: SshPlace, kinds: Mapping[str, Kind], user: str, case: Case) -> Sequence[Finding]:
-    from vncgate.launchers.ways import Ways  # asyncssh takes a tenth of a second
+    from vncgate.launchers.lines import Lines  # asyncssh takes a tenth of a second
 
-    ways, room = Ways(place, Path("/nonexistent")), asyncio.Semaphore(AT_ONCE)
+    lines, room = Lines(place), asyncio.Semaphore(AT_ONCE)
     missing: dict[str, list[str]] = {}
     why: dict[str, str] = {}
 
@@ -180,7 +179,7 @@ async def _ssh(name: str, place: SshPlace, kinds: Mapping[str, Kind], user: str,
         argv = ["sh", "-c", _LOOK, "sh", *needs(kinds)]
         try:
             async with room:
-                said = await ways.run((host, user), argv, timeout=ASK_TIMEOUT, stdin="", env={})
+                said = await lines.run((host, user), argv, timeout=ASK_TIMEOUT, stdin="", env={})
             missing[host] = _missing(said.stdout.splitlines())
         except TimeoutError:
             why[host] = f"{host} did not say within {ASK_TIMEOUT:g} s what it has"
@@ -192,7 +191,7 @@ async def _ssh(name: str, place: SshPlace, kinds: Mapping[str, Kind], user: str,
         await asyncio.gather(*work)
     finally:
         await tasks.end(*work)
-        await ways.aclose()
+        await lines.aclose()
     return [*judge_unreached(name, why), *judge_missing(name, missing, kinds, case)]
 
 

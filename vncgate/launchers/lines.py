@@ -1,18 +1,24 @@
-"""Connections to hosts by ssh: one for each host and user, kept alive, made anew when it was lost, closed when idle."""
+"""Connections to hosts by ssh, and commands that go through them.
+
+There is one connection for each host and user: kept alive, made anew when it was lost, closed when idle.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+import shlex
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 
-from vncgate import tasks
+from vncgate import process, tasks
 from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SshLogin
 from vncgate.launchers.base import Whom
@@ -36,6 +42,9 @@ LOGINS_AT_ONCE = 4
 """Logins to a host at the same time: sshd turns some away from the 10th on (MaxStartups 10:30:100)."""
 IDLE_TIMEOUT = 120.0
 """Seconds after which a connection that nobody uses is closed; a desktop that runs is looked at more often."""
+
+PIECE = 65536
+"""Bytes that are read at a time."""
 
 logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it tells of every channel
 
@@ -102,11 +111,11 @@ class Line:
         """
         with self.in_use():
             async with self._turns:
-                process = await self._open(await self.connection(), command, more)
+                running = await self._open(await self.connection(), command, more)
                 try:
-                    yield process
+                    yield running
                 finally:
-                    process.close()
+                    running.close()
 
     async def _open(
         self, connection: asyncssh.SSHClientConnection, command: str, more: Mapping[str, Any]
@@ -224,3 +233,61 @@ class Line:
         if isinstance(error, TimeoutError):
             return f"{host} did not answer within {LOGIN_TIMEOUT:g} s"
         return f"no ssh connection to {host}: {printable(str(error))}"
+
+
+class Lines:
+    """The connections of one place, or of whoever else asks several hosts."""
+
+    def __init__(self, settings: SshLogin) -> None:
+        self._settings = settings
+        self._lines: dict[Whom, Line] = {}
+        self._doors: defaultdict[str, Door] = defaultdict(Door)
+
+    def line(self, whom: Whom) -> Line:
+        """The connection to a host as a user; to be held as long as it is in use."""
+        if whom not in self._lines:
+            self._lines[whom] = Line(self._settings, whom, self._doors[whom[0]])
+        return self._lines[whom]
+
+    async def run(
+        self, whom: Whom, argv: Sequence[str], *, timeout: float, stdin: str, env: Mapping[str, str]
+    ) -> process.Result:
+        """Run a command there, as `process.run()` does here, and with what it raises; `env` is beside PATH and who one
+        is there. Raises LaunchError where there is no connection.
+
+        A command that does not end in time, or whose connection is lost (ConnectionError), may have done its work.
+        """
+        own = ' PATH="$PATH" HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME" '
+        given = shlex.join([*(f"{name}={value}" for name, value in env.items()), *argv])
+        # A user's shell may be any: it sees one quoted word.
+        program = f"exec /bin/sh -c {shlex.quote('exec env -i' + own + given)}"
+        async with self.line(whom).session(program) as running:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await _result(running, stdin)
+            except asyncssh.Error as error:
+                words = f"the connection to {whom[0]} was lost: {printable(str(error))}"
+                raise ConnectionResetError(errno.ECONNRESET, words) from None
+
+    async def aclose(self) -> None:
+        """Hang up; what runs stays."""
+        await asyncio.gather(*(line.aclose() for line in self._lines.values()))
+
+
+async def _result(running: asyncssh.SSHClientProcess[bytes], stdin: str) -> process.Result:
+    running.stdin.write(stdin.encode(errors="surrogateescape"))
+    running.stdin.write_eof()
+    out, err = await asyncio.gather(_all_of(running.stdout), _all_of(running.stderr))
+    await running.wait_closed()
+    if running.returncode is None:
+        raise asyncssh.ConnectionLost("it ended in the middle of a command")
+    return process.Result(running.returncode, out, err)
+
+
+async def _all_of(output: asyncssh.SSHReader[bytes]) -> str:
+    data = bytearray()
+    while piece := await output.read(PIECE):
+        data += piece
+        if len(data) > process.LONGEST_OUTPUT:
+            raise OSError(errno.EFBIG, f"it answers with more than {process.LONGEST_OUTPUT >> 20} MiB")
+    return data.decode(errors="replace")

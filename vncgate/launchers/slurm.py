@@ -8,6 +8,7 @@ all of them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -32,6 +33,7 @@ from vncgate.model import Desktop, Secret
 
 if TYPE_CHECKING:
     from vncgate.launchers.base import Whom
+    from vncgate.launchers.lines import Lines
     from vncgate.launchers.ways import Ways
 
 log = logging.getLogger(__name__)
@@ -80,8 +82,9 @@ class Slurm:
         self._settings = settings
         self._scripts = scripts
         self._share = Share(settings.folder)
-        self._ways = _ways(settings, gate_folder)
-        self._transport = _transport(settings, self._ways)
+        self._lines = _lines(settings)
+        self._ways = _ways(self._lines, gate_folder) if self._lines and settings.reach == "ssh" else None
+        self._transport = _transport(settings, self._lines)
         self._survey = Survey(self._jobs, settings.poll_interval, name)
         # By nonce and by user: the answers to these questions know nothing yet of a job, or of a user's jobs.
         self._submitted: dict[str, int] = {}
@@ -128,6 +131,10 @@ class Slurm:
 
     async def query(self, handle: Handle) -> Sighting:
         """See Place."""
+        with self._ways.look(handle.nonce) if self._ways else contextlib.nullcontext():
+            return await self._query(handle)
+
+    async def _query(self, handle: Handle) -> Sighting:
         try:
             job = await self._find((await self._look(handle)).known(), handle)
         except LaunchError as error:
@@ -157,7 +164,7 @@ class Slurm:
         return self._addresses[node]
 
     async def _reach(self, handle: Handle, address: str, port: int) -> Desktop:
-        if self._settings.reach == "direct" or self._ways is None:
+        if self._ways is None:
             return Desktop(address, port)
         if self._settings.login:
             through, there = login(self._settings.login, handle.user), address
@@ -199,7 +206,9 @@ class Slurm:
         await self._survey.aclose()
         await self._transport.aclose()
         if self._ways is not None:
-            await self._ways.aclose()
+            self._ways.close()
+        if self._lines is not None:
+            await self._lines.aclose()
 
     def _folder(self, handle: Handle) -> Path:
         return self._settings.folder / handle.nonce
@@ -238,31 +247,39 @@ class Slurm:
 
 async def partitions(settings: SlurmPlace) -> list[str]:
     """The partitions of a cluster that tells of its jobs, too. Raises LaunchError where it does not answer."""
-    ways = _ways(settings, Path("/nonexistent"))  # commands alone go by them here
-    transport = _transport(settings, ways)
+    lines = _lines(settings)
+    transport = _transport(settings, lines)
     try:
         await transport.jobs([""])
         return await transport.partitions()
     finally:
         await transport.aclose()
-        if ways is not None:
-            await ways.aclose()
+        if lines is not None:
+            await lines.aclose()
 
 
-def _ways(settings: SlurmPlace, folder: Path) -> Ways | None:
-    """Ssh is imported where it is used: it takes a tenth of a second and 20 MB."""
+# Ssh is imported where it is used: it takes a tenth of a second and 20 MB.
+
+
+def _lines(settings: SlurmPlace) -> Lines | None:
     if settings.reach == "direct" and not settings.submit_host:
         return None
+    from vncgate.launchers.lines import Lines
+
+    return Lines(settings)
+
+
+def _ways(lines: Lines, folder: Path) -> Ways:
     from vncgate.launchers.ways import Ways
 
-    return Ways(settings, folder)
+    return Ways(lines, folder)
 
 
-def _transport(settings: SlurmPlace, ways: Ways | None) -> Transport:
+def _transport(settings: SlurmPlace, lines: Lines | None) -> Transport:
     if settings.transport == "rest":
         return Rest(settings)
-    if ways is not None and settings.submit_host:
-        return Commands(settings, functools.partial(ways.run, login(settings.submit_host)))
+    if lines is not None and settings.submit_host:
+        return Commands(settings, functools.partial(lines.run, login(settings.submit_host)))
     return Commands(settings)
 
 

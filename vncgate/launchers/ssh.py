@@ -14,8 +14,9 @@ import asyncssh
 from vncgate import hostlist
 from vncgate.errors import UnsureError
 from vncgate.kinds import SshPlace
-from vncgate.launchers.base import Handle, Whom
+from vncgate.launchers.base import Handle, Sighting, Whom
 from vncgate.launchers.host import HostPlace, all_of
+from vncgate.launchers.lines import Lines
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.ways import Ways
 from vncgate.model import Desktop
@@ -29,19 +30,26 @@ class Ssh(HostPlace):
         super().__init__(name, settings, scripts, Listen.SOCKET if through else Listen.NETWORK)
         self.hosts = tuple(hostlist.expand(settings.hosts))
         self._settings = settings
-        self._ways = Ways(settings, gate_folder)
+        self._lines = Lines(settings)
+        self._ways = Ways(self._lines, gate_folder)
 
     async def aclose(self) -> None:
         """Let go of connections and tasks; desktops stay."""
         await super().aclose()
-        await self._ways.aclose()
+        self._ways.close()
+        await self._lines.aclose()
+
+    async def query(self, handle: Handle) -> Sighting:
+        """How it is now; see base.Place."""
+        with self._ways.look(handle.nonce):
+            return await super().query(handle)
 
     def _folder(self, whom: Whom) -> str:  # noqa: ARG002 - every user has one
         return self._settings.folder
 
     async def _execute(self, whom: Whom, program: bytes, timeout: float) -> bytes:
         host, _ = whom
-        async with self._ways.line(whom).session("exec /bin/sh -s", stderr=asyncssh.STDOUT) as shell:
+        async with self._lines.line(whom).session("exec /bin/sh -s", stderr=asyncssh.STDOUT) as shell:
             try:
                 async with asyncio.timeout(timeout):
                     shell.stdin.write(program)
