@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
@@ -91,3 +92,12 @@ async def test_a_file_that_blocks_does_not_block_the_loop(tmp_path):
     assert list((await read_tokens(good)).roster) == ["ws01"]
     with pytest.raises(TokensError, match="No such file"):
         await read_tokens(tmp_path / "none")
+
+
+async def test_without_a_thread_to_read_it_the_file_cannot_be_read(tokens, monkeypatch):
+    def none(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    with pytest.raises(TokensError, match=r"ws.tokens: cannot be read: no thread can be started"):
+        await read_tokens(tokens)

@@ -107,6 +107,15 @@ async def test_work_in_a_thread_of_its_own_gives_its_result_or_raises():
         await in_thread(lambda: {}["lost"], "fails")
 
 
+async def test_where_no_thread_can_be_started_that_is_an_error_like_any_of_the_system(monkeypatch):
+    def none(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    with pytest.raises(OSError, match="no thread can be started"):
+        await in_thread(lambda: "never", "none")
+
+
 async def test_who_waits_no_longer_leaves_the_thread_to_itself():
     release = threading.Event()
     with pytest.raises(TimeoutError):

@@ -55,6 +55,8 @@ async def read_tokens(path: Path, timeout: float = READ_TIMEOUT) -> Parsed:
             return await tasks.in_thread(functools.partial(load_tokens, path), f"read {path}")
     except TimeoutError:
         raise TokensError(f"{path}: cannot be read: no answer within {timeout:g} s; does its share hang?") from None
+    except OSError as error:
+        raise TokensError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _displays(folder: Path) -> frozenset[int]:

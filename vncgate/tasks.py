@@ -6,11 +6,12 @@ And threads for what may hang for ever.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import functools
 import logging
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -40,22 +41,36 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
 
 
 def in_thread(work: Callable[[], Result], name: str) -> asyncio.Future[Result]:
-    """Do `work` in a thread of its own; who waits for it sets a limit.
+    """Do `work` in a thread of its own; who waits for it sets a limit. Awaited, it raises OSError where no thread is to
+    be had. Who cancels it waits no longer, and does not end the thread.
 
     Not in the loop's pool of threads, as asyncio.to_thread() does: what hangs, as a share or a named pipe may, would
     hold one of its few for ever, and the end of the process too.
     """
-    outcome: Future[Result] = Future()
-    outcome.set_running_or_notify_cancel()  # who waits no longer does not end it
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: BaseException | None) -> None:
+        if future.done():
+            return  # nobody waits any more
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # it is what `work` returned
 
     def run() -> None:
+        result, error = None, None
         try:
-            outcome.set_result(work())
-        except BaseException as error:  # noqa: BLE001  (it is raised where the outcome is awaited)
-            outcome.set_exception(error)
+            result = work()
+        except BaseException as caught:  # noqa: BLE001  (it is raised where the future is awaited)
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, result, error)
 
-    future = asyncio.wrap_future(outcome)
-    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError:
+        settle(None, OSError(errno.EAGAIN, "no thread can be started; may the gate have more (TasksMax=, ulimit -u)?"))
     return future
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from vncgate.errors import LaunchError
 from vncgate.launchers import share
-from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
+from vncgate.launchers.share import (
+    Share,
+    last_lines,
+    make_session,
+    read_end,
+    remove_session,
+    replace_in_session,
+    shorten,
+)
 
 
 @pytest.fixture
@@ -70,6 +78,48 @@ def test_no_link_is_followed_and_no_pipe_waited_for(session, tmp_path):
     (session / "log").symlink_to(secret)
     os.mkfifo(session / "report")
     assert read_end(session / "log") == read_end(session / "report") == read_end(session) == b""
+
+
+def test_of_a_long_log_the_end_is_kept(session, monkeypatch):
+    monkeypatch.setattr(share, "LONGEST_TAIL", 4)
+    (session / "log").write_bytes(b"0123456789")
+    shorten(session / "log", 10)
+    assert (session / "log").read_bytes() == b"0123456789"
+    shorten(session / "log", 9)
+    assert (session / "log").read_bytes() == b"6789"
+    shorten(session / "none", 9)
+
+
+@pytest.mark.parametrize("other", ["another name of a file", "link", "pipe", "folder"])
+def test_what_a_session_puts_in_the_place_of_its_log_is_not_written(session, tmp_path, monkeypatch, other):
+    """Whether it is there before the log is opened, or only afterwards."""
+    victim, log = tmp_path / "victim", session / "log"
+    victim.write_bytes(b"another's text")
+    log.write_bytes(b"0123456789")
+    make = {
+        "another name of a file": lambda path: os.link(victim, path),
+        "link": lambda path: path.symlink_to(victim),
+        "pipe": os.mkfifo,
+        "folder": lambda path: path.mkdir(),
+    }[other]
+    make(session / "other")
+    pipe = os.open(session / "other", os.O_RDONLY | os.O_NONBLOCK) if other == "pipe" else None
+    real = os.open
+
+    def opened_and_swapped(path, *args, **named):
+        file = real(path, *args, **named)
+        if path == log and (session / "other").exists():
+            log.unlink()
+            (session / "other").rename(log)
+        return file
+
+    monkeypatch.setattr(os, "open", opened_and_swapped)
+    for _ in range(2):
+        shorten(log, 5)
+        assert victim.read_bytes() == b"another's text"
+    if pipe is not None:
+        assert os.read(pipe, 100) == b""
+        os.close(pipe)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -137,6 +187,20 @@ async def test_a_file_system_that_hangs_holds_a_few_threads_and_nobody_for_long(
     assert len(started) == share.THREADS
     end.set()
     monkeypatch.setattr(share, "TIMEOUT", 30)
+    assert await its.do(lambda: "it is back") == "it is back"
+
+
+async def test_without_threads_it_is_told_and_goes_on_when_there_are_some(monkeypatch, tmp_path):
+    its = Share(tmp_path)
+
+    def none(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        for _ in range(share.THREADS + 1):
+            with pytest.raises(LaunchError, match="no thread can be started"):
+                await its.do(lambda: "never")
     assert await its.do(lambda: "it is back") == "it is back"
 
 

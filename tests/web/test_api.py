@@ -438,6 +438,17 @@ async def test_a_file_that_hangs_lets_nobody_in_and_holds_one_thread(portal, mon
             await asyncio.sleep(0)
 
 
+async def test_without_a_thread_to_read_the_file_nobody_is_let_in(portal, monkeypatch, caplog):
+    def none(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        assert (await portal.ask("GET", "/sessions")).status == 503
+    assert "cannot be read: no thread can be started" in caplog.text
+    assert (await portal.ask("GET", "/sessions")).status == 200
+
+
 async def test_the_log_says_who_did_what_to_whom(portal, caplog):
     await portal.ask("POST", "/sessions", json={"account": "ws01"}, headers={"X-Forwarded-For": "203.0.113.9"})
     await portal.ask("GET", "/sessions/ws02/logs", "reader")

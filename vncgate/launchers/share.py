@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import stat
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vncgate import tasks
 from vncgate.errors import LaunchError, SilentError
 from vncgate.text import printable
 
@@ -50,38 +51,16 @@ class Share:
         try:
             async with asyncio.timeout(TIMEOUT):
                 await self._free.acquire()
-                return await self._start(work, *args)
+                working = tasks.in_thread(functools.partial(work, *args), f"files in {self._folder}")
+                working.add_done_callback(lambda _: self._free.release())
+                # Shielded: who waits no longer does not end the thread, which is in use until it ends itself.
+                return await asyncio.shield(working)
         except TimeoutError:
             raise SilentError(
                 f"{self._folder} does not answer within {TIMEOUT:g} s: does its file system hang?"
             ) from None
         except OSError as error:
             raise LaunchError(self._words(error)) from None
-
-    def _start(self, work: Callable[..., Result], *args: Any) -> asyncio.Future[Result]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-
-        def settle(result: Result | None, error: Exception | None) -> None:
-            self._free.release()
-            if future.done():
-                return  # nobody waits any more
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]  # it is what `work` returned
-
-        def run() -> None:
-            result, error = None, None
-            try:
-                result = work(*args)
-            except Exception as caught:  # noqa: BLE001  (it is raised where the result is awaited)
-                error = caught
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(settle, result, error)
-
-        threading.Thread(target=run, name=f"files in {self._folder}", daemon=True).start()
-        return future
 
     def _words(self, error: OSError) -> str:
         where = error.filename or self._folder
@@ -124,36 +103,45 @@ def _write_new(path: Path, data: bytes, owner: tuple[int, int] | None) -> None:
 
 def read_end(path: Path, most: int = LONGEST_TAIL) -> bytes:
     """The last `most` bytes of a file in a session's folder; empty where there is no such file, or it is another's."""
-    try:
-        owner = path.parent.stat().st_uid
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):  # ENXIO: a socket
-            return b""
-        raise
-    try:
-        its = os.fstat(descriptor)
-        if not stat.S_ISREG(its.st_mode) or its.st_uid != owner:
-            return b""
-        return os.pread(descriptor, most, max(0, its.st_size - most))
-    finally:
-        os.close(descriptor)
+    with _opened(path, os.O_RDONLY) as file:
+        return b"" if file is None else _end(file, most)
 
 
 def shorten(path: Path, most: int = LONGEST_LOG) -> None:
     """Of a log in a session's folder that has become longer than `most` bytes, keep the end.
 
-    Whoever writes it must append (O_APPEND), and may lose lines that are written at the same moment.
+    Whoever writes it must append (O_APPEND), and may lose lines that are written at the same moment. One that its owner
+    lets nobody write stays as it is.
+    """
+    with contextlib.suppress(PermissionError), _opened(path, os.O_RDWR) as file:
+        if file is not None and os.fstat(file).st_size > most:
+            end = _end(file, LONGEST_TAIL)
+            os.ftruncate(file, os.pwrite(file, end, 0))
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int | None]:
+    """A file in a session's folder, opened; None where it is not a regular file of the folder's owner, with one name.
+
+    It is opened once, and looked at then: its owner may put another in its place at any moment.
     """
     try:
-        if path.lstat().st_size <= most:
-            return
-    except FileNotFoundError:
+        owner = path.parent.stat().st_uid
+        file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):  # ENXIO: a socket
+            raise
+        yield None
         return
-    end = read_end(path)
-    if end:
-        with open(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "wb") as file:  # noqa: PTH123 (a descriptor)
-            file.write(end)
+    try:
+        its = os.fstat(file)
+        yield file if stat.S_ISREG(its.st_mode) and its.st_uid == owner and its.st_nlink == 1 else None
+    finally:
+        os.close(file)
+
+
+def _end(file: int, most: int) -> bytes:
+    return os.pread(file, most, max(0, os.fstat(file).st_size - most))
 
 
 def last_lines(data: bytes, lines: int) -> str:

@@ -140,6 +140,8 @@ class Bearers:
         except TimeoutError:
             self._hanging = look
             return hangs
+        except OSError as error:
+            return Known(trouble=f"cannot be read: {error.strerror}")
 
     def _look(self, before: Known) -> Known:
         """What the file says; `before`, where it is the one that was read last."""
