@@ -92,13 +92,29 @@ async def test_what_did_not_come_to_its_end_leaves_no_half_file(sshd, delivery, 
     assert old.read_bytes() == b"old"
 
 
+@pytest.mark.real
+async def test_a_source_that_cannot_be_read_is_named(sshd, delivery, monkeypatch):
+    unreadable = Delivery(Path("/proc/self/mem"), delivery.path, "lab", 0)
+    with pytest.raises(LaunchError, match="^/proc/self/mem: Input/output error$"):
+        await bring(unreadable, sshd.place())
+    monkeypatch.setattr(images, "_digest", lambda path: "0" * 64)  # it could be read until then
+    failed, _, _ = await bring(unreadable, sshd.place())
+    assert failed == {"127.0.0.1": "/proc/self/mem: Input/output error"}
+
+
 def settings(tmp_path, **more):
     return DesktopsSettings(
         kinds={
             "xfce": {"command": "x", "wrap": "apptainer", "image": str(tmp_path / "opt/xfce.sif"), "place": "lab"},
             "other": {"command": "x", "wrap": "apptainer", "image": "/opt/other.sif", "place": "lab"},
+            "plain": {"command": "x", "place": "lab"},
+            "boxed": {"command": "x", "image": "xfce:1", "place": "engine"},
         },
-        places={"lab": {"type": "ssh", "hosts": "n[1-2]"}, "share": {"type": "slurm", "folder": "/scratch"}},
+        places={
+            "lab": {"type": "ssh", "hosts": "n[1-2]"},
+            "share": {"type": "slurm", "folder": "/scratch"},
+            "engine": {"type": "docker"},
+        },
         **more,
     )
 
@@ -121,6 +137,10 @@ def test_a_kind_or_a_file_with_the_name_of_its_image(tmp_path):
         ("nonesuch", "", "which kind's image is it"),
         ("folder/xfce.sif", "", "is a folder; `apptainer build` makes"),
         ("other.sif", "nowhere", "there is no place 'nowhere'"),
+        ("nosuch/other.sif", "", "nosuch/other.sif is not there"),
+        ("plain", "", 'kind plain: it has no wrap = "apptainer", so there is no image to bring'),
+        ("boxed", "", "place engine: it has images of its own; `podman pull` brings them"),
+        ("xfce", "engine", "place engine: it has images of its own"),
     ],
 )
 def test_what_cannot_be_meant(tmp_path, monkeypatch, wanted, place, words):

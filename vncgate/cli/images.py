@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from vncgate import settings
 from vncgate.cli.config import add_config
 from vncgate.errors import LaunchError
-from vncgate.kinds import DockerPlace, SshPlace
+from vncgate.kinds import SshPlace
 
 if TYPE_CHECKING:
     from vncgate.images import Delivery
@@ -39,8 +39,6 @@ def _deploy(args: argparse.Namespace) -> int:
     chosen = settings.load(args.config, os.environ).desktops
     delivery = images.plan(chosen, args.image, args.place)
     place = chosen.place(delivery.place)
-    if isinstance(place, DockerPlace):
-        raise LaunchError(f"place {delivery.place}: it has images of its own; `{place.command[0]} pull` brings them")
     if isinstance(place, SshPlace):
         return asyncio.run(_to_hosts(delivery, place))
     try:
