@@ -276,6 +276,11 @@ async def test_a_command_is_run_to_its_end():
     assert (await run_to_its_end(["sh", "-c", "kill -9 $$"], timeout=PATIENCE)).status == -9
 
 
+async def test_names_of_files_that_are_no_utf8_come_as_they_are():
+    found = await run_to_its_end(["od", "-An", "-tx1"], timeout=PATIENCE, stdin=os.fsdecode(b"\xff\xc3\xbc"))
+    assert found.stdout.split() == ["ff", "c3", "bc"]
+
+
 async def test_a_command_need_not_read_what_it_is_given():
     assert (await run_to_its_end(["true"], timeout=PATIENCE, stdin="x" * 1_000_000)).status == 0
 

@@ -240,7 +240,7 @@ async def run(
     with contextlib.ExitStack() as stack:
         names = "stdin", "stdout", "stderr"
         files = [stack.enter_context(os.fdopen(os.memfd_create(name), "w+b")) for name in names]
-        files[0].write(stdin.encode())
+        files[0].write(stdin.encode(errors="surrogateescape"))  # as os.fsencode() has names of files
         files[0].seek(0)
         process = await _start(argv, files, env)
         try:
