@@ -13,11 +13,11 @@ from vncgate.model import Account, DesktopState, Secret, Want
 SETTINGS = DesktopsSettings(kinds={"term": {"command": "xterm"}})
 
 
-def status(state, starts=None, **life):
+def status(state, starts=None, tail="", **life):
     view = View(SETTINGS, Account("ws01", None, "ws01", None, Secret("")), in_pool=False, since=0.0)
     view.sighting = Sighting(Seen.PENDING, starts=starts)
     view.life = Life(state, **{"want": Want.UP} | life)
-    view.reason = "the session ended with exit status 1"
+    view.reason, view.tail = "the session ended with exit status 1", tail
     return view.status(100.0, 100.0)
 
 
@@ -44,3 +44,17 @@ def test_operators_read_the_reason_as_it_is():
     assert status(DesktopState.FAILED).reason == "the session ended with exit status 1"
     words = "the session ended with exit status 1; trying again in 2 s"
     assert status(DesktopState.REQUESTED, delay=2.0).reason == words
+    words = "the session ended with exit status 1: matlab: no licence; trying again in 2 s"
+    assert status(DesktopState.REQUESTED, tail="matlab: no licence", delay=2.0).reason == words
+
+
+STRANGE = "disk quota of tmp ok / license server does not answer"
+OURS = "sh: x / xfce4-session: command not found on node01"
+
+
+@pytest.mark.parametrize("ended", [{"state": DesktopState.FAILED}, {"state": DesktopState.REQUESTED, "delay": 2.0}])
+def test_participants_are_told_nothing_of_what_a_session_wrote(ended):
+    """Unless it is a line of our own scripts; and nothing of how the last one ended while there is another."""
+    assert status(**ended, tail=STRANGE).told == ""
+    assert status(**ended, tail=OURS).told == "a program that it needs is not installed: tell the organizers"
+    assert status(DesktopState.STARTING, tail=OURS).told == ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vncgate.desktop_words import AWAY, LONGEST_TAIL, last_words, ordinal, plain, plain_in_queue, span
+from vncgate.desktop_words import AWAY, LONGEST_TAIL, is_scripts, last_words, ordinal, plain, plain_in_queue, span
 from vncgate.launcher import OVER
+from vncgate.launchers.apptainer import _CHECK
 from vncgate.launchers.slurm_errors import problem
 from vncgate.launchers.slurm_jobs import (
     _KINDS_OF_REASONS,
@@ -49,6 +53,7 @@ def test_whatever_a_log_says_its_words_are_fit_to_be_shown(text):
 SECRET = "/srv/vncgate/0a1b2c3d4e5f6a7b"
 NO_SPACE = "there is no space left for its files: ask the organizers"
 NO_IMAGE = "the image that it runs in is not there yet: tell the organizers"
+NO_PROGRAM = "a program that it needs is not installed: tell the organizers"
 HELD = "something holds it up: ask the organizers"
 
 
@@ -67,19 +72,25 @@ HELD = "something holds it up: ask the organizers"
         ("The session ended with exit status 0.", "you logged out, or what ran in it has ended"),
         ("the session ended with exit status 127: xfce4: not found", ""),
         (f"{SECRET}: no folder for the desktops of ws01: No space left on device", NO_SPACE),
-        ("the session ended with exit status 1: Disk quota exceeded", NO_SPACE),
+        ("The home folder /srv/homes/ws01 is over its quota: remove files from it.", NO_SPACE),
+        (f"The desktop's folder {SECRET} cannot be written: Disk quota exceeded", NO_SPACE),
+        ("The home folder /srv/homes/ws01 cannot be made: No space left on device", NO_SPACE),
+        ("The home folder /srv/homes/ws01 cannot be made: Permission denied", ""),
         ("The home folder /srv/homes/ws01 is full: remove files from it.", NO_SPACE),
         ("still in the queue of hpc after 2 h: other jobs are before it",
          "it waited too long in the queue: try again later, or ask the organizers"),
         (f"no VNC login within 2 min (desktop unix:{SECRET}/vnc.sock is not there)",
          "it did not come up in time: try again, or tell the organizers"),
+        ("no VNC login within 2 min (desktop node01:5901 does not answer within 5 s)",
+         "it did not come up in time: try again, or tell the organizers"),
         ("Slurm refused the job: there is no such partition (sbatch: error: viz)",
          "the cluster does not take it: tell the organizers"),
         (f"the image localhost/{SECRET} is not on this host: build it there", NO_IMAGE),
-        (f"the session ended with exit status 1: The image {SECRET}.sif is missing on node01: vncgate images deploy",
-         NO_IMAGE),
         (f"The image {SECRET}.sif is missing on node01: vncgate images deploy brings it there.", NO_IMAGE),
-        ("xfce4-session: command not found on node01", "a program that it needs is not installed: tell the organizers"),
+        ("xfce4-session: command not found on node01", NO_PROGRAM),
+        ("There is no Xvnc on node01: install TigerVNC's server (Debian, Ubuntu: tigervnc-standalone-server).",
+         NO_PROGRAM),
+        ("There is no apptainer on node01: install Apptainer.", NO_PROGRAM),
         (_OVER["NODE_FAIL"].format(host="node01"), "the computer that it ran on failed"),
         (PUT_BACK, "the computer that it ran on failed, or other work took its place"),
         (_OVER["PREEMPTED"], "other work took its place"),
@@ -94,6 +105,40 @@ HELD = "something holds it up: ask the organizers"
 def test_what_participants_read_of_a_reason(reason, words):
     assert plain(reason) == words
     assert plain_in_queue(reason) == words
+
+
+ENDED = "the session ended with exit status 1"
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("firefox: the connection to the display was lost\nX connection lost", ""),
+        ("matlab: license server does not answer", ""),
+        ("disk quota of tmp ok\nsegfault", ""),
+        ("bash: line 1: xterm: command not found on line 7", ""),
+        (f"The image {SECRET}.sif is missing on node01: vncgate images deploy brings it there.\nsegfault", ""),
+        ("The session ended with exit status 1.", ""),
+        (f"hm\nThe image {SECRET}.sif is missing on node01: vncgate images deploy brings it there.", NO_IMAGE),
+        ("mktemp: failed to create directory via template '/tmp/vncgate-XXX': No space left on device", NO_SPACE),
+        ("The home folder /srv/homes/ws01 is full: remove files from it.\n", NO_SPACE),
+    ],
+)  # fmt: skip
+def test_what_a_session_wrote_is_a_stranger_s_word_but_for_lines_of_our_scripts(log, words):
+    assert plain(ENDED, last_words(log)) == words
+    assert plain("the session ended", last_words(log)) == words  # and nobody logged out
+    assert plain("stopped by the organizers", last_words(log)) == (words or "stopped by the organizers")
+
+
+def test_every_reason_of_the_scripts_is_known_as_theirs():
+    template = (files("vncgate.launchers") / "templates" / "desktop.sh.j2").read_text()
+    text = template.replace("$status", "3") + _CHECK
+    for what_bash_puts_in in (r"\$\([^()]*(\([^()]*\))?[^()]*\)", r"\$(\{[^}]*\}|\w+)"):
+        text = re.sub(what_bash_puts_in, "/word", text)
+    said = [words for words in re.findall(r'(?:fail|reason|\{ echo) "([^"]*)"', text) if " " in words]
+    assert len(said) == 14
+    for line in said:
+        assert is_scripts(line), line
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vncgate.desktop_life import WELL, Event, death
 from vncgate.desktop_view import View
-from vncgate.desktop_words import span
+from vncgate.desktop_words import is_scripts, span
 from vncgate.kinds import Policy
 from vncgate.launchers.base import Sighting
 from vncgate.model import DesktopState
@@ -52,14 +52,15 @@ def gone(view: View, sighting: Sighting, now: float) -> End | None:
     state, status, job = view.life.state, sighting.exit_status, view.handle.job if view.handle else ""
     if view.is_adopted and not job and now - view.life.since < UNSURE:
         return None
-    words = sighting.reason or "the session ended" + (f" with exit status {status}" if status else "")
+    known = sighting.reason or (sighting.said if is_scripts(sighting.said) else "")
+    words = known or "the session ended" + (f" with exit status {status}" if status else "")
     event = Event.START_FAILED
     if state is DesktopState.RUNNING or (view.is_adopted and state is DesktopState.REQUESTED):
         policy = Policy.EAGER if view.in_pool else view.policy or Policy.MANUAL
         event = death(policy, status, was_asked_for=bool(job))
         if event is Event.DIED and status and now - view.life.since < WELL:
             event = Event.START_FAILED  # its command does not exist, or ends at once
-    is_told = sighting.reason or (status == 0 and event is not Event.START_FAILED)
+    is_told = known or (status == 0 and event is not Event.START_FAILED)
     return End(event, words, log_tells=not is_told)
 
 

@@ -250,7 +250,7 @@ class Runner:
 
     def _because(self, reason: str, *, log_tells: bool = False) -> None:
         """It ends, or was not started, for this reason; where `log_tells`, the end of its log says more."""
-        self.view.reason, self._log_tells = reason, log_tells
+        self.view.reason, self.view.tail, self._log_tells = reason, "", log_tells
 
     def _end_for(self, end: End | None) -> None:
         if end:
@@ -264,7 +264,7 @@ class Runner:
         if self.state is not before.state:
             self._log.debug("%s -> %s", before.state, self.state)
             if self.state is DesktopState.STOPPED and view.reason:
-                self._log.info("the desktop has ended: %s", view.reason)
+                self._log.info("the desktop has ended: %s", view.explained)
             self._came_into(before.state, self.state, loop.time())
         if event is Event.START_FAILED and (yard := self._yard) and view.launch:
             yard.blame(view.launch.entry.handle.host)
@@ -280,13 +280,13 @@ class Runner:
                 self._leave_off()
                 self._do(functools.partial(self._end, self._deeds.under_way), None, "end")
             case Action.WAIT:
-                self._log.warning("%s; trying again in %.0f s", view.reason, view.life.delay)
+                self._log.warning("%s; trying again in %.0f s", view.explained, view.life.delay)
                 self._timer = loop.call_later(view.life.delay, self._handle, Event.DELAY_OVER)
                 if self._wish():
                     self._keep_wish()
             case Action.GIVE_UP:
                 again = "" if view.in_pool else f": `vncgate desktop start {self.name}` tries again"
-                self._log.error("%s; given up%s", view.reason, again)
+                self._log.error("%s; given up%s", view.explained, again)
         self._tell()
         if self.state not in ON_ITS_WAY and (yard := self._yard):
             yard.settle(self)  # after all were told: who waits may take this one instead of starting one
@@ -385,8 +385,8 @@ class Runner:
                 await launch.unwanted(view.reason)
             if launch.handle:
                 self._last_log = await launch.last_log()
-            if self._log_tells and (words := last_words(self._last_log)):
-                view.reason = f"{view.reason}: {words}"
+            if self._log_tells:
+                view.tail = last_words(self._last_log)
             await self._cancel(launch)
             await self._conclude()
             await launch.forget()

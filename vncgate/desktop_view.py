@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from vncgate.desktop_choice import choose, mark
 from vncgate.desktop_life import Life
-from vncgate.desktop_words import ordinal, span
+from vncgate.desktop_words import ordinal, plain, plain_in_queue, span
 from vncgate.errors import LaunchError
 from vncgate.kinds import DesktopsSettings, Kind, Policy
 from vncgate.launch import Launch
@@ -25,11 +25,12 @@ ON_ITS_WAY = (DesktopState.REQUESTED, DesktopState.STARTING)
 class View:
     """What a runner knows. `since` is seconds since the epoch, `used` seconds on the loop's clock.
 
-    `reason` is why it ended or was not started, `hindrance` why it cannot be ended; `doubt` is why nobody knows how it
-    is now, `sighting` how it was when somebody last knew. `desktop` is where the last login succeeded. With `is_unseen`
-    somebody may use it whom this gate does not see. `chosen` is the kind and size that somebody asked for, in the place
-    of what its account's line says, until it ends. One that `is_adopted` was started by a daemon before this one, and
-    has not run here yet. `patience` is seconds for which nobody knew how it was, of those since it is what it is.
+    `reason` is why it ended or was not started, and `tail` the end of its log where that says more, `hindrance` why it
+    cannot be ended; `doubt` is why nobody knows how it is now, `sighting` how it was when somebody last knew. `desktop`
+    is where the last login succeeded. With `is_unseen` somebody may use it whom this gate does not see. `chosen` is the
+    kind and size that somebody asked for, in the place of what its account's line says, until it ends. One that
+    `is_adopted` was started by a daemon before this one, and has not run here yet. `patience` is seconds for which
+    nobody knew how it was, of those since it is what it is.
     """
 
     settings: DesktopsSettings
@@ -42,6 +43,7 @@ class View:
     sighting: Sighting = NOT_SEEN
     doubt: str = ""
     reason: str = ""
+    tail: str = ""
     hindrance: str = ""
     used: float = 0.0
     is_unseen: bool = False
@@ -123,6 +125,11 @@ class View:
         """When its participant is to be told of that; of a short time half is left for it."""
         return self.idle_end - min(self.settings.warn, self.idle_timeout / 2)
 
+    @property
+    def explained(self) -> str:
+        """Why it ended or was not started, as operators read it."""
+        return f"{self.reason}: {self.tail}" if self.tail else self.reason
+
     def ending(self, wall: float) -> Ending | None:
         """What the daemon after this one is to know of its end, at `wall` by the wall's clock; None: nothing, as where
         it is started again, which has its own word on disk.
@@ -131,7 +138,7 @@ class View:
         if self.in_pool or not is_over or not (what := mark(self.settings, self.wanted)):
             return None
         state = DesktopState.FAILED if self.life.hopeless else DesktopState.STOPPED
-        return Ending(self.account.name, state, self.reason, wall, what)
+        return Ending(self.account.name, state, self.reason, wall, what, self.tail)
 
     def recall(self, ending: Ending) -> None:
         """Know how the account's last desktop ended under a daemon before this one. That it cannot be started is true
@@ -141,7 +148,7 @@ class View:
             if ending.what != mark(self.settings, self.wanted):
                 return
             self.life = replace(self.life, state=DesktopState.FAILED, want=Want.UP, hopeless=True)
-        self.reason, self.since = ending.reason, ending.since
+        self.reason, self.tail, self.since = ending.reason, ending.tail, ending.since
 
     def status(self, wall: float, now: float) -> DesktopStatus:
         """How it is, at `wall` by the wall's clock and `now` by the loop's."""
@@ -164,6 +171,7 @@ class View:
             idle_end=self._shown_idle_end(wall, now),
             restarts=self.life.restarts,
             is_again=self._is_again(),
+            told=self._told(),
         )
 
     def _is_again(self) -> bool:
@@ -174,7 +182,7 @@ class View:
     def _words(self) -> str:
         match self.life.state:
             case DesktopState.REQUESTED if self.life.delay:
-                return f"{self.reason}; trying again in {span(self.life.delay)}"
+                return f"{self.explained}; trying again in {span(self.life.delay)}"
             case DesktopState.REQUESTED:
                 return self.doubt or self._words_in_line()
             case DesktopState.PENDING | DesktopState.STARTING:
@@ -182,9 +190,20 @@ class View:
             case DesktopState.RUNNING:
                 return self.doubt or self._words_of_change()
             case DesktopState.STOPPING if self.hindrance:
-                return f"{self.reason}; it cannot be ended yet: {self.hindrance}"
+                return f"{self.explained}; it cannot be ended yet: {self.hindrance}"
             case _:
-                return self.reason
+                return self.explained
+
+    def _told(self) -> str:
+        match self.life.state:
+            case DesktopState.PENDING:
+                return plain_in_queue(self._words())
+            case DesktopState.STARTING | DesktopState.RUNNING:
+                return plain(self._words())
+            case DesktopState.REQUESTED if not self.life.delay:
+                return plain(self._words())
+            case _:
+                return plain(self.reason, self.tail)
 
     def _words_in_line(self) -> str:
         yard = self.launch.yard if self.launch else None

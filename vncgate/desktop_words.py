@@ -1,7 +1,9 @@
 """How people are told about desktops: times, positions, the end of a log, and what participants read of a reason.
 
-A reason has two readers. Operators get it as it is, from the log, `vncgate desktop status` and the REST API; it may
-have paths, hosts and the words of other programs in it. Participants get `plain()` of it, which has none of them.
+A reason has two readers. Operators get it as it is, from the log, `vncgate desktop status` and the REST API, with the
+end of the session's log; it may have paths, hosts and the words of other programs in it. Participants get `plain()` of
+it, which has none of them. What a session wrote may be anything, and tells them nothing but where its last line is one
+that our own scripts write.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import re
 
 from vncgate.text import printable
 
+BETWEEN = " / "
+"""What stands between two lines of a log."""
 LONGEST_TAIL = 200
 """Characters of a log that stand in a reason."""
 
@@ -31,7 +35,7 @@ def ordinal(number: int) -> str:
 def last_words(text: str) -> str:
     """The last two lines of a log, fit to be shown; empty where it has none."""
     lines = [printable(line.strip()) for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-2:])[-LONGEST_TAIL:]
+    return BETWEEN.join(lines[-2:])[-LONGEST_TAIL:]
 
 
 AWAY = "the computers that run desktops do not answer now"
@@ -42,6 +46,20 @@ def _table(*rows: tuple[str, str]) -> list[tuple[re.Pattern[str], str]]:
     return [(re.compile(pattern, re.IGNORECASE), words) for pattern, words in rows]
 
 
+_NO_SPACE = "there is no space left for its files: ask the organizers"
+_NO_IMAGE = "the image that it runs in is not there yet: tell the organizers"
+_NO_PROGRAM = "a program that it needs is not installed: tell the organizers"
+_SCRIPT = _table(  # whole lines of templates/desktop.sh.j2 and apptainer.py
+    (r"the session ended with exit status 0\.", "you logged out, or what ran in it has ended"),
+    (r"the session ended with exit status [0-9]+\.|xvnc ended by itself, with exit status [0-9]+\.", ""),
+    (r"the home folder /.* is (full|over its quota): remove files from it\.", _NO_SPACE),
+    (r"the (home|desktop's) folder /.*: (no space left on device|disk quota exceeded)", _NO_SPACE),
+    (r"the (home|desktop's) folder /.* (cannot be (made|written): .*|is missing on \S+\.|may not be entered\.)", ""),
+    (r"mktemp: failed to create directory .*: no space left on device", _NO_SPACE),
+    (r"the image \S.* is missing on \S+: vncgate images deploy brings it there\.", _NO_IMAGE),
+    (r"[^\s:]+: command not found on \S+|there is no (xvnc|apptainer) on \S+: install .*", _NO_PROGRAM),
+    (r"xvnc did not start: .*", ""),
+)  # fmt: skip
 _PLAIN = _table(
     # What the gate says itself of what everybody may know: as it is.
     (r"^(stopped|restarted) by the organizers", ""),
@@ -49,20 +67,19 @@ _PLAIN = _table(
     (r"^nobody used it for [0-9.]+ (s|min|h)\b", ""),
     (r"^[0-9]+(st|nd|rd|th) in line(: [0-9]+ desktops are there, and no more may be)?", ""),
     # Why it ended, was not started, or is not known to be there.
-    (r"^the session ended( with exit status 0\.)?$", "you logged out, or what ran in it has ended"),
-    (r"no space left|quota|is full: remove files", "there is no space left for its files: ask the organizers"),
+    (r"^the session ended$", "you logged out, or what ran in it has ended"),
+    (r"^no VNC login within", "it did not come up in time: try again, or tell the organizers"),
+    (r"no space left|quota", _NO_SPACE),
     (r"^still in the queue", "it waited too long in the queue: try again later, or ask the organizers"),
     (r"reached its time limit|before its deadline", "its time was up"),
     (r"^its node failed, or", "the computer that it ran on failed, or other work took its place"),
     (r"preemption", "other work took its place"),
     (r"more memory than", "it needed more memory than it may have: ask the organizers for more"),
     (r"^the node \S+ (failed|did not boot)", "the computer that it ran on failed"),
-    (r"\bthe image .* is (missing|not) on", "the image that it runs in is not there yet: tell the organizers"),
-    (r"command not found on|\bthere is no xvnc on", "a program that it needs is not installed: tell the organizers"),
+    (r"^the image .* is not on", _NO_IMAGE),
     (r"^slurm refused the job:", "the cluster does not take it: tell the organizers"),
     (r"^the job was cancelled|removed from outside", "it was ended from outside: ask the organizers"),
     (r"cannot be reached|not? answer|connection (was )?lost|no ssh connection|no shell for us|unreachable", AWAY),
-    (r"^no VNC login within", "it did not come up in time: try again, or tell the organizers"),
 )
 _QUEUE = _table(
     (r"never|\bheld\b|holds it|switched off|\bdown$|not valid|too often|deleted|no node has|may not|used up",
@@ -72,16 +89,31 @@ _QUEUE = _table(
 )  # fmt: skip
 
 
-def plain(reason: str) -> str:
-    """What participants read in the place of a reason: short, with what they can do where there is something. Empty
-    for a reason that is none of theirs.
+def is_scripts(line: str) -> bool:
+    """Whether a line of a session's log is one that our scripts write."""
+    return _scripts(line) is not None
+
+
+def plain(reason: str, tail: str = "") -> str:
+    """What participants read in the place of a reason, and of the `last_words()` of the log: short, with what they can
+    do where there is something. Empty for a reason that is none of theirs.
     """
-    return _first(_PLAIN, reason)
+    if words := _scripts(tail.rpartition(BETWEEN)[2]):
+        return words
+    if (words := _scripts(reason)) is not None:
+        return words
+    # Of what has more to say nobody simply logged out.
+    return _first(_PLAIN, f"{reason}:" if tail else reason)
 
 
 def plain_in_queue(reason: str) -> str:
     """The same of a reason why it waits in its place's own queue."""
     return plain(reason) or _first(_QUEUE, reason)
+
+
+def _scripts(line: str) -> str | None:
+    """What participants read of a line of our scripts; None: it is none."""
+    return next((words for pattern, words in _SCRIPT if pattern.fullmatch(line)), None)
 
 
 def _first(table: list[tuple[re.Pattern[str], str]], reason: str) -> str:

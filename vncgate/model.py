@@ -247,7 +247,7 @@ class DesktopStatus:
     not known, or never.
 
     `reason` says in words why it is so: what a queue says, why it failed, when it is tried again. It is for operators;
-    participants read what `desktop_words` makes of it. With `is_again` it ended, or could not be started, and is
+    `told` is what participants read in its place. With `is_again` it ended, or could not be started, and is
     started again without anybody's word. `starts` is when a queue expects it to start, `ends` when it ends by itself
     for want of time, `idle_end` when it will be ended because nobody uses it. Its participant is
     warned while `idle_end` is set, and of `ends` while `is_ending`.
@@ -269,6 +269,7 @@ class DesktopStatus:
     idle_end: float | None = None
     restarts: int = 0
     is_again: bool = False
+    told: str = ""
 
 
 class WorkerState(enum.StrEnum):

@@ -91,7 +91,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an account's last desktop came to be STOPPED or FAILED, and when (seconds since the epoch).
+    """How an account's last desktop came to be STOPPED or FAILED, and when (seconds since the epoch). `tail` is the end
+    of its log, where that says more than the reason.
 
     `what` stands for all that was to be started: a failure says nothing of something else.
     """
@@ -101,12 +102,20 @@ class Ending:
     reason: str
     since: float
     what: str
+    tail: str = ""
 
     @classmethod
     def from_json(cls, body: Any) -> Ending:
         """The reverse of dataclasses.asdict(). Raises KeyError, TypeError or ValueError for what is none."""
         state = DesktopState(body["state"])
-        return cls(str(body["account"]), state, str(body["reason"]), _moment(body["since"]), str(body["what"]))
+        return cls(
+            str(body["account"]),
+            state,
+            str(body["reason"]),
+            _moment(body["since"]),
+            str(body["what"]),
+            str(body.get("tail", "")),
+        )
 
 
 class Store:

@@ -83,7 +83,7 @@ def test_a_bind_in_another_form_is_named():
 async def test_an_image_that_is_missing_is_named(apptainer_site):
     handle = await apptainer_site.submit(apptainer_site.spec(image="/nonesuch/x.sif"))
     seen = await apptainer_site.gone(handle)
-    assert f"The image /nonesuch/x.sif is missing on {os.uname().nodename}" in seen.reason
+    assert f"The image /nonesuch/x.sif is missing on {os.uname().nodename}" in seen.said
 
 
 @pytest.mark.real
@@ -91,7 +91,7 @@ async def test_a_host_without_apptainer_says_so(local_site, desktop_tree):
     if any(os.access(f"{folder}/apptainer", os.X_OK) for folder in os.environ["PATH"].split(":")):
         pytest.skip("this host has Apptainer")
     handle = await local_site.submit(local_site.spec(wrap="apptainer", image=str(desktop_tree)))
-    assert "There is no apptainer on" in (await local_site.gone(handle)).reason
+    assert "There is no apptainer on" in (await local_site.gone(handle)).said
 
 
 @pytest.mark.real

@@ -49,12 +49,13 @@ def test_whom_an_engine_knows_us_as(info, person):
         (End(137, True, ""), "more memory than its limit"),
         (End(137, False, ""), "killed from outside"),
         (End(127, False, "no such file"), "no such file"),
-        (End(1, False, ""), "the last line"),
-        (End(0, True, ""), "the last line"),
+        (End(1, False, ""), ""),
+        (End(0, True, ""), ""),
     ],
 )
 def test_why_a_container_ended(end, words):
-    assert end.words == words
+    assert words in end.words
+    assert bool(end.words) == bool(words)  # else its session has the word
 
 
 async def test_an_engine_that_is_not_there_is_named(tmp_path):

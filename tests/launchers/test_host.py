@@ -76,7 +76,7 @@ async def test_a_moment_has_an_end():
 
 
 @pytest.mark.parametrize(
-    ("answer", "seen", "desktop", "reason", "status"),
+    ("answer", "seen", "desktop", "said", "status"),
     [
         ("running ", Seen.RUNNING, None, "", None),
         (f"running {NONCES[0]} unix /x/vnc.sock", Seen.RUNNING, Desktop(unix="/x/vnc.sock"), "", None),
@@ -85,10 +85,11 @@ async def test_a_moment_has_an_end():
         ("gone - ", Seen.GONE, None, "", None),
     ],
 )
-async def test_what_a_host_says_of_a_desktop(answer, seen, desktop, reason, status):
+async def test_what_a_host_says_of_a_desktop(answer, seen, desktop, said, status):
     place = Scripted(f"vncgate\n{NONCES[0]} {answer}\n")
     found = await place.query(handle())
-    assert (found.seen, found.desktop, found.reason, found.exit_status) == (seen, desktop, reason, status)
+    assert (found.seen, found.desktop, found.said, found.exit_status) == (seen, desktop, said, status)
+    assert found.reason == ""  # what a session wrote is no word of its place's
     assert place.let_go == ([NONCES[0]] if seen is Seen.GONE else [])
 
 

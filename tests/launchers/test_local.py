@@ -132,7 +132,7 @@ async def test_a_number_that_is_another_s_by_now_is_not_taken_for_the_desktop(lo
     handle = await local_site.submit(local_site.spec())
     found = type(handle)("local", "ws01", spec.nonce, user=ME)
     seen = await local_site.place.query(found)
-    assert (seen.seen, seen.reason) == (Seen.GONE, "its last words")
+    assert (seen.seen, seen.said, seen.reason) == (Seen.GONE, "its last words", "")
     (folder / "process").write_text(f"{os.getpid()} 1 another-boot\n")
     seen = await local_site.place.query(found)
     assert (seen.seen, seen.reason) == (Seen.GONE, "the host was started anew")
@@ -216,7 +216,7 @@ async def main():
         return
     while (seen := await place.query(handle)).seen == "running":
         await asyncio.sleep(0.1)
-    print("gone:", seen.reason)
+    print("gone:", seen.reason, seen.said)
     await place.cancel(handle)
 asyncio.run(main())
 """

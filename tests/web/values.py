@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vncgate.desktop_words import plain, plain_in_queue
 from vncgate.kinds import DesktopsSettings
 from vncgate.model import (
     Account,
@@ -75,7 +76,9 @@ class Started:
 
     def set(self, name, state=DesktopState.STOPPED, *, kind="on_demand", reason="", **times):
         want = Want.DOWN if state is DesktopState.STOPPED else Want.UP
-        self.states[name] = DesktopStatus(name, kind, "", "local", "node01", want, state, reason, 0.0, **times)
+        told = plain_in_queue(reason) if state is DesktopState.PENDING else plain(reason)
+        status = DesktopStatus(name, kind, "", "local", "node01", want, state, reason, 0.0, told=told, **times)
+        self.states[name] = status
 
     def statuses(self):
         return list(self.states.values())

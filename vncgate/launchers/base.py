@@ -44,7 +44,8 @@ class Sighting:
     """What `query()` found. Times are seconds since the epoch.
 
     `desktop` is where its VNC server can be reached by the gate, as soon as it has reported that. `reason` is in words:
-    why it waits, or why it is gone where the place knows that. `exit_status` is that of its session, where it is GONE
+    why it waits, or why it is gone where the place knows that; `said` is the last line that a session wrote which is
+    GONE, and may be anybody's words. `exit_status` is that of its session, where it is GONE
     and the place knows it: 0 is a participant who logged out, or an end that was meant (its time was up).
     """
 
@@ -52,6 +53,7 @@ class Sighting:
     desktop: Desktop | None = None
     host: str = ""
     reason: str = ""
+    said: str = ""
     starts: float | None = None
     ends: float | None = None
     exit_status: int | None = None

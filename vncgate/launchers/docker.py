@@ -62,15 +62,16 @@ class End:
     is_out_of_memory: bool
     error: str
 
-    def words(self, said: str) -> str:
-        """Why it ended; `said` is the last line that its session wrote."""
+    @property
+    def words(self) -> str:
+        """Why it ended, where the engine knows that."""
         if self.is_out_of_memory and self.status:
             return "it used more memory than its limit allows, and was ended by the kernel"
         if self.error:
             return self.error
         if self.status == 137:
             return "its container was killed from outside (SIGKILL)"
-        return said or f"its container {process.describe_exit(self.status)}"
+        return ""
 
 
 class Docker:
@@ -140,7 +141,7 @@ class Docker:
                 return await self._share.do(_absent, folder, handle)
             if end := self._ends.get(name):
                 log = await self._share.do(read_end, folder / "log")
-                return Sighting(Seen.GONE, reason=end.words(last_lines(log, 1).strip()), exit_status=end.status)
+                return Sighting(Seen.GONE, reason=end.words, said=last_lines(log, 1).strip(), exit_status=end.status)
             await self._share.do(shorten, folder / "log")
             text = await self._share.do(read_end, folder / "report", report.LONGEST)
         except LaunchError as error:

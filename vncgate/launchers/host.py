@@ -149,9 +149,12 @@ class HostPlace(abc.ABC):
         seen, _, rest = answer.partition(" ")
         if seen == "gone":
             await self._let_go(handle)
-            status, _, reason = rest.partition(" ")
+            status, _, said = rest.partition(" ")
             exit_status = int(status) if status.isdecimal() else None
-            return Sighting(Seen.GONE, host=handle.host, reason=printable(reason), exit_status=exit_status)
+            return Sighting(Seen.GONE, host=handle.host, said=printable(said), exit_status=exit_status)
+        if seen == "fallen":
+            await self._let_go(handle)
+            return Sighting(Seen.GONE, host=handle.host, reason="the host was started anew")
         reported = report.parse(rest + "\n", handle.nonce)
         desktop = await self._reach(handle, reported) if reported else None
         return Sighting(Seen.RUNNING, desktop, host=handle.host)

@@ -77,7 +77,7 @@ look() {
     elif [ ! -e process ] && [ -n "$(find . -prune -mmin -1)" ]; then
       echo "$nonce running" # it is about to be
     elif [ "${booted-$boot}" != "$boot" ]; then
-      echo "$nonce gone - the host was started anew"
+      echo "$nonce fallen"
     else
       status=-
       [ -f status ] && read -r status <status

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from vncgate.desktop_words import AWAY, plain, plain_in_queue
+from vncgate.desktop_words import AWAY
 from vncgate.kinds import Kind, Policy
 from vncgate.model import Account, AccountStatus, DesktopState, DesktopStatus, Readiness, Roster, State, Want
 
@@ -150,7 +150,7 @@ def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool, i
     `policy` is None where it is started no more, as when the workshop `is_over`. `is_served`: browsers are let through
     to it, if it is there.
     """
-    state, reason = status.state, plain(status.reason)
+    state, reason = status.state, status.told
     match state:
         case DesktopState.RUNNING if is_served:
             return Launched(state, ends=status.ends if status.is_ending else None, idle_end=status.idle_end)
@@ -183,7 +183,7 @@ def _coming(status: DesktopStatus, reason: str) -> Launched:
         case DesktopState.REQUESTED:
             headline, words = _WAITING.get(reason, "Your desktop waits for its turn"), reason
         case DesktopState.PENDING:
-            headline, words = "Your desktop is in the queue", plain_in_queue(status.reason)
+            headline, words = "Your desktop is in the queue", reason
         case _:
             headline, words = "Your desktop is starting", reason if status.state is DesktopState.STARTING else ""
     # Where its place lets nobody in yet, it is starting for its participant.

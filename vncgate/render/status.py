@@ -25,7 +25,7 @@ def report(statuses: Sequence[AccountStatus], desktops: Sequence[DesktopStatus] 
 def launched(status: DesktopStatus) -> dict[str, Any]:
     """A desktop that the gate starts itself, as JSON values; times are in seconds (epoch), None where not known."""
     body = {**asdict(status), "desktop": str(status.desktop) if status.desktop else None}
-    del body["is_ending"], body["is_again"]  # whoever reads this has a clock, and the reason
+    del body["is_ending"], body["is_again"], body["told"]  # whoever reads this has a clock, and the reason
     return body
 
 
