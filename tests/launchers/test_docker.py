@@ -229,6 +229,17 @@ async def test_a_container_that_does_not_go_is_told(tmp_path):
     await place.aclose()
 
 
+async def test_another_that_goes_between_two_questions_keeps_none_from_being_ended(tmp_path):
+    """It is listed, and then the engine knows nothing of it."""
+    said = "case $1 in ps) echo vncgate-0000000000000001 exited;; container) echo no such container >&2; exit 125; esac"
+    place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
+    await place.cancel(Handle("c", "ws01", "0123456789abcdef"))
+    seen = await place.query(Handle("c", "ws02", "0000000000000001", job="x"))
+    assert seen.seen is Seen.UNKNOWN
+    assert seen.reason.endswith("does not tell how vncgate-0000000000000001 ended: no such container")
+    await place.aclose()
+
+
 async def test_one_that_may_be_about_to_be_is_not_started_twice(tmp_path, monkeypatch):
     place = Docker("c", engine(tmp_path, ""), tmp_path / "s", Scripts(None))
     handle = Handle("c", "ws01", "0123456789abcdef")

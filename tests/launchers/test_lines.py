@@ -65,18 +65,20 @@ async def test_an_answer_without_end_and_one_that_does_not_come(hosts, monkeypat
     with pytest.raises(OSError, match="answers with more than"):
         await run(hosts, "yes")
     with pytest.raises(TimeoutError):
-        await run(hosts, "sleep", "1000", timeout=0.3)
+        await run(hosts, "sleep", "2", timeout=0.3)  # it goes on there
     assert (await run(hosts, "echo")).status == 0
 
 
 async def test_a_connection_that_is_lost_meanwhile(hosts, sshd, tmp_path):
-    running = asyncio.ensure_future(run(hosts, "sh", "-c", f"touch {tmp_path}/begun; sleep 1000"))
+    command = f"cd {tmp_path} && touch begun && while [ -e begun ]; do sleep 0.1; done"
+    running = asyncio.ensure_future(run(hosts, "sh", "-c", command))
     async with asyncio.timeout(20):
         while not (tmp_path / "begun").exists():
             await asyncio.sleep(0.02)
     sshd.cut()
     with pytest.raises(ConnectionError, match=r"the connection to 127\.0\.0\.1 was lost"):
         await running
+    (tmp_path / "begun").unlink()  # it goes on there until then
 
 
 async def test_a_host_that_is_not_there(sshd, short_folder):

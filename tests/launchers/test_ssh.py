@@ -207,7 +207,9 @@ async def test_what_a_host_that_fell_left_is_removed_when_it_is_back(short_folde
         with pytest.raises(SilentError):
             await site.place.cancel(handle)
         site.fall(spec.nonce)
-        assert len(site.left(spec.nonce)) == 3, "its folder, one in /tmp, its display"
+        assert len(site.left(spec.nonce)) >= 2, (
+            "its folder, one in /tmp, and its display if that is not another's by now"
+        )
         server.start()
         seen = await site.gone(handle)
         assert seen.reason == "the host was started anew"

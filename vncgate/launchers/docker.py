@@ -88,6 +88,7 @@ class Docker:
         self._survey = Survey(self._containers, INTERVAL, name)
         self._started: dict[str, int] = {}  # by nonce: the answers to these questions know nothing of it yet
         self._ends: dict[str, End] = {}  # of containers that have ended and are there
+        self._untold = ""  # why the engine did not tell of one of them
         self._asking_engine = asyncio.Lock()
         self._engine: Mapping[str, object] | None = None
 
@@ -111,9 +112,9 @@ class Docker:
         container = await self._scripts.files.do(render, spec, str(folder), self._settings, inside, known)
         if spec.home:
             await self._share.do(make_home, Path(spec.home), owner)
-        await self._share.do(make_session, folder, files, owner)
         handle = Handle(self._name, spec.account, spec.nonce, user=spec.user)
         try:
+            await self._share.do(make_session, folder, files, owner)
             if known:
                 await self._share.do(_write_users, known, inside, inner.home)
             done = await self._run(container.argv(_named(spec.nonce)), WORK_TIMEOUT)
@@ -139,7 +140,10 @@ class Docker:
             state = (await self._survey.look(self._started.get(handle.nonce, 0))).known().get(name)
             if state is None:
                 return await self._share.do(_absent, folder, handle)
-            if end := self._ends.get(name):
+            if state in _ENDED:
+                if (end := self._ends.get(name)) is None:
+                    words = f"{self._command} does not tell how {name} ended: {self._untold}"
+                    return Sighting(Seen.UNKNOWN, reason=words)
                 log = await self._share.do(read_end, folder / "log")
                 return Sighting(Seen.GONE, reason=end.words, said=last_lines(log, 1).strip(), exit_status=end.status)
             await self._share.do(shorten, folder / "log")
@@ -199,12 +203,11 @@ class Docker:
         form = "--format={{.Name}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Error}}"
         done = await self._run(["container", "inspect", form, *names], PATIENCE)
         found = {}
-        for line in done.stdout.splitlines():  # also where one of them was removed a moment ago
+        for line in done.stdout.splitlines():  # also where one of them, or all, went since they were listed
             name, status, is_out_of_memory, error = (*line.split(" ", 3), "", "", "")[:4]
             if status.isdecimal():
                 found[name.removeprefix("/")] = End(int(status), is_out_of_memory == "true", printable(error))
-        if not found:
-            raise LaunchError(f"{self._command} container inspect: {_last(done.stderr)}")
+        self._untold = _last(done.stderr)
         return found
 
     async def _persons(self, user: str) -> tuple[Person, tuple[int, int] | None]:

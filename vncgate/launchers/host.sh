@@ -91,6 +91,17 @@ look() {
   done
 }
 
+# Wait until no server has display $1; fails where another desktop's has it by now. One that was killed has it a moment
+# longer than its environment, by which it is known.
+unused() {
+  tenths=0
+  while grep -q "/tmp/.X11-unix/X$1\$" /proc/net/unix; do
+    [ $tenths -lt 20 ] || return 1
+    tenths=$((tenths + 1))
+    sleep 0.1
+  done
+}
+
 # End desktop $1 and remove what it left. Its script has $2 tenths of a second to end all by itself.
 cancel() {
   pid=
@@ -109,7 +120,7 @@ cancel() {
   for temporary in /tmp/vncgate-*; do
     [ -O "$temporary" ] && [ ! -L "$temporary" ] && [ -f "$temporary/desktop" ] && read -r nonce <"$temporary/desktop" &&
       [ "$nonce" = "$1" ] || continue
-    read -r number <"$temporary/number" && ! grep -q "/tmp/.X11-unix/X$number\$" /proc/net/unix &&
+    read -r number <"$temporary/number" && unused "$number" &&
       rm -f "/tmp/.X11-unix/X$number" "/tmp/.X$number-lock"
     for mount in "$temporary/gvfs" "$temporary/doc"; do
       [ ! -e "$mount" ] || fusermount3 -uz "$mount" || fusermount -uz "$mount"

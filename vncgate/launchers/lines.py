@@ -275,8 +275,9 @@ class Lines:
 
 
 async def _result(running: asyncssh.SSHClientProcess[bytes], stdin: str) -> process.Result:
-    running.stdin.write(stdin.encode(errors="surrogateescape"))
-    running.stdin.write_eof()
+    with contextlib.suppress(BrokenPipeError):  # it has ended already
+        running.stdin.write(stdin.encode(errors="surrogateescape"))
+        running.stdin.write_eof()
     out, err = await asyncio.gather(_all_of(running.stdout), _all_of(running.stderr))
     await running.wait_closed()
     if running.returncode is None:

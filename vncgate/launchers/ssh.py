@@ -7,6 +7,7 @@ reaches a desktop through that connection as well (ways.py): a unix socket here 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import asyncssh
@@ -52,8 +53,9 @@ class Ssh(HostPlace):
         async with self._lines.line(whom).session("exec /bin/sh -s", stderr=asyncssh.STDOUT) as shell:
             try:
                 async with asyncio.timeout(timeout):
-                    shell.stdin.write(program)
-                    shell.stdin.write_eof()
+                    with contextlib.suppress(BrokenPipeError):  # no shell: it has said why, and ended
+                        shell.stdin.write(program)
+                        shell.stdin.write_eof()
                     said = await all_of(shell.stdout, host)
                     await shell.wait_closed()
             except TimeoutError:
