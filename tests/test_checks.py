@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,7 @@ def test_settings_that_do_not():
         check_settings(load(flags=flags))
 
 
+NOW = datetime(2026, 3, 6, 17, tzinfo=UTC)
 DOCKER = 'place = "there", image = "i"', 'places.there.type = "docker"'
 SLURM = 'place = "there"', 'places.there = {type = "slurm", folder = "/s"}'
 SSH = 'place = "there"', 'places.there = {type = "ssh", hosts = "a"}'
@@ -125,23 +127,48 @@ UNKEPT = "{}: a place of type {} does not keep to it"
         (SIF, None, "image: there is no /no.sif on this host"),
         (SIF, SSH, None),
         ('wrap = "apptainer", image = "/is/there"', None, None),
-        ('policy = "pool", pool = 2, home = "/h/{account}"', None, "policy: no pool is kept, as home say whose"),
+        (
+            'policy = "pool", pool = 2, home = "/h/{account}"',
+            None,
+            "policy: no pool is kept, as {account} stands in home;",
+        ),
         ('policy = "pool", pool = 2, home = "/h"', None, None),
+        ("pool = 3", None, 'pool: is for policy = "pool"; this one is on_demand'),
     ],
 )
 def test_what_a_kind_says_but_hardly_means(kind, place, words):
     inside, section = place or ("", "")
     text = f'[desktops]\n{section}\nkinds.x = {{command = "a", {kind}{", " * bool(inside)}{inside}}}'
-    said = list(doubts(load(Path("x.toml"), content=text.encode()), {Path("/is/there")}.__contains__))
+    said = list(doubts(load(Path("x.toml"), content=text.encode()), {Path("/is/there")}.__contains__, NOW))
     assert len(said) == bool(words)
     assert all(line.startswith(f"desktops.kinds.x.{words}") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ('places.lost = {type = "ssh", hosts = "a", key = "/nokey"}', "places.lost.key: there is no key file /nokey"),
+        (
+            'places.s = {type = "slurm", folder = "/s", known_hosts = "/no"}',
+            "places.s.known_hosts: there is no file /no",
+        ),
+        ('places.lost = {type = "ssh", hosts = "a", key = "/is/there", known_hosts = "/is/there"}', None),
+        ("end = 2026-03-06T17:59:00+01:00", "end: 2026-03-06 17:59:00+01:00 is over, so no desktop is started"),
+        ("end = 2026-03-06T18:01:00+01:00", None),
+    ],
+)
+def test_what_keeps_desktops_from_starting(setting, words):
+    settings = load(Path("x.toml"), content=f"[desktops]\n{setting}\n".encode())
+    said = list(doubts(settings, {Path("/is/there")}.__contains__, NOW))
+    assert len(said) == bool(words)
+    assert all(line.startswith(f"desktops.{words}") for line in said)
 
 
 def test_templates_that_are_not_there():
     there = {Path("/empty"), Path("/full"), Path("/full") / TEMPLATES[1]}
 
     def said(folder):
-        return list(doubts(load(flags={"desktops.templates": folder}), there.__contains__))
+        return list(doubts(load(flags={"desktops.templates": folder}), there.__contains__, NOW))
 
     assert said("/full") == []
     assert said("/empty")[0].startswith(f"desktops.templates: /empty has none of {', '.join(TEMPLATES)}")

@@ -291,6 +291,13 @@ async def test_a_bind_beyond_loopback_is_warned_of(workshop, caplog):
     assert f"websocket ports on 0.0.0.0, pages on 0.0.0.0:{workshop.web}: other machines can reach them" in caplog.text
 
 
+async def test_what_the_settings_hardly_mean_is_warned_of(workshop, caplog):
+    workshop.write()
+    async with workshop.running(desktops={"places": {"lost": {"type": "ssh", "hosts": "a", "key": "/nokey"}}}):
+        pass
+    assert "desktops.places.lost.key: there is no key file /nokey" in caplog.text
+
+
 async def test_no_output_has_a_password_in_it(workshop, caplog):
     """The canary: log, status, pages, API, metrics, snippet and static copy, in good and in bad times."""
     caplog.set_level(logging.DEBUG)

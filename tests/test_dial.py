@@ -21,6 +21,7 @@ from vncgate.model import Desktop, Readiness
         (ConnectionRefusedError(errno.ECONNREFUSED, "x"), "refused the connection"),
         (OSError(errno.EHOSTUNREACH, "x"), "cannot be reached: No route to host"),
         (OSError("no such thing"), "cannot be reached: no such thing"),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0)"), "refused the connection"),
     ],
 )
 async def test_in_words(monkeypatch, error, words):

@@ -1,9 +1,10 @@
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from vncgate.files import replace_file
+from vncgate.files import is_there, replace_file
 
 
 @pytest.fixture
@@ -17,6 +18,22 @@ def names(folder):
 
 def mode_of(path):
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_what_is_there(target, monkeypatch):
+    monkeypatch.setenv("HOME", str(target.parent))
+    for path in (target, Path("~") / target.name, Path("~no-such-user/x")):
+        assert not is_there(path)
+    target.touch()
+    assert is_there(target)
+    assert is_there(target.parent)
+    assert is_there(Path("~") / target.name)
+
+    def refuse(path):
+        raise PermissionError
+
+    monkeypatch.setattr("vncgate.files.os.stat", refuse)
+    assert is_there(Path("/nobody/knows"))
 
 
 def test_new_file_has_exactly_the_mode_asked_for(target):

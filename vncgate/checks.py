@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from vncgate.errors import SettingsError
-from vncgate.kinds import DesktopsSettings, Kind, LocalPlace, Policy, Resources, Wrap
+from vncgate.kinds import AnyPlace, DesktopsSettings, Kind, LocalPlace, Policy, Resources, SshLogin, Wrap
 from vncgate.model import Account, Problem, Roster, Severity
 from vncgate.settings import EngineName, Form, Settings
 
@@ -47,9 +48,15 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(f"shared_port: {settings.shared_port} is the port of {taken} already")
 
 
-def doubts(settings: Settings, is_there: Callable[[Path], bool]) -> Iterator[str]:
-    """What is allowed, but hardly meant: each begins with the setting's name. `is_there` looks for a file or folder."""
+def doubts(settings: Settings, is_there: Callable[[Path], bool], now: datetime) -> Iterator[str]:
+    """What is allowed, but hardly meant: each begins with the setting's name. `is_there` looks for a file or folder, in
+    whose name `~` may stand.
+    """
     desktops = settings.desktops
+    if desktops.end and desktops.end <= now:
+        yield f"desktops.end: {desktops.end} is over, so no desktop is started any more; write a later one, or none"
+    for name, place in desktops.places.items():
+        yield from (f"desktops.places.{name}.{words}" for words in _doubts_of_login(place, is_there))
     if folder := desktops.templates:
         if not is_there(folder):
             yield f"desktops.templates: there is no folder {folder}, so our own templates are taken"
@@ -57,6 +64,14 @@ def doubts(settings: Settings, is_there: Callable[[Path], bool]) -> Iterator[str
             yield f"desktops.templates: {folder} has none of {', '.join(TEMPLATES)}, so our own are taken"
     for name, kind in desktops.kinds.items():
         yield from (f"desktops.kinds.{name}.{words}" for words in _doubts_of(kind, desktops, is_there))
+
+
+def _doubts_of_login(place: AnyPlace, is_there: Callable[[Path], bool]) -> Iterator[str]:
+    if isinstance(place, SshLogin):
+        if place.key and not is_there(place.key):
+            yield f"key: there is no key file {place.key}, so nobody can log in"
+        if place.known_hosts and not is_there(place.known_hosts):
+            yield f"known_hosts: there is no file {place.known_hosts}, so no host is trusted"
 
 
 def _doubts_of(kind: Kind, desktops: DesktopsSettings, is_there: Callable[[Path], bool]) -> Iterator[str]:
@@ -71,10 +86,9 @@ def _doubts_of(kind: Kind, desktops: DesktopsSettings, is_there: Callable[[Path]
     elif isinstance(place, LocalPlace) and not is_there(Path(kind.image)):
         yield f"image: there is no {kind.image} on this host; `vncgate images deploy` brings one"
     if kind.policy is Policy.POOL and (names := desktops.personal(kind)):
-        yield (
-            f"policy: no pool is kept, as {', '.join(names)} say whose it is by {{account}}; write on_demand, or take "
-            "{account} out"
-        )
+        yield f"policy: no pool is kept, as {{account}} stands in {', '.join(names)}; write on_demand, or take it out"
+    if kind.pool and kind.policy is not Policy.POOL:
+        yield f'pool: is for policy = "pool"; this one is {kind.policy}, so none are kept ready'
 
 
 def root_desktops(settings: DesktopsSettings) -> list[str]:

@@ -19,19 +19,21 @@ import os
 import signal
 import time
 from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from vncgate import __version__, control, handover, listeners, probe, scrape, tasks, upgrade
-from vncgate.checks import check_settings
+from vncgate.checks import check_settings, doubts
 from vncgate.desktops import LaunchedDesktops, folder
 from vncgate.doors import SHARED, Doors, addresses, warn_of_exposure
 from vncgate.engines import ENGINES
 from vncgate.engines.base import GOING_AWAY, Engine, Limits
 from vncgate.engines.pool import Pool
 from vncgate.errors import ControlError, SettingsError, TokensError
+from vncgate.files import is_there
 from vncgate.handover import Inheritance, State
 from vncgate.launcher import Launcher
 from vncgate.model import Account, Roster, Want, WorkerStatus
@@ -177,6 +179,8 @@ class Gate:
         roster = await self._file.first()
         listeners.raise_descriptor_limit()
         warn_of_exposure(self._settings)
+        for words in await asyncio.to_thread(list, doubts(self._settings, is_there, datetime.now(UTC))):
+            log.warning("%s", words)
         stack.callback(self._listeners.close_all)
         stack.push_async_callback(self._doors.aclose)
         await self._doors.open(self._inherited.control or control.bind(self.control_path))

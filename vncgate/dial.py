@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import socket
 import stat
 import struct
@@ -42,17 +43,28 @@ async def connect(
         reason = f"did not answer within {timeout:g} s"
         if desktop.host in _looking_up:
             reason += ": its name is still being looked up"
-    except ConnectionRefusedError:
-        reason = "refused the connection"
-    except FileNotFoundError:
-        reason = "is not there: no such socket"
-    except socket.gaierror as error:
-        reason = "cannot be looked up now" if error.errno == socket.EAI_AGAIN else "is not known: no such host"
-    except UnicodeError:  # of the idna codec
-        reason = "is not known: that is no host name"
-    except OSError as error:
-        reason = f"cannot be reached: {os.strerror(error.errno) if error.errno else error}"
+    except (OSError, UnicodeError) as error:
+        reason = why_not(error)
     raise DesktopError(f"desktop {desktop} {reason}", Readiness.OFFLINE)
+
+
+def why_not(error: OSError | UnicodeError) -> str:
+    """Why a connection did not come about, to be read after the name of who was to be reached."""
+    match error:
+        case ConnectionRefusedError():
+            return "refused the connection"
+        case FileNotFoundError():
+            return "is not there: no such socket"
+        case socket.gaierror(errno=socket.EAI_AGAIN):
+            return "cannot be looked up now"
+        case socket.gaierror():
+            return "is not known: no such host"
+        case UnicodeError():  # of the idna codec
+            return "is not known: that is no host name"
+    if error.errno is None and (first := re.search(r"\[Errno (\d+)\]", str(error))):
+        # asyncio's of a name with several addresses: what each said is in its text alone.
+        return why_not(OSError(int(first[1]), os.strerror(int(first[1]))))
+    return f"cannot be reached: {os.strerror(error.errno) if error.errno else error}"
 
 
 async def _connect(desktop: Desktop, protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.Transport:

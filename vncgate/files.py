@@ -13,6 +13,19 @@ import tempfile
 from pathlib import Path
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder, in whose name `~` may stand; it is taken for there where only others may
+    see it.
+    """
+    try:
+        os.stat(os.path.expanduser(path))  # noqa: PTH111, PTH116  (Path's raises for a user who is not known)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
     """Make `data` the content of `path` in one step, and say whether anything had to be written.
 

@@ -106,10 +106,6 @@ class Launcher:
         self._endings = await self._all.store.endings()
         if self._found:
             log.info("%d desktops of a daemon before this one are on disk", len(self._found))
-        for name, kind in self._settings.kinds.items():
-            if kind.policy is Policy.POOL and (names := self._settings.personal(kind)):
-                words = "kind %s: no pool is kept, for %s say whose it is by {account}; on demand then"
-                log.warning(words, name, ", ".join(names))
         self._await_end()
 
     def apply(self, roster: Roster) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import re
+import socket
 
 import pytest
 
@@ -69,6 +70,22 @@ async def test_an_answer_without_end_and_one_that_does_not_come(hosts, monkeypat
     assert (await run(hosts, "echo")).status == 0
 
 
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [("no-such-host.invalid", "it is not known: no such host$"), ("a" * 64, "it is not known: that is no host name$")],
+)
+async def test_a_host_that_has_no_address(host, words, sshd, monkeypatch):
+    def resolver(name, *args, **options):
+        name.encode("idna") if isinstance(name, str) else None
+        raise socket.gaierror(socket.EAI_NONAME, "x")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    hosts = Lines(sshd.place())
+    with pytest.raises(LaunchError, match=f"no ssh connection to {host} port {sshd.port}: {words}"):
+        await hosts.run((host, ""), ["true"], timeout=5.0, stdin="", env={})
+    await hosts.aclose()
+
+
 async def test_a_connection_that_is_lost_meanwhile(hosts, sshd, tmp_path):
     command = f"cd {tmp_path} && touch begun && while [ -e begun ]; do sleep 0.1; done"
     running = asyncio.ensure_future(run(hosts, "sh", "-c", command))
@@ -83,7 +100,7 @@ async def test_a_connection_that_is_lost_meanwhile(hosts, sshd, tmp_path):
 
 async def test_a_host_that_is_not_there(sshd, short_folder):
     hosts = Lines(sshd.place(port=free_ports(1)[0]))
-    with pytest.raises(SilentError, match=r"no ssh connection to 127\.0\.0\.1"):
+    with pytest.raises(SilentError, match=r"no ssh connection to 127\.0\.0\.1 port \d+: it refused the connection$"):
         await run(hosts, "true")
     with pytest.raises(LaunchError):
         await Ways(hosts, short_folder).lead("0123456789abcdef", HERE, ("127.0.0.1", 5901))

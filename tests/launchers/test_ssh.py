@@ -129,7 +129,10 @@ async def test_a_login_that_is_refused(ssh_site, sshd, short_folder):
 
 async def test_a_key_that_cannot_be_read(ssh_site, sshd, short_folder):
     place = unreachable(sshd, short_folder, key=short_folder / "nonesuch")
-    assert "no ssh connection to 127.0.0.1: " in await refusal(place, ssh_site)
+    assert f"there is no key file {short_folder}/nonesuch" in await refusal(place, ssh_site)
+    with pytest.raises(LaunchError) as caught:
+        await place.submit(ssh_site.spec())
+    assert not isinstance(caught.value, SilentError)
 
 
 async def test_a_host_where_nobody_listens(ssh_site, sshd, short_folder):

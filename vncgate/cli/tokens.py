@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ from vncgate import hostlist, seats, settings
 from vncgate.checks import check_roster, check_settings, doubts, root_desktops
 from vncgate.cli.config import add_config
 from vncgate.errors import HostListError, SeatsError, TokensError
+from vncgate.files import is_there
 from vncgate.model import Account, Problem, Roster, Severity, bracketed
 from vncgate.roster import load_tokens
 from vncgate.tokens import host_fault, name_fault, render
@@ -79,7 +81,10 @@ def _check(args: argparse.Namespace) -> int:
     check_settings(chosen)
     misfits = check_roster(parsed.roster, chosen)
     wrong_as_root = root_desktops(chosen.desktops) if os.geteuid() == 0 else ()
-    doubtful = [Problem(0, 0, Severity.WARNING, words) for words in (*doubts(chosen, Path.exists), *wrong_as_root)]
+    doubtful = [
+        Problem(0, 0, Severity.WARNING, words)
+        for words in (*doubts(chosen, is_there, datetime.now(UTC)), *wrong_as_root)
+    ]
     found = [
         *((str(args.config or "settings"), problem) for problem in doubtful),
         *((str(args.tokens), problem) for problem in sorted((*parsed.problems, *misfits))),

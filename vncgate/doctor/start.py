@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vncgate import settings as settings_module
 from vncgate.checks import check_roster, check_settings, doubts, root_desktops
 from vncgate.doctor.base import AS_ROOT, Case, Finding, Result, count, is_root, some
 from vncgate.errors import ControlError, SettingsError, TokensError
+from vncgate.files import is_there
 from vncgate.model import Problem, Severity
 from vncgate.roster import read_tokens
 from vncgate.settings import EngineName, Settings
@@ -57,7 +59,7 @@ def settings(config: Path | None, environ: Mapping[str, str], whose: str = "") -
     except SettingsError as error:
         advice = f"mend it{f' in {config}' if config else ''}; docs/settings.md has every setting"
         return None, [Finding(step, Result.ERROR, line, advice) for line in str(error).splitlines()]
-    wrong = [*doubts(loaded, Path.exists), *(root_desktops(loaded.desktops) if is_root() else ())]
+    wrong = [*doubts(loaded, is_there, datetime.now(UTC)), *(root_desktops(loaded.desktops) if is_root() else ())]
     advice = f"mend it in {config}, or leave it where it is meant so"
     if wrong:
         return loaded, [Finding(step, Result.WARNING, words, advice) for words in wrong]

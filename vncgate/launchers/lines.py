@@ -19,6 +19,7 @@ from typing import Any
 import asyncssh
 
 from vncgate import process, tasks
+from vncgate.dial import why_not
 from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import SshLogin
 from vncgate.launchers.base import Whom
@@ -208,7 +209,8 @@ class Line:
                 keepalive_count_max=3,
             )
         except (asyncssh.Error, asyncssh.KeyImportError, OSError, ValueError) as error:
-            is_silent = isinstance(error, OSError | asyncssh.ConnectionLost)
+            is_file = isinstance(error, OSError) and error.filename is not None  # of ours, so nobody was asked
+            is_silent = isinstance(error, OSError | asyncssh.ConnectionLost) and not is_file
             failure = (SilentError if is_silent else LaunchError)(self._why(error))
             (self._door.rest if is_silent else self._rest).begin(failure)
             raise failure from None
@@ -229,9 +231,18 @@ class Line:
             )
         if isinstance(error, asyncssh.PermissionDenied):
             user = f" as {self._user}" if self._user else ""
-            return f"{host} refuses the login{user}: is the public key in its authorized_keys? ({error.reason})"
+            return (
+                f"{host} refuses the login{user}: is there such a user, and the public key in the authorized_keys? "
+                f"({printable(error.reason)})"
+            )
         if isinstance(error, TimeoutError):
             return f"{host} did not answer within {LOGIN_TIMEOUT:g} s"
+        if isinstance(error, FileNotFoundError) and error.filename:
+            return f"there is no key file {error.filename}: mend the place's `key`, or put it there"
+        if isinstance(error, OSError) and error.filename:
+            return f"{error.filename} cannot be read: {error.strerror}"
+        if isinstance(error, OSError | UnicodeError):
+            return f"no ssh connection to {host} port {self._settings.port}: it {why_not(error)}"
         return f"no ssh connection to {host}: {printable(str(error))}"
 
 
