@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import hypothesis
 import pytest
@@ -412,3 +414,15 @@ async def test_whatever_happens_there_is_one_at_most_and_in_the_end_what_is_want
     await world.until(lambda: world.state() is STOPPED)
     assert (world.place.running, world.store.files) == ({}, {})
     await world.launcher.aclose()
+
+
+async def test_of_a_desktop_whose_account_is_gone_nothing_stays(world):
+    await world.start(settings(idle_timeout=7200.0), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    runner = weakref.ref(world.launcher._runners["ws01"])
+    world.launcher.apply(roster())
+    await world.until(lambda: world.place.running == {})
+    await asyncio.sleep(10)
+    gc.collect()
+    assert runner() is None

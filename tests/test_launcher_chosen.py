@@ -122,6 +122,14 @@ async def test_one_that_failed_can_be_tried_as_another(world):
     await world.launcher.start_as("ws01", "matlab", "")
     await world.until(lambda: world.state() is FAILED)
     assert what(world) == ("matlab", "")
+    await world.restart()
+    assert (world.state(), what(world)) == (FAILED, ("matlab", ""))
+    world.configured = configured(command="startplasma")  # what failed is something else
+    await world.restart()
+    assert world.state() is FAILED
+    world.configured = settings(kinds={"xfce": KINDS["xfce"]})
+    await world.restart()
+    assert (world.state(), what(world)) == (STOPPED, ("xfce", "small"))
     world.place.refuse = None
     await world.launcher.start_as("ws01", "xfce", "small")
     await world.running()

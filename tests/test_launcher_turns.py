@@ -7,10 +7,10 @@ import itertools
 
 import pytest
 
-from tests.fakeplace import EPOCH, roster, settings
+from tests.fakeplace import EPOCH, FakePlace, account, roster, settings
 from vncgate.errors import LaunchError
 from vncgate.launchers.base import Seen, Sighting
-from vncgate.model import DesktopState
+from vncgate.model import DesktopState, Roster
 from vncgate.yard import LONGEST_SILENCE
 
 pytestmark = pytest.mark.virtual_time
@@ -37,6 +37,46 @@ async def test_a_storm_is_served_first_come_first_served_and_bounded(world):
     # One that starts is asked twice a second, one that runs every 3 s: never more than that.
     assert world.place.calls["query"] < 200 * (4 + 60 / 3)
     assert len(world.told) < asyncio.get_running_loop().time() * 100
+
+
+PLACES = {"local": {"type": "local", "starts_at_once": 1}, "far": {"type": "local"}}
+KINDS = {
+    "xfce": {"command": "startxfce4", "sizes": {"large": {"cores": 8}}},
+    "gedit": {"command": "gedit"},
+    "far": {"command": "xterm", "place": "far"},
+}
+
+
+@pytest.mark.parametrize("line", [{"kind": "gedit"}, {"kind": "xfce", "size": "large"}])
+async def test_who_waits_in_line_gets_what_the_account_s_line_says_by_then(world, line):
+    before, other = account("ws01", kind="xfce"), account("ws03", kind="xfce")
+    await world.start(settings(PLACES, kinds=KINDS), Roster((before, account("ws02", kind="xfce"), other)))
+    await world.launcher.start_desktops(["*"])
+    await asyncio.sleep(0.1)
+    assert world.status("ws02").reason == "1st in line"
+    world.launcher.apply(Roster((before, account("ws02", **line), other)))
+    assert (world.status("ws02").kind, world.status("ws02").reason) == (line["kind"], "1st in line")
+    await world.running("ws01", "ws02", "ws03")
+    assert world.place.started == ["ws01", "ws02", "ws03"]
+    kind = world.place.of("ws02").spec.kind
+    assert (kind.command, kind.cores) == ((KINDS[line["kind"]]["command"],), 8 if "size" in line else None)
+    assert world.status("ws02").reason == ""
+
+
+async def test_who_waits_in_line_for_another_place_by_now_lines_up_there(world):
+    far = world.places["far"] = FakePlace()
+    before, last = account("ws01", kind="xfce"), account("ws03", kind="xfce")
+    await world.start(settings(PLACES, kinds=KINDS), Roster((before, account("ws02", kind="xfce"), last)))
+    await world.launcher.start_desktops(["*"])
+    await asyncio.sleep(0.1)
+    world.launcher.apply(Roster((before, account("ws02", kind="far"), last)))
+    await asyncio.sleep(0.1)
+    assert (far.started, world.status("ws03").reason) == (["ws02"], "1st in line")
+    world.launcher.apply(Roster((before, account("ws02", kind="far"), account("ws03", kind="gone"))))
+    await asyncio.sleep(0.1)
+    assert world.state("ws03") is FAILED  # there is no such kind: it is not in the line any more
+    await asyncio.sleep(10)
+    assert world.place.started == ["ws01"]
 
 
 async def test_positions_move_and_whoever_waits_is_told(world):

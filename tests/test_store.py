@@ -153,7 +153,7 @@ def test_every_entry_survives_the_way_to_the_disk_and_back(entry):
 
 async def test_how_the_last_one_ended_is_kept_until_there_is_another(store):
     await store.load()
-    failed = Ending("ws01", DesktopState.FAILED, "no such image", 5.0, "abc", "its last words")
+    failed = Ending("ws01", DesktopState.FAILED, "no such image", 5.0, "abc", "its last words", ("xfce", ""))
     other = Ending("ws02", DesktopState.STOPPED, "nobody used it", 6.0, "def")
     for ending in (failed, other):
         await store.conclude(ending)
@@ -181,6 +181,7 @@ HUGE = json.dumps({**asdict(ENDED), "since": 10**400}).encode()
         b'{"account": "ws09"}',
         b"\xff",
         b"[" * 60000,
+        json.dumps({**asdict(ENDED), "chosen": "xfce"}).encode(),
         HUGE,
         HUGE.replace(b"1" + b"0" * 400, b"Infinity"),
         json.dumps(asdict(ENDED)).encode() + b" " * LARGEST,

@@ -68,7 +68,6 @@ class Runner:
         self.view = View(shared.settings, account, in_pool, shared.wall_clock())
         self._choice: Choice | None = None
         self._looked = 0.0
-        self.view.patience = 0.0
         self._trouble = ""
         self._log_tells = False
         self._last_log = ""
@@ -129,7 +128,7 @@ class Runner:
             view.doubt = f"its place {place} is not in the settings"
             self._log.warning("%s: the desktop is left alone", view.doubt)
         elif entry.asked:
-            self.view.is_adopted = True
+            view.is_adopted = True
             yard.arrive(self)
         self._handle(Event.ADOPTED if entry.asked else Event.START)
         if entry.want is Want.DOWN:
@@ -153,10 +152,14 @@ class Runner:
         self._tend(asyncio.get_running_loop().time(), view.desktop)
 
     def update(self, account: Account) -> None:
-        """Take over what changed in its line: a password at once, the rest with its next start."""
+        """Take over what changed in its line: a password at once, the rest with its next start, for which it may be
+        waiting in line now.
+        """
         self.view.account = account
         if yard := self._yard:
             yard.look_soon(self)
+            if yard.position_of(self.name):
+                self._line_up()
         self._tell()
 
     def used(self, at: float) -> None:
@@ -174,8 +177,7 @@ class Runner:
         """End what is under way here; the desktop stays as it is."""
         self._is_closed = True
         self._cancel_timer()
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        self._cancel_idle_timer()
         await self._deeds.aclose()
 
     # What its yard tells it
@@ -199,7 +201,7 @@ class Runner:
         since_last, self._looked = now - self._looked, now
         if sighting.seen is Seen.UNKNOWN:
             # Nobody knows how far it came meanwhile.
-            self.view.patience += since_last
+            view.patience += since_last
             view.doubt = sighting.reason or "its place does not say how it is"
         else:
             view.sighting, view.doubt = sighting, ""
@@ -228,7 +230,8 @@ class Runner:
 
     def _tend(self, now: float, desktop: Desktop | None) -> None:
         """Bring a desktop whose process is there to where it can be used, and keep it there."""
-        launch, yard, view = self.view.launch, self._yard, self.view
+        view, yard = self.view, self._yard
+        launch = view.launch
         if launch is None or yard is None:
             return
         if self.state is DesktopState.RUNNING and desktop is not None and desktop != view.desktop:
@@ -243,7 +246,7 @@ class Runner:
                 view.doubt = f"it is there, but lets nobody in{why}"
             if desktop is not None:
                 self._do_aside(lambda: self._log_in(launch, yard, desktop), "log in to")
-        elif not (launch.is_kept and launch.has(self.view.account.password)):
+        elif not (launch.is_kept and launch.has(view.account.password)):
             self._do_aside(lambda: self._settle_in(launch), "settle in")
 
     # From events to deeds
@@ -353,8 +356,13 @@ class Runner:
             self._do_aside(launch.keep, "remember")
 
     def _line_up(self) -> None:
-        if yard := self._wish():
-            yard.line_up(self)
+        """Have it wait for its turn where it is to be; what it waits for elsewhere, it does not any more."""
+        before, yard = self._yard, self._wish()
+        if yard is None:
+            return
+        if before is not None and before is not yard:
+            before.withdraw(self)
+        yard.line_up(self)
 
     async def _submit(self) -> Event:
         launch, choice, yard = self.view.launch, self._choice, self._yard
@@ -393,7 +401,7 @@ class Runner:
             launch.yard.leave(self)
         view.launch = view.desktop = None
         view.sighting, view.doubt, self._trouble = NOT_SEEN, "", ""
-        self.view.is_adopted = False
+        view.is_adopted = False
         return Event.ENDED
 
     async def _conclude(self) -> None:
@@ -470,8 +478,15 @@ class Runner:
         """Have the next moment come that matters where nobody uses it. One that somebody put off comes in vain."""
         loop = asyncio.get_running_loop()
         when = desktop_ends.next_idle_moment(self.view, loop.time())
-        if when is not None and self._idle_timer is None and not self._is_closed:
+        if when is None or self._is_closed:
+            self._cancel_idle_timer()
+        elif self._idle_timer is None:
             self._idle_timer = loop.call_at(when + EARLY, self._idle_moment)
+
+    def _cancel_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
     def _idle_moment(self) -> None:
         self._idle_timer = None

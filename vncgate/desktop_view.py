@@ -137,15 +137,17 @@ class View:
         is_over = self.life.want is Want.DOWN or self.life.hopeless
         if self.in_pool or not is_over or not (what := mark(self.settings, self.wanted)):
             return None
-        state = DesktopState.FAILED if self.life.hopeless else DesktopState.STOPPED
-        return Ending(self.account.name, state, self.reason, wall, what, self.tail)
+        state, chosen = (DesktopState.FAILED, self.chosen) if self.life.hopeless else (DesktopState.STOPPED, None)
+        return Ending(self.account.name, state, self.reason, wall, what, self.tail, chosen)
 
     def recall(self, ending: Ending) -> None:
         """Know how the account's last desktop ended under a daemon before this one. That it cannot be started is true
         of what is still the same, and of nothing else.
         """
         if ending.state is DesktopState.FAILED:
+            self.chosen = ending.chosen
             if ending.what != mark(self.settings, self.wanted):
+                self.chosen = None
                 return
             self.life = replace(self.life, state=DesktopState.FAILED, want=Want.UP, hopeless=True)
         self.reason, self.tail, self.since = ending.reason, ending.tail, ending.since

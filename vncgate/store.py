@@ -94,7 +94,8 @@ class Ending:
     """How an account's last desktop came to be STOPPED or FAILED, and when (seconds since the epoch). `tail` is the end
     of its log, where that says more than the reason.
 
-    `what` stands for all that was to be started: a failure says nothing of something else.
+    `what` stands for all that was to be started: a failure says nothing of something else. `chosen` are the
+    kind and size that it had in the place of what its account's line says, where it FAILED.
     """
 
     account: str
@@ -103,18 +104,23 @@ class Ending:
     since: float
     what: str
     tail: str = ""
+    chosen: tuple[str, str] | None = None
 
     @classmethod
     def from_json(cls, body: Any) -> Ending:
         """The reverse of dataclasses.asdict(). Raises KeyError, TypeError or ValueError for what is none."""
-        state = DesktopState(body["state"])
+        account, chosen = str(body["account"]), None
+        if found := body.get("chosen"):  # versions before this one wrote none, and no tail
+            kind, size = found
+            chosen = str(kind), str(size)
         return cls(
-            str(body["account"]),
-            state,
-            str(body["reason"]),
-            _moment(body["since"]),
-            str(body["what"]),
-            str(body.get("tail", "")),
+            account=account,
+            state=DesktopState(body["state"]),
+            reason=str(body["reason"]),
+            since=_moment(body["since"]),
+            what=str(body["what"]),
+            tail=str(body.get("tail", "")),
+            chosen=chosen,
         )
 
 
