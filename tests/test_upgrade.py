@@ -390,6 +390,31 @@ async def test_sigterm_in_the_middle_ends_everything(tmp_path, free_port, wait):
         assert not gate.control.exists()
 
 
+TAKES = """
+import os, signal, threading
+become = os.execve
+def take():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    os.kill(os.getpid(), signal.SIGTERM)
+def execve(*args):
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    become(*args)
+os.execve = execve
+"""
+
+
+async def test_sigterm_that_another_thread_takes_at_the_last_moment_ends_the_new_code(tmp_path, free_port):
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "sitecustomize.py").write_text(TAKES)
+    async with live(tmp_path, free_port, environ={"PYTHONPATH": str(shadow)}) as gate:
+        await gate.ask("/upgrade", {})
+        await gate.until_ended(gate.pid)
+        assert "starting anew from the code on disk" in gate.log
+
+
 async def test_a_gate_that_is_stopped_while_it_takes_over_leaves_no_control_socket(tmp_path, free_port):
     """It has not come to serve what it inherited yet."""
     chosen = settings.load(flags={"web": "off", "shared_port": free_port(), "control": tmp_path / "c", "workers": 0})

@@ -17,6 +17,7 @@ import dataclasses
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -332,6 +333,7 @@ class Gate:
             door = await self._doors.hand_over()
             await self._published.aclose()
             signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the new code listens to them (`_signals()`)
+            listened = {number: signal.signal(number, _keep) for number in SIGNALS}
             await asyncio.sleep(SIGNAL_GRACE)
             if self._stopping.is_set():
                 control.remove(door)
@@ -345,6 +347,8 @@ class Gate:
             except OSError as error:
                 log.error("the code on disk cannot be started: %s; this one goes on", error.strerror)
                 self._upgrading = False
+                for number, deed in listened.items():
+                    signal.signal(number, deed)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
                 await self._doors.open(door)
                 await self._doors.show()
@@ -471,3 +475,8 @@ class Gate:
         if settings.accounts_port:
             places.append(f"shared port {settings.accounts_port}")
         return ", ".join([*places, f"engine {settings.engine}", f"control socket {self.control_path}"])
+
+
+def _keep(number: int, _: object) -> None:
+    """Keep a signal, which another thread has taken, for the main one, where it is blocked: so it outlives execve(2)."""
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
