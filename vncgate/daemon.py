@@ -478,5 +478,5 @@ class Gate:
 
 
 def _keep(number: int, _: object) -> None:
-    """Keep a signal, which another thread has taken, for the main one, where it is blocked: so it outlives execve(2)."""
+    """Give a signal that another thread has taken to the main one, where it is blocked: so it outlives execve(2)."""
     signal.pthread_kill(threading.main_thread().ident or 0, number)
