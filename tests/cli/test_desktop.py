@@ -6,14 +6,15 @@ import asyncio
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from aiohttp import web
 
 from tests.cli.terminal import Terminal
-from tests.launched import FAILED, PENDING, REQUESTED, RUNNING, STOPPED, Launcher, desktop
-from vncgate import control
+from tests.launched import FAILED, PENDING, REQUESTED, RUNNING, STARTING, STOPPED, STOPPING, Launcher, desktop
+from vncgate import control, desktop_view
 from vncgate.cli import desktop as cli
 from vncgate.cli import main
 
@@ -28,9 +29,11 @@ class Operator:
     def __init__(self, launcher):
         self.desktops = launcher
         self.stopped = ()
+        self.served = {}
 
     def status(self):
-        return {"accounts": [{"name": name, "want": "down"} for name in self.stopped]}
+        stopped = [{"name": name, "want": "down", "desktop": None} for name in self.stopped]
+        return {"accounts": [*stopped, *({"name": name, "desktop": at} for name, at in self.served.items())]}
 
 
 async def no_metrics(request):
@@ -140,6 +143,41 @@ async def test_another_operators_stop_ends_the_waiting(command, launcher):
     assert (status, err) == (1, "vncgate: ws01 is not RUNNING: STOPPED\n")
 
 
+SILENT = "the place lost does not answer: no ssh connection to lost1; it is tried again"
+
+
+async def test_a_place_that_does_not_answer_is_not_waited_for_without_end(command, launcher, monkeypatch):
+    monkeypatch.setattr(cli, "PATIENCE", 0)
+    launcher.ways["ws01"] = [(REQUESTED,), (REQUESTED, SILENT)]
+    launcher.ways["ws02"] = [(STOPPING, "asked for; it cannot be ended yet: node02 does not answer")]
+    launcher.ways["ws03"] = [(REQUESTED,), (PENDING, "Priority"), (FAILED, "home full")]
+    status, out, err = await command("restart", "--all")
+    assert status == 1
+    waiting = (
+        f"2 waiting for their place to answer ({SILENT} / asked for; it cannot be ended yet: node02 does not answer)"
+    )
+    assert out.splitlines()[-2:] == ["ws03: FAILED: home full (hpc)", f"{waiting}; Ctrl-C leaves them asked for"]
+    assert err.splitlines() == [
+        "not waited for any longer, but asked for all the same: ws01, ws02",
+        f"vncgate: ws01 is not RUNNING: REQUESTED: {SILENT}",
+        "ws02 is not RUNNING: STOPPING: asked for; it cannot be ended yet: node02 does not answer",
+        "ws03 is not RUNNING: FAILED: home full",
+    ]
+
+
+async def test_a_place_that_answers_again_is_waited_for(command, launcher):
+    launcher.ways["ws01"] = [(REQUESTED, SILENT), (), (), (STARTING,), (RUNNING,)]
+    status, out, _ = await command("start", "ws01")
+    assert status == 0
+    assert [line[:9] for line in out.splitlines()] == ["ws01: REQ", "1 waiting", "ws01: STA", "ws01: RUN"]
+
+
+def test_the_words_by_which_silence_is_known_are_those_of_the_launcher():
+    said = Path(desktop_view.__file__).read_text()
+    assert 'f"the place {yard.name} does not answer: ' in said
+    assert "; it cannot be ended yet: " in said
+
+
 async def test_without_waiting(command, launcher):
     assert await command("restart", "--all", "--no-wait") == (0, "asked for: ws01, ws02, ws03\n", "")
     assert launcher.looks == 1
@@ -157,6 +195,15 @@ async def test_names_that_are_none(action, command, launcher):
     status, _, err = await command(action, "--all")
     assert status == 1
     assert "vnchost `-`" in err
+
+
+async def test_a_name_that_has_a_server_of_its_own(command, operator):
+    operator.served = {"nu4c": "node04:5901"}
+    assert await command("start", "nu4c", "ws01", "nu4") == (
+        1,
+        "",
+        "vncgate: nu4c has a VNC server of its own (node04:5901)\nno such desktop of the gate's own: nu4\n",
+    )
 
 
 async def test_somebody_must_be_named(path, capsys):
@@ -264,3 +311,17 @@ async def test_logs_of_one_and_of_several(command, launcher):
     status, out, _ = await command("logs", "ws0[12]", "--lines", "1")
     assert (status, out) == (0, "==> ws01 <==\nws01 line 5\n==> ws02 <==\nws02 line 5\n")
     assert await command("logs", "ws03") == (1, "", "vncgate: node01 does not answer\n")
+
+
+async def test_logs_that_are_empty(command, launcher, monkeypatch):
+    async def nothing(name, lines):
+        return ""
+
+    monkeypatch.setattr(launcher, "logs", nothing)
+    status, out, err = await command("logs", "--all")
+    assert (status, out) == (0, "")
+    assert err.splitlines() == [
+        "ws01: nothing was written",
+        "ws02: nothing was written",
+        "ws03: nothing was written; why it failed: image missing",
+    ]

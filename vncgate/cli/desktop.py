@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,10 +24,15 @@ from vncgate.errors import ControlError
 
 INTERVAL = 0.5
 """Seconds between two looks at desktops that are on their way."""
+PATIENCE = 10.0
+"""Seconds for which those are waited for whose places do not answer, once all others are there."""
 GOALS = {"start": "RUNNING", "stop": "STOPPED", "restart": "RUNNING"}
 """What each command is done with."""
 ENDS = ("RUNNING", "STOPPED", "FAILED")
 """States that a desktop stays in by itself."""
+
+_SILENCE = re.compile(r"^the place \S+ does not answer: |; it cannot be ended yet: ")
+"""What a reason has in it while a place does not do as it is asked (desktop_view)."""
 
 Desktop: TypeAlias = dict[str, Any]
 
@@ -43,7 +49,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         ("status", _status, "what runs where, and why not"),
         ("logs", _logs, "the end of what desktops wrote"),
     ):
-        parser = actions.add_parser(action, help=words, description=words[0].upper() + words[1:] + ".")
+        text = f"{words[0].upper()}{words[1:]}."
+        if action in GOALS:
+            text += (
+                f" Those whose place does not answer are waited for {PATIENCE:g} s longer than all others; then the exit"
+                " status is 1, and they stay asked for. Ctrl-C ends the waiting alone."
+            )
+        parser = actions.add_parser(action, help=words, description=text)
         parser.add_argument(
             "accounts",
             nargs="*",
@@ -69,8 +81,16 @@ def _named(args: argparse.Namespace, path: Path) -> dict[str, Desktop]:
         raise ControlError("no desktop is the gate's to start: in the token file that is written as vnchost `-`")
     found = {pattern: fnmatch.filter(desktops, pattern) for pattern in (["*"] if is_all else args.accounts)}
     if unknown := [pattern for pattern, names in found.items() if not names]:
-        raise ControlError(f"no such desktop of the gate's own: {', '.join(unknown)}")
+        raise ControlError("\n".join(_why_unknown(path, unknown)))
     return {name: desktops[name] for names in found.values() for name in names}
+
+
+def _why_unknown(path: Path, unknown: Sequence[str]) -> Iterator[str]:
+    """Names that no desktop of the gate's has, a line for each reason."""
+    served = {each["name"]: each.get("desktop") for each in control.call(path, "/status")["accounts"]}
+    yield from (f"{name} has a VNC server of its own ({served[name]})" for name in unknown if served.get(name))
+    if nowhere := [name for name in unknown if not served.get(name)]:
+        yield f"no such desktop of the gate's own: {', '.join(nowhere)}"
 
 
 def _look(path: Path) -> dict[str, Desktop]:
@@ -91,10 +111,14 @@ def _status(args: argparse.Namespace) -> int:
 def _logs(args: argparse.Namespace) -> int:
     path = control_path(args)
     desktops = _named(args, path)
-    for name in desktops:
+    for name, desktop in desktops.items():
         log = control.call(path, "/desktops/logs", {"account": name, "lines": args.lines})["log"]
+        if not log:
+            why = f"; why it failed: {desktop['reason']}" if desktop["state"] == "FAILED" else ""
+            print(f"{name}: nothing was written{why}", file=sys.stderr)
+            continue
         heading = f"==> {name} <==\n" if len(desktops) > 1 else ""
-        sys.stdout.write(f"{heading}{log}{'' if log.endswith(chr(10)) or not log else chr(10)}")
+        sys.stdout.write(f"{heading}{log}{'' if log.endswith(chr(10)) else chr(10)}")
     return 0
 
 
@@ -108,6 +132,8 @@ def _act(args: argparse.Namespace) -> int:
     journey = Journey(path, args.action, {name: before[name] for name in names})
     now = journey.follow_on_screen() if sys.stdout.isatty() else journey.follow_in_lines()
     goal = GOALS[args.action]
+    if silent := [name for name, desktop in now.items() if is_silent(desktop)]:
+        print(f"not waited for any longer, but asked for all the same: {', '.join(silent)}", file=sys.stderr)
     if failed := [name for name, desktop in now.items() if desktop["state"] != goal]:
         raise ControlError("\n".join(f"{name} is not {goal}: {_why(now[name])}" for name in failed))
     if args.action != "stop" and (shut := _shut(path) & now.keys()):
@@ -125,13 +151,21 @@ def _why(desktop: Desktop) -> str:
     return f"{desktop['state']}: {words}" if (words := told_of(desktop)) else str(desktop["state"])
 
 
+def is_silent(desktop: Desktop) -> bool:
+    """Whether it waits for a place that does not do as it is asked."""
+    return desktop["state"] in ("REQUESTED", "STOPPING") and bool(_SILENCE.search(desktop["reason"]))
+
+
 class Journey:
-    """Desktops on their way to what a command is done with. `before` is how they were when it was given."""
+    """Desktops on their way to what a command is done with, or until only those are left, for a while, whose places do
+    not answer. `before` is how they were when it was given.
+    """
 
     def __init__(self, path: Path, action: str, before: Mapping[str, Desktop]) -> None:
         self._path = path
         self._action = action
         self._before = before
+        self._silent_since: float | None = None
 
     def follow_on_screen(self) -> dict[str, Desktop]:
         """Show them until all are there, or not to come; returns how they are."""
@@ -139,8 +173,9 @@ class Journey:
         with Live(console=console, auto_refresh=False) as live:
             while True:
                 now = self._now()
-                live.update(_screen(now, console.height), refresh=True)
-                if self._is_over(now):
+                is_over = self._is_over(now)
+                live.update(Group(_screen(now, console.height - 1), *map(Text, self._waiting(now))), refresh=True)
+                if is_over:
                     return now
                 time.sleep(INTERVAL)
 
@@ -153,7 +188,11 @@ class Journey:
                 if told.get(name) != (words := f"{_why(desktop)} ({where(desktop)})"):
                     told[name] = words
                     print(f"{name}: {words}", flush=True)
-            if self._is_over(now):
+            is_waiting, is_over = self._silent_since is not None, self._is_over(now)
+            if not is_waiting:
+                for words in self._waiting(now):
+                    print(words, flush=True)
+            if is_over:
                 return now
             time.sleep(INTERVAL)
 
@@ -167,7 +206,20 @@ class Journey:
         }
 
     def _is_over(self, now: Mapping[str, Desktop]) -> bool:
-        return all(self._is_settled(name, desktop) for name, desktop in now.items())
+        left = [desktop for name, desktop in now.items() if not self._is_settled(name, desktop)]
+        if not left or not all(map(is_silent, left)):
+            self._silent_since = None
+            return not left
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+        return time.monotonic() >= self._silent_since + PATIENCE
+
+    def _waiting(self, now: Mapping[str, Desktop]) -> Iterator[str]:
+        """A line about those whose places do not answer, once they are the only ones left."""
+        if self._silent_since is not None:
+            silent = [desktop["reason"] for desktop in now.values() if is_silent(desktop)]
+            reasons = " / ".join(dict.fromkeys(silent))
+            yield f"{len(silent)} waiting for their place to answer ({reasons}); Ctrl-C leaves them asked for"
 
     def _is_settled(self, name: str, desktop: Desktop) -> bool:
         if desktop["state"] == "GONE":
