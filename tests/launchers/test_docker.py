@@ -100,14 +100,84 @@ async def test_a_class_that_has_ended_is_asked_for_at_once_and_once(tmp_path):
     fi"""
     place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
     place._survey._interval = 0.0
-    handles = [Handle("c", "ws", f"{number:016d}", job="x") for number in (1, 2)]
+    handles = [Handle("c", "ws", f"{number:016d}", job="x") for number in (1, 2)]  # the third is another gate's
     for _ in range(2):
         one, two = await asyncio.gather(*map(place.query, handles))
         assert (one.seen, one.exit_status) == (Seen.GONE, 0)
         assert (two.exit_status, two.reason) == (137, End(137, True, "").words)
-    assert calls(tmp_path)[:2] == ["ps", "container"]
-    assert "vncgate-0000000000000003" in (tmp_path / "calls").read_text().splitlines()[1]
-    assert not [line for line in (tmp_path / "calls").read_text().splitlines()[2:] if "000001" in line]
+    assert calls(tmp_path) == ["ps", "container", "ps"]
+    assert "vncgate-0000000000000003" not in (tmp_path / "calls").read_text()
+    await place.aclose()
+
+
+@pytest.mark.parametrize("fault", ["echo readlink overlay: no such file >&2; exit 125", "exec sleep 100"])
+async def test_a_container_that_cannot_be_looked_up_is_in_nobodys_way(tmp_path, monkeypatch, fault):
+    monkeypatch.setattr(docker, "PATIENCE", 0.5)
+    running, damaged, killed = (f"{number:016d}" for number in (1, 2, 3))
+    said = f"""case $1 in
+    ps) [ -e {tmp_path}/removed ] || echo vncgate-{running} running
+        echo vncgate-{damaged} exited; echo vncgate-{killed} exited;;
+    rm) touch {tmp_path}/removed;;
+    container) case "$*" in *{damaged}*) {fault};; esac; echo vncgate-{killed} 137 false "";;
+    esac"""
+    place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
+    handles = [Handle("c", "ws", nonce, job="x") for nonce in (running, damaged, killed)]
+    for _ in range(2):
+        seen = await asyncio.gather(*map(place.query, handles))
+        assert [(one.seen, one.exit_status) for one in seen] == [
+            (Seen.RUNNING, None),
+            (Seen.GONE, None),
+            (Seen.GONE, 137),
+        ]
+        assert seen[1].reason.startswith("its container has ended, and ")
+        place._survey._interval = 0.0
+    assert calls(tmp_path).count("container") == 3, "together, and then each by itself, once"
+    await place.cancel(handles[0])
+    await place.aclose()
+
+
+async def test_what_engine_it_is_may_change(tmp_path, monkeypatch):
+    own = Person("gate", 12345, 12345)
+    monkeypatch.setattr(docker.os, "geteuid", lambda: own.uid)
+    monkeypatch.setattr(docker, "_person", lambda user, may_be_root: own)
+    monkeypatch.setattr(docker, "ENGINE_INTERVAL", 0.0)
+    info = tmp_path / "info"
+    place = Docker("c", engine(tmp_path, f"[ $1 != info ] || cat {info}"), tmp_path / "s", Scripts(None))
+
+    async def namespaces(nonce, said):
+        info.write_text(said)
+        await place.submit(dataclasses.replace(SPEC, nonce=nonce))
+        return "--userns=keep-id" in (tmp_path / "calls").read_text().splitlines()[-1]
+
+    for nonsense in ("Emulate Docker CLI using podman.", "[]"):
+        with pytest.raises(LaunchError, match="engine info: this is no JSON object: .*; is it Docker or Podman"):
+            await namespaces("0" * 16, nonsense)
+    assert await namespaces("1" * 16, '{"host": {"security": {"rootless": true}}}')
+    assert not await namespaces("2" * 16, '{"SecurityOptions": []}')
+    await place.aclose()
+
+
+async def test_a_start_that_a_gate_did_not_wait_for_is_the_next_ones(tmp_path):
+    there = tmp_path / "there"
+    said = (
+        f"case $1 in run) touch {there}; exec sleep 100;; ps) [ ! -e {there} ] || echo vncgate-{SPEC.nonce} running;;"
+    )
+    settings = engine(tmp_path, f"{said} rm) rm {there}; esac")
+    place = Docker("c", settings, tmp_path / "s", Scripts(None))
+    starting = asyncio.create_task(place.submit(SPEC))
+    async with asyncio.timeout(20):
+        while not there.exists():
+            await asyncio.sleep(0.01)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await place.aclose()
+    assert calls(tmp_path) == ["run"], "a gate that ends does not wait for an engine"
+    place = Docker("c", settings, tmp_path / "s", Scripts(None))
+    handle = Handle("c", SPEC.account, SPEC.nonce)
+    assert (await place.query(handle)).seen is Seen.RUNNING
+    await place.cancel(handle)
+    assert list((tmp_path / "s").iterdir()) == []
     await place.aclose()
 
 
@@ -235,8 +305,8 @@ async def test_another_that_goes_between_two_questions_keeps_none_from_being_end
     place = Docker("c", engine(tmp_path, said), tmp_path / "s", Scripts(None))
     await place.cancel(Handle("c", "ws01", "0123456789abcdef"))
     seen = await place.query(Handle("c", "ws02", "0000000000000001", job="x"))
-    assert seen.seen is Seen.UNKNOWN
-    assert seen.reason.endswith("does not tell how vncgate-0000000000000001 ended: no such container")
+    assert (seen.seen, seen.exit_status) == (Seen.GONE, None)
+    assert seen.reason.endswith("engine does not tell how")
     await place.aclose()
 
 
@@ -338,18 +408,3 @@ async def test_several_at_once_are_apart(docker_site):
     started = await asyncio.gather(*(docker_site.start() for _ in range(3)))
     assert len({seen.desktop.unix for _, _, seen in started}) == 3
     await asyncio.gather(*(log_in(seen) for _, _, seen in started))
-
-
-@pytest.mark.real
-async def test_a_start_that_is_cancelled_leaves_nothing(docker_site, podman):
-    spec = docker_site.spec()
-    podman.fault("[ $1 != run ] || sleep 100")
-    starting = asyncio.create_task(docker_site.place.submit(spec))
-    async with asyncio.timeout(20):
-        while not (docker_site.root / spec.nonce / "passwd").exists():
-            await asyncio.sleep(0.02)
-    starting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await starting
-    podman.fault("")
-    assert docker_site.left(spec.nonce) == []

@@ -7,7 +7,6 @@ is asked for all of them.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import time
@@ -39,6 +38,8 @@ from vncgate.text import printable
 
 INTERVAL = 1.0
 """Seconds between two questions for all containers."""
+ENGINE_INTERVAL = 10.0
+"""Seconds between two questions what engine it is: after a restart it may be another."""
 PATIENCE = 20.0
 """Seconds that the engine has to answer a question."""
 WORK_TIMEOUT = 60.0
@@ -58,9 +59,9 @@ _CANNOT_RUN = (125, 126, 127)  # docker-run(1), podman-run(1): EXIT STATUS
 class End:
     """How a container ended, as the engine tells."""
 
-    status: int
-    is_out_of_memory: bool
-    error: str
+    status: int | None = None
+    is_out_of_memory: bool = False
+    error: str = ""
 
     @property
     def words(self) -> str:
@@ -86,16 +87,15 @@ class Docker:
         self._scripts = scripts
         self._share = Share(folder)
         self._survey = Survey(self._containers, INTERVAL, name)
+        self._engine = Survey(self._info, ENGINE_INTERVAL, f"what engine {name} is")
         self._started: dict[str, int] = {}  # by nonce: the answers to these questions know nothing of it yet
-        self._ends: dict[str, End] = {}  # of containers that have ended and are there
-        self._untold = ""  # why the engine did not tell of one of them
-        self._asking_engine = asyncio.Lock()
-        self._engine: Mapping[str, object] | None = None
+        self._asked_for: set[str] = set()  # names; the engine may have others', of another gate too
+        self._ends: dict[str, End] = {}  # of those that have ended and are there
 
     async def submit(self, spec: Spec) -> Handle:
         """See Place. The image must be there: nothing is fetched when somebody waits for a desktop.
 
-        Where the engine does not say whether it started, `query()` will tell.
+        Where the engine does not say whether it started, or nobody waits for that any more, `query()` will tell.
         """
         folder = self._root / spec.nonce
         inside, owner = await self._persons(spec.user)
@@ -124,7 +124,7 @@ class Docker:
                 raise LaunchError(f"{self._command} run {process.describe_exit(done.status)}: {_last(done.stderr)}")
         except UnsureError:
             return handle
-        except BaseException:
+        except LaunchError:
             with suppress(LaunchError):
                 await self.cancel(handle)
             with suppress(LaunchError):  # also where the engine cannot be reached
@@ -136,14 +136,13 @@ class Docker:
     async def query(self, handle: Handle) -> Sighting:
         """See Place."""
         folder, name = self._root / handle.nonce, _named(handle.nonce)
+        self._asked_for.add(name)
         try:
             state = (await self._survey.look(self._started.get(handle.nonce, 0))).known().get(name)
             if state is None:
                 return await self._share.do(_absent, folder, handle)
             if state in _ENDED:
-                if (end := self._ends.get(name)) is None:
-                    words = f"{self._command} does not tell how {name} ended: {self._untold}"
-                    return Sighting(Seen.UNKNOWN, reason=words)
+                end = self._ends.get(name) or await self._end(name)
                 log = await self._share.do(read_end, folder / "log")
                 return Sighting(Seen.GONE, reason=end.words, said=last_lines(log, 1).strip(), exit_status=end.status)
             await self._share.do(shorten, folder / "log")
@@ -163,6 +162,7 @@ class Docker:
             raise LaunchError(f"{self._command} does not remove {name}: {_last(removed.stderr)}")
         await self._share.do(self._remove, handle.nonce)
         self._started.pop(handle.nonce, None)
+        self._asked_for.discard(name)
 
     async def logs(self, handle: Handle, lines: int = 200) -> str:
         """See Place."""
@@ -176,6 +176,7 @@ class Docker:
     async def aclose(self) -> None:
         """See Place."""
         await self._survey.aclose()
+        await self._engine.aclose()
 
     @property
     def _command(self) -> str:
@@ -189,15 +190,25 @@ class Docker:
         self._users(nonce).unlink(missing_ok=True)
 
     async def _containers(self) -> dict[str, str]:
-        """The state of each container of ours, by its name; how those that have ended did so is known, too."""
+        """The state of each container, by its name; how those that were asked for have ended is looked up for all."""
         argv = ["ps", "--all", f"--filter=name={PREFIX}", "--format={{.Names}} {{.State}}"]
         said = await self._ask(argv)
         # Docker says `exited`, Podman `Exited (0) 3 seconds ago`.
         states = {words[0]: words[1].lower() for line in said.splitlines() if len(words := line.split()) > 1}
         self._ends = {name: end for name, end in self._ends.items() if name in states}
-        if new := [name for name, state in states.items() if state in _ENDED and name not in self._ends]:
-            self._ends |= await self._inspect(new)
+        new = [name for name in self._asked_for - self._ends.keys() if states.get(name) in _ENDED]
+        if new:
+            with suppress(LaunchError):  # each is asked about by itself, then
+                self._ends |= await self._inspect(new)
         return states
+
+    async def _end(self, name: str) -> End:
+        """How one ended that could not be looked up with others: the engine may know of it no more than that it did."""
+        found: Mapping[str, End] = {}
+        with suppress(LaunchError):
+            found = await self._inspect([name])
+        untold = End(error=f"its container has ended, and {self._command} does not tell how")
+        return self._ends.setdefault(name, found.get(name, untold))
 
     async def _inspect(self, names: Sequence[str]) -> dict[str, End]:
         form = "--format={{.Name}} {{.State.ExitCode}} {{.State.OOMKilled}} {{.State.Error}}"
@@ -207,7 +218,6 @@ class Docker:
             name, status, is_out_of_memory, error = (*line.split(" ", 3), "", "", "")[:4]
             if status.isdecimal():
                 found[name.removeprefix("/")] = End(int(status), is_out_of_memory == "true", printable(error))
-        self._untold = _last(done.stderr)
         return found
 
     async def _persons(self, user: str) -> tuple[Person, tuple[int, int] | None]:
@@ -215,13 +225,14 @@ class Docker:
         person = await self._share.do(_person, user, self._settings.may_be_root)
         if person.uid != os.geteuid():
             return person, (person.uid, person.gid)
-        return person if person.uid == 0 else as_engine(person, await self._info()), None
+        return person if person.uid == 0 else as_engine(person, (await self._engine.look()).known()), None
 
     async def _info(self) -> Mapping[str, object]:
-        async with self._asking_engine:
-            if self._engine is None:
-                self._engine = json.loads(await self._ask(["info", "--format={{json .}}"]))
-            return self._engine
+        said = await self._ask(["info", "--format={{json .}}"])
+        with suppress(ValueError):
+            if isinstance(info := json.loads(said), dict):
+                return info
+        raise LaunchError(f"{self._command} info: this is no JSON object: {_last(said)}; is it Docker or Podman?")
 
     async def _refusal(self, image: str, said: str) -> str:
         """Why a container could not be made, in words."""
