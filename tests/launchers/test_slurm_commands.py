@@ -1,13 +1,14 @@
 """Slurm's commands as it is run: their arguments, their environment, and what they answer with."""
 
 import pwd
+import threading
 from pathlib import Path
 
 import pytest
 
 from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import SlurmPlace
-from vncgate.launchers import slurm_commands
+from vncgate.launchers import slurm_commands, slurm_jobs
 from vncgate.launchers.slurm_commands import Commands
 
 SOMEBODY = pwd.getpwuid(65534)
@@ -73,6 +74,14 @@ async def test_asking_for_jobs(command, commands, monkeypatch, users, filters):
     assert words[2].startswith("--Format=JobID:20")
     assert words[3:] == [*filters, "--clusters=east"]
     assert "SLURM_TIME_FORMAT=%s\n" in seen.with_suffix(".env").read_text()
+
+
+async def test_what_squeue_lists_is_read_outside_of_the_loop(command, commands, monkeypatch):
+    command("squeue", "")
+    threads = []
+    monkeypatch.setattr(slurm_jobs, "parse_rows", lambda *_: threads.append(threading.current_thread()))
+    await commands().jobs(["ada"])
+    assert threads != [threading.current_thread()]
 
 
 @pytest.mark.parametrize(

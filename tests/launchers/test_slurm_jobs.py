@@ -29,36 +29,46 @@ def row(number="7", mark=MARK, **fields):
     return f"{number:<20}{mark}" + "".join(f"{values[name]:<{width}}|" for name, width in sizes)
 
 
+def rows_of(text, users=("ada",)):
+    return parse_rows(text, MARK, users)
+
+
 def test_a_row():
-    assert parse_rows(row(), MARK) == [
+    assert rows_of(row()) == [
         Job("7", "RUNNING", "None", "n1", f"vncgate:{NONCE}", 1795248772.0, 1795249372.0, 0, "ada", 2)
     ]
 
 
 def test_times_and_nodes_that_are_not_known():
-    (job,) = parse_rows(row(State="PENDING", StartTime="N/A", EndTime="NONE", BatchHost="n/a"), MARK)
+    (job,) = rows_of(row(State="PENDING", StartTime="N/A", EndTime="NONE", BatchHost="n/a"))
     assert (job.starts, job.ends, job.host) == (None, None, "")
 
 
 def test_a_comment_cannot_forge_a_row():
     forged = "\n" + row("8", mark="", State="COMPLETED") + "\n" + row("7", mark="zzzz", State="COMPLETED")
     rows = row("9", Comment=forged) + "\n" + row() + "\n"
-    assert [(job.id, job.state) for job in parse_rows(rows, MARK)] == [("9", "RUNNING"), ("7", "RUNNING")]
+    assert [(job.id, job.state) for job in rows_of(rows)] == [("9", "RUNNING"), ("7", "RUNNING")]
+
+
+def test_of_others_only_what_has_our_mark_is_kept():
+    """Somebody's job may be ours by its mark alone, and one of ours by its user alone (a plug-in wrote its comment)."""
+    rows = [row("7"), row("8", Comment=""), row("9", Comment="x"), row("10", UserName="bob", Comment="x")]
+    assert [job.id for job in rows_of("\n".join(rows), ["bob"])] == ["7", "10"]
 
 
 def test_the_name_of_a_cluster_is_no_row():
-    assert len(parse_rows(f"CLUSTER: east\n{row()}\n\n", MARK)) == 1
+    assert len(rows_of(f"CLUSTER: east\n{row()}\n\n")) == 1
 
 
 @given(st.text())
 def test_any_text_is_read(text):
-    parse_rows(text, MARK)
-    parse_rows(row(Comment=text), MARK)
+    rows_of(text)
+    rows_of(row(Comment=text))
 
 
 @given(st.lists(st.sampled_from([row(), row("8"), "", "|", MARK, f"{'1':<20}{MARK}|||", "1" * 20 + MARK + "|" * 11])))
 def test_what_is_no_whole_row_is_left_out(lines):
-    found = parse_rows("\n".join(lines), MARK)
+    found = rows_of("\n".join(lines))
     assert len([job for job in found if job.host == "n1"]) == sum(line in (row(), row("8")) for line in lines)
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import pwd
+import threading
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -150,11 +152,18 @@ async def test_submitting(slurmrestd, rest):
     assert not [name for name in headers if name.startswith("X-SLURM")]
 
 
+@pytest.mark.parametrize("more", [{}, {"job_id": None}, {"job_id": 0}])
+async def test_a_job_that_was_taken_without_its_number_may_be_there(slurmrestd, rest, more):
+    slurmrestd.says({"errors": []} | more)
+    with pytest.raises(UnsureError, match="does not say which job it made"):
+        await rest().submit(lines(), None)
+
+
 async def test_a_token_says_who_asks(slurmrestd, rest, token):
     slurmrestd.says({"errors": [], "job_id": 17, "jobs": []})
     place = rest(rest_token=token)
     await place.submit(lines(), SOMEBODY)
-    token.write_text("new")  # a cron job renews it
+    token.write_text("\nnew\n# of today\n")  # a cron job renews it
     await place.jobs([])
     who = [(headers["X-SLURM-USER-NAME"], headers["X-SLURM-USER-TOKEN"]) for _, _, headers, _ in slurmrestd.seen]
     assert who == [(SOMEBODY.pw_name, "abc.def"), (ME, "new")]
@@ -169,6 +178,26 @@ async def test_without_a_token_nobody_is_somebody_else(slurmrestd, rest):
 async def test_a_token_that_cannot_be_read_is_named(rest, tmp_path):
     with pytest.raises(LaunchError, match=r"nosuch: the token cannot be read"):
         await rest(rest_token=tmp_path / "nosuch").submit(lines(), None)
+
+
+@pytest.mark.parametrize("text", ["", "SLURM_JWT=\n", "SLURM_JWT=a\rX-SLURM-USER-NAME: root\n", "a b", "ä\0"])
+async def test_what_is_no_token_is_not_sent(slurmrestd, rest, token, text):
+    token.write_text(text)
+    with pytest.raises(LaunchError, match="token: its first line is no token: write it as") as caught:
+        await rest(rest_token=token).submit(lines(), None)
+    assert "root" not in str(caught.value)
+    assert slurmrestd.seen == []
+
+
+@pytest.mark.virtual_time
+async def test_a_token_that_is_not_read_in_time(rest, token, monkeypatch):
+    token.unlink()
+    os.mkfifo(token)
+    try:
+        with pytest.raises(SilentError, match="does not answer within 20 s"):
+            await rest(rest_token=token).jobs([])
+    finally:
+        token.write_text("for whoever still reads")
 
 
 JOB = {
@@ -187,8 +216,21 @@ JOB = {
 
 
 async def test_jobs(slurmrestd, rest):
-    slurmrestd.says({"errors": [], "jobs": [JOB]})
-    assert await rest().jobs([]) == [Job("7", "PENDING", "Priority", "", "vncgate:x", 1795248819.0, None, 3, "ada", 1)]
+    others = JOB | {"job_id": 8, "comment": "", "job_resources": {"nodes": "n1"}}
+    slurmrestd.says({"errors": [], "jobs": [others, JOB]})
+    ours = Job("7", "PENDING", "Priority", "", "vncgate:x", 1795248819.0, None, 3, "ada", 1)
+    assert await rest().jobs([]) == [ours]
+    assert await rest().jobs(["ada"]) == [replace(ours, id="8", comment=""), ours]
+
+
+async def test_a_long_list_is_read_where_it_does_not_hold_the_loop(slurmrestd, rest, monkeypatch):
+    """Step by step, in another thread: json's own steps let nobody else have a turn."""
+    steps, job = [], slurm_rest._job
+    monkeypatch.setattr(slurm_rest, "_job", lambda *args: (steps.append(threading.current_thread()), job(*args))[1])
+    slurmrestd.says({"errors": [], "jobs": [JOB] * 3})
+    assert len(await rest().jobs([])) == 3
+    assert len(steps) >= 3
+    assert threading.current_thread() not in steps
 
 
 @pytest.mark.parametrize(
@@ -197,6 +239,8 @@ async def test_jobs(slurmrestd, rest):
         {"errors": [{"description": "Failed while looking for jobs", "error": "Unspecified error"}], "jobs": []},
         {"errors": []},
         {"errors": [], "jobs": [{"job_id": 7}]},
+        {"errors": [], "jobs": [{"job_id": 7, "job_state": "RUNNING"}]},
+        {"errors": [], "jobs": [7]},
         {"errors": [], "jobs": [JOB | {"start_time": {"set": True}}]},
         {"errors": 3},
         [],

@@ -6,7 +6,7 @@ State and reason codes are those of squeue(1), "JOB STATE CODES" and "JOB REASON
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from vncgate.launchers.base import Handle, Seen, Sighting
@@ -63,6 +63,14 @@ def find(jobs: Iterable[Job], handle: Handle, user: str) -> Job | None:
     return None
 
 
+def may_concern(user: str, comment: str, users: Collection[str]) -> bool:
+    """Whether a job may be a desktop's of one of `users`. A cluster has thousands of others, of which nothing is kept.
+
+    A site's plug-in may have written over the comment of ours: those of our users are ours as far as one can see.
+    """
+    return MARK in comment or user in users
+
+
 # --- squeue -----------------------------------------------------------------------------------------------------------
 
 _FIELDS = (
@@ -80,11 +88,17 @@ def row_format(mark: str) -> str:
     return ",".join([f"JobID:20{mark}", *(f"{field}|" for field in _FIELDS)])
 
 
-def parse_rows(text: str, mark: str) -> list[Job]:
-    """The jobs that squeue listed with `row_format(mark)` and SLURM_TIME_FORMAT=%s. What is no such row is left out."""
+def parse_rows(text: str, mark: str, users: Collection[str]) -> list[Job]:
+    """The jobs that may concern `users`, as squeue listed them with `row_format(mark)` and SLURM_TIME_FORMAT=%s.
+
+    What is no such row is left out. Of twenty thousand jobs this is for a thread.
+    """
     jobs = []
     for line in text.splitlines():
         number, _, rest = line.partition(mark)
+        _, _, further = rest.partition("|")
+        if not may_concern(further.partition("|")[0].strip(), rest, users):
+            continue
         fields = [field.strip() for field in rest.split("|")]
         if number.strip().isdecimal() and len(fields) >= len(_FIELDS):
             state, user, starts, ends, host, code, restarts, reason, comment, *_ = fields

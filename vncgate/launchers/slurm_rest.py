@@ -10,12 +10,12 @@ not hear that a job is not to be put back in the queue (`requeue`, neither of a 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-import os
 import pwd
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import aiohttp
 from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_errors, slurm_jobs
+from vncgate.launchers.share import Share
 from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.users import own_name
 from vncgate.text import printable
@@ -33,8 +34,8 @@ from vncgate.text import printable
 API = "/slurm/v0.0.38"
 TIMEOUT = 30.0
 """Seconds for one request."""
-LONGEST_ANSWER = 256 * 1024 * 1024
-"""Bytes of an answer: a job has 3 KB."""
+LONGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer: twenty thousand jobs, which have 3 KB each."""
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 """The API demands one that is not empty."""
 
@@ -43,28 +44,35 @@ class Rest:
     """The transport by slurmrestd."""
 
     def __init__(self, settings: SlurmPlace) -> None:
-        self._token = settings.rest_token
+        token = settings.rest_token
+        self._proof = functools.partial(Share(token.parent).do, _proof, token) if token else None
+        self._own_name = ""
         self._unix = settings.rest.removeprefix("unix:") if settings.rest.startswith("unix:") else ""
         self._base = ("http://localhost" if self._unix else settings.rest.rstrip("/")) + API
         self._session: aiohttp.ClientSession | None = None
 
     async def submit(self, script: str, owner: pwd.struct_passwd | None) -> str:
         """See Transport."""
-        if owner is not None and self._token is None:
+        if owner is not None and self._proof is None:
             raise LaunchError(f"slurmrestd takes a job of {owner.pw_name} with a token only: set `rest_token`")
         body = {"script": script, "job": properties(script) | {"environment": ENVIRONMENT}}
         answer = await self._request("POST", "/job/submit", owner, json=body)
-        return str(answer["job_id"])
+        number = answer.get("job_id")
+        if not isinstance(number, int) or not number:
+            raise UnsureError("slurmrestd does not say which job it made")
+        return str(number)
 
     async def whoami(self) -> str:
         """See Transport."""
-        return await asyncio.to_thread(own_name)
+        self._own_name = self._own_name or await asyncio.to_thread(own_name)
+        return self._own_name
 
-    async def jobs(self, users: Collection[str]) -> list[Job]:  # noqa: ARG002
+    async def jobs(self, users: Collection[str]) -> list[Job]:
         """See Transport. The API lists the jobs of all users or none."""
+        named = {user or await self.whoami() for user in users or [""]}
         try:
-            answer = await self._request("GET", "/jobs")
-            return [_job(body) for body in answer["jobs"]]
+            answer = await self._request("GET", "/jobs", hook=functools.partial(_job, named))
+            return [_its_job(found) for found in answer["jobs"] if found is not None]
         except LaunchError as error:
             raise slurm_errors.silent(error) from None
         except (KeyError, TypeError, ValueError) as error:
@@ -101,31 +109,46 @@ class Rest:
             self._session = None
 
     async def _request(
-        self, method: str, path: str, user: pwd.struct_passwd | None = None, **more: Any
+        self,
+        method: str,
+        path: str,
+        user: pwd.struct_passwd | None = None,
+        hook: Callable[[dict[str, Any]], Any] | None = None,
+        **more: Any,
     ) -> dict[str, Any]:
+        """Ask; `hook` makes something else of each object in the answer, as that of json.loads()."""
         if self._session is None:
             connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT))
-        headers = await asyncio.to_thread(_headers, self._token, user) if self._token is not None else {}
+        headers = await self._headers(user)
         try:
             async with self._session.request(method, self._base + path, headers=headers, **more) as response:
-                text = await _text(response)
+                body = await _body(response)
         except aiohttp.ClientConnectorError as error:
             raise SilentError(f"slurmrestd cannot be reached now: {error}") from None
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise UnsureError(f"slurmrestd cannot be reached now: {str(error) or 'no answer in time'}") from None
         try:
-            answer = json.loads(text)
+            # In a thread, as the list of jobs takes half a second for ten thousand of them. Others have their turn only
+            # between two lines of Python's: of what is large without a hook, all would be a single step.
+            answer = await asyncio.to_thread(json.loads, body.decode(errors="replace"), object_hook=hook)
             errors = "\n".join(
                 " ".join(filter(None, (its.get("description"), its.get("error")))) for its in answer["errors"]
             )
         except (ValueError, LookupError, TypeError, AttributeError):
             strange = _strange(response.status)
-            strange.add_note(printable(text[:200]))
+            strange.add_note(printable(body[:200].decode(errors="replace")))
             raise strange from None
         if errors:
             raise slurm_errors.problem(errors)
         return dict(answer)
+
+    async def _headers(self, user: pwd.struct_passwd | None) -> dict[str, str]:
+        """Who asks, and the proof. It is read anew each time: tokens run out."""
+        if self._proof is None:
+            return {}
+        name = user.pw_name if user else await self.whoami()
+        return {"X-SLURM-USER-NAME": name, "X-SLURM-USER-TOKEN": await self._proof()}
 
 
 def _strange(status: int) -> SilentError:
@@ -135,37 +158,52 @@ def _strange(status: int) -> SilentError:
     return UnsureError(f"slurmrestd does not answer as it should (HTTP status {status})")
 
 
-async def _text(response: aiohttp.ClientResponse) -> str:
+async def _body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece
         if len(body) > LONGEST_ANSWER:
             raise UnsureError(f"slurmrestd answers with more than {LONGEST_ANSWER >> 20} MiB")
-    return body.decode(errors="replace")
+    return bytes(body)
 
 
-def _headers(token: Path, user: pwd.struct_passwd | None) -> dict[str, str]:
-    """Who asks, and the proof, which may stand as `scontrol token` writes it. Read anew each time: tokens run out."""
+def _proof(token: Path) -> str:
+    """The first line of a file, which may stand as `scontrol token` writes it."""
     try:
-        proof = token.read_text().strip().removeprefix("SLURM_JWT=")
+        line = token.read_text().strip().partition("\n")[0].strip()
     except (OSError, ValueError) as error:
         raise LaunchError(f"{token}: the token cannot be read: {error}") from None
-    return {"X-SLURM-USER-NAME": (user or pwd.getpwuid(os.geteuid())).pw_name, "X-SLURM-USER-TOKEN": proof}
+    proof = line.removeprefix("SLURM_JWT=")
+    if not re.fullmatch(r"[!-~]+", proof):
+        raise LaunchError(f"{token}: its first line is no token: write it as `scontrol token` does, SLURM_JWT=...")
+    return proof
 
 
-def _job(body: Mapping[str, Any]) -> Job:
+def _job(users: Collection[str], body: dict[str, Any]) -> Any:
+    """The job that an object of the list is, None where it does not concern us; another object as it is."""
+    if not body.keys() >= {"job_id", "job_state"}:
+        return body
+    user, comment = str(body["user_name"]), str(body["comment"])
+    if not slurm_jobs.may_concern(user, comment, users):
+        return None
     return Job(
         id=str(body["job_id"]),
         state=str(body["job_state"]),
         reason=str(body["state_description"] or body["state_reason"]),
         host=str(body["batch_host"]),
-        comment=str(body["comment"]),
+        comment=comment,
         starts=float(body["start_time"]) or None,
         ends=float(body["end_time"]) or None,
         exit_status=slurm_jobs.exit_status(str(body["exit_code"])),
-        user=str(body["user_name"]),
+        user=user,
         restarts=int(body["restart_cnt"]),
     )
+
+
+def _its_job(found: object) -> Job:
+    if not isinstance(found, Job):
+        raise TypeError(f"{printable(str(found)[:200])} is no job")
+    return found
 
 
 # --- From #SBATCH lines to the API's words ----------------------------------------------------------------------------
