@@ -13,7 +13,6 @@ from vncgate.launchers.share import (
     last_lines,
     make_session,
     read_end,
-    remove_session,
     replace_in_session,
     shorten,
 )
@@ -134,12 +133,6 @@ def test_lines_are_fit_to_be_shown():
     assert last_lines(b"", 5) == ""
 
 
-def test_removing(session):
-    remove_session(session)
-    assert not session.exists()
-    remove_session(session)
-
-
 async def test_work_is_done_elsewhere(tmp_path):
     where = await Share(tmp_path).do(threading.current_thread)
     assert where is not threading.current_thread()
@@ -202,21 +195,3 @@ async def test_without_threads_it_is_told_and_goes_on_when_there_are_some(monkey
             with pytest.raises(LaunchError, match="no thread can be started"):
                 await its.do(lambda: "never")
     assert await its.do(lambda: "it is back") == "it is back"
-
-
-def test_a_session_is_removed_though_somebody_else_removes_files_of_it(tmp_path, monkeypatch):
-    folder = tmp_path / "session"
-    (folder / "home").mkdir(parents=True)
-    (folder / "passwd").write_text("x")
-    remove, raced = share.shutil.rmtree, []
-
-    def racing(path):
-        if not raced:
-            raced.append(path)
-            raise FileNotFoundError(2, "No such file or directory", str(path / "home" / "gone"))
-        remove(path)
-
-    monkeypatch.setattr(share.shutil, "rmtree", racing)
-    share.remove_session(folder)
-    assert not folder.exists()
-    share.remove_session(folder)  # twice does no harm

@@ -22,13 +22,13 @@ from vncgate.launchers import report, users
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec
 from vncgate.launchers.container import Person
 from vncgate.launchers.homes import make_home
+from vncgate.launchers.removal import remove_session
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.launchers.share import (
     Share,
     last_lines,
     make_session,
     read_end,
-    remove_session,
     replace_in_session,
     shorten,
 )

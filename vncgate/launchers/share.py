@@ -12,7 +12,6 @@ import contextlib
 import errno
 import functools
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -148,10 +147,3 @@ def last_lines(data: bytes, lines: int) -> str:
     """The last lines of a log, fit to be shown."""
     kept = data.decode(errors="replace").splitlines()[-lines:]
     return "".join(printable(line.expandtabs()) + "\n" for line in kept)
-
-
-def remove_session(folder: Path) -> None:
-    """Remove a session's folder, where there is one; also while what ends in there still removes files of its own."""
-    while os.path.lexists(folder):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)

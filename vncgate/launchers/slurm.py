@@ -23,8 +23,9 @@ from vncgate.errors import LaunchError, UnsureError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import report, slurm_errors, slurm_jobs, users
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec
+from vncgate.launchers.removal import remove_session
 from vncgate.launchers.scripts import Listen, Scripts
-from vncgate.launchers.share import Share, last_lines, make_session, read_end, remove_session, replace_in_session
+from vncgate.launchers.share import Share, last_lines, make_session, read_end, replace_in_session
 from vncgate.launchers.slurm_commands import Commands
 from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.slurm_rest import Rest
