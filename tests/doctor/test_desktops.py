@@ -100,13 +100,27 @@ async def test_desktops_that_the_gate_starts_are_logged_in_to_where_it_says(logi
         f=("RUNNING", "[::1]:5901"),
     )
     each = case(*(Account(name, None, name, None, Secret("canary"), line=1) for name in "abcdefg"), status=status)
-    assert told(await desktops.check(each)) == [
+    findings = await desktops.check(each)
+    assert findings[1].advice == (
+        "vncgate desktop logs c --control /none/control; "
+        "once it is mended: vncgate desktop start c --control /none/control"
+    )
+    assert told(findings) == [
         ("ok", "all 3 let us in"),
         ("error", "c, d: cannot be started: home full"),
         ("skipped", "2 desktops that the gate starts not running now: e, g"),
     ]
     assert logins.seen == ["node07:5903", "unix:/run/b/vnc.sock", "[::1]:5901"]
     assert [account.name for account in each.usable] == ["a", "b", "f"]
+
+
+async def test_what_was_told_with_the_places_is_not_told_again(logins, monkeypatch):
+    monkeypatch.setenv("VNCGATE_CONTROL", "/none/control")
+    each = case(Account("a", None, "a", None, Secret("canary")), status=status_of(a=("FAILED", None)))
+    each.told.append("home full")
+    (finding,) = await desktops.check(each)
+    assert told([finding]) == [("skipped", "a: cannot be started, for a reason told with the places")]
+    assert finding.advice == "once it is mended: vncgate desktop start a"
 
 
 async def test_a_desktop_whose_password_the_gate_alone_knows_is_not_tried(logins):

@@ -138,7 +138,14 @@ async def test_hosts_are_asked_and_grouped_by_what_they_say(monkeypatch):
         return Result(0, "done\n" if host == "n4" else "missing Xvnc\ndone\n", "")
 
     monkeypatch.setattr(lines.Lines, "run", run)
-    text = 'kinds.x = {command = "a", place = "h"}\nplaces.h = {type = "ssh", hosts = "n[1-6]", user = "{account}"}'
+    place = 'type = "ssh", hosts = "n[1-6]", user = "{account}", port = 39023, key = "/k 1", known_hosts = "/h"'
+    text = f'kinds.x = {{command = "a", place = "h"}}\nplaces.h = {{{place}}}'
+    each = launching(text, "ada")
+    another, silent, *_ = await places.check(each)
+    assert another.advice == "do as it says, and look again"
+    assert silent.advice == "see for yourself: ssh -p 39023 -i '/k 1' -o UserKnownHostsFile=/h ada@n3 true"
+    assert "n3 did not say within 20 s what it has" in each.told
+    asked.clear()
     assert await found(text, "ada") == [
         ("error", "h: n1, n2, each: HOST has another key than the one in /k: somebody may be in between"),
         ("error", "h: n3 did not say within 20 s what it has"),

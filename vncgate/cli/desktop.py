@@ -20,6 +20,7 @@ from rich.text import Text
 from vncgate import control
 from vncgate.cli.config import add_control, control_path
 from vncgate.cli.operate import ago, kind_of, state_of, sums_of, told_of, where
+from vncgate.desktop_words import lines_asked
 from vncgate.errors import ControlError
 
 INTERVAL = 0.5
@@ -52,8 +53,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         text = f"{words[0].upper()}{words[1:]}."
         if action in GOALS:
             text += (
-                f" Those whose place does not answer are waited for {PATIENCE:g} s longer than all others; then the exit"
-                " status is 1, and they stay asked for. Ctrl-C ends the waiting alone."
+                f" Those whose place does not answer are waited for {PATIENCE:g} s longer than all others; then the"
+                " exit status is 1, and they stay asked for. Ctrl-C ends the waiting alone."
             )
         parser = actions.add_parser(action, help=words, description=text)
         parser.add_argument(
@@ -66,9 +67,16 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         if action in GOALS:
             parser.add_argument("--no-wait", action="store_true", help="return as soon as it is asked for")
         elif action == "logs":
-            parser.add_argument("--lines", type=int, default=200, metavar="N", help="of each (default: 200)")
+            parser.add_argument("--lines", type=_lines, default=200, metavar="N", help="of each (default: 200)")
         add_control(parser)
         parser.set_defaults(run=run, action=action, usage=parser.error)
+
+
+def _lines(text: str) -> int:
+    try:
+        return lines_asked(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _named(args: argparse.Namespace, path: Path) -> dict[str, Desktop]:
@@ -111,14 +119,21 @@ def _status(args: argparse.Namespace) -> int:
 def _logs(args: argparse.Namespace) -> int:
     path = control_path(args)
     desktops = _named(args, path)
+    troubles = []
     for name, desktop in desktops.items():
-        log = control.call(path, "/desktops/logs", {"account": name, "lines": args.lines})["log"]
+        try:
+            log = control.call(path, "/desktops/logs", {"account": name, "lines": args.lines})["log"]
+        except ControlError as error:
+            troubles.append(f"{name}: {error}" if len(desktops) > 1 else str(error))
+            continue
         if not log:
             why = f"; why it failed: {desktop['reason']}" if desktop["state"] == "FAILED" else ""
             print(f"{name}: nothing was written{why}", file=sys.stderr)
             continue
         heading = f"==> {name} <==\n" if len(desktops) > 1 else ""
         sys.stdout.write(f"{heading}{log}{'' if log.endswith(chr(10)) else chr(10)}")
+    if troubles:
+        raise ControlError("\n".join(troubles))
     return 0
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import enum
 import os
+import shlex
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vncgate import control
 from vncgate.model import Account, Roster
 from vncgate.process import describe_exit, spawn
 from vncgate.settings import EngineName, Settings
@@ -46,7 +48,8 @@ class Finding:
 @dataclass
 class Case:
     """What is examined. `status` is what the running gate says (None: it does not answer); `sample` is how many
-    accounts are tried through `url` (None: all); `usable` are the accounts that a login has just reached.
+    accounts are tried through `url` (None: all); `usable` are the accounts that a login has just reached, `told` the
+    reasons for which places cannot be used, as the report has them by now.
     """
 
     tokens: Path
@@ -58,6 +61,7 @@ class Case:
     url: str = ""
     sample: int | None = 3
     usable: list[Account] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     @property
     def own_ports(self) -> int:
@@ -77,6 +81,12 @@ class Case:
     def command(self) -> str:
         """The token file and the settings, as our other commands are given them."""
         return f"{self.tokens}" + (f" --config {self.config}" if self.config else "")
+
+    @property
+    def at_gate(self) -> str:
+        """What commands to this gate end with: where its control socket is, unless they find it by themselves."""
+        found = os.environ.get("VNCGATE_CONTROL", control.default_path(os.environ, os.getuid()))
+        return "" if str(found) == str(self.control) else f" --control {shlex.quote(str(self.control))}"
 
 
 @dataclass(frozen=True, slots=True)

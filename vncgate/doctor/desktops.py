@@ -53,7 +53,7 @@ async def check(case: Case) -> list[Finding]:
         for each in case.roster.accounts
         if each.desktop or (_runs(launched.get(each.name)) and each.password)
     ]
-    findings = judge_launched([each.name for each in case.roster.accounts if each.desktop is None], launched)
+    findings = judge_launched([each.name for each in case.roster.accounts if each.desktop is None], launched, case)
     if not accounts:
         return findings or [Finding(STEP, Result.SKIPPED, "no account of the token file has one")]
     # Accounts of one desktop and one password are the same login.
@@ -97,20 +97,26 @@ def judge(number: int, failures: Sequence[Failure], tokens: str) -> list[Finding
     return findings
 
 
-def judge_launched(names: Sequence[str], launched: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def judge_launched(names: Sequence[str], launched: Mapping[str, Mapping[str, Any]], case: Case) -> list[Finding]:
     """What there is to say, beside logins, of accounts whose desktops the gate starts; `launched` is what it says."""
+    start, logs = (f"vncgate desktop {action} {{}}{case.at_gate}" for action in ("start", "logs"))
     findings: list[Finding] = []
     failed: dict[str, list[str]] = defaultdict(list)
     for name in names:
         if name in launched and launched[name]["state"] == "FAILED":
             failed[launched[name]["reason"]].append(name)
     for reason, group in failed.items():
-        message = f"{some(group)}: cannot be started: {reason}"
-        findings.append(Finding(STEP, Result.ERROR, message, f"vncgate desktop logs {group[0]}; then: desktop start"))
+        again = f"once it is mended: {start.format(group[0])}"
+        if any(words and words in reason for words in case.told):
+            message = f"{some(group)}: cannot be started, for a reason told with the places"
+            findings.append(Finding(STEP, Result.SKIPPED, message, again))
+        else:
+            message = f"{some(group)}: cannot be started: {reason}"
+            findings.append(Finding(STEP, Result.ERROR, message, f"{logs.format(group[0])}; {again}"))
     given_up = {name for group in failed.values() for name in group}
     if waiting := [name for name in names if name not in given_up and not _runs(launched.get(name))]:
         message = f"{count(len(waiting), 'desktop')} that the gate starts not running now: {some(waiting)}"
-        findings.append(Finding(STEP, Result.SKIPPED, message, f"to try one: vncgate desktop start {waiting[0]}"))
+        findings.append(Finding(STEP, Result.SKIPPED, message, f"to try one: {start.format(waiting[0])}"))
     return findings
 
 

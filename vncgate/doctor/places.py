@@ -13,7 +13,7 @@ from contextlib import suppress
 from vncgate import hostlist, tasks
 from vncgate.doctor.base import Case, Finding, Result, count, output, some
 from vncgate.errors import LaunchError
-from vncgate.kinds import AnyPlace, DockerPlace, Kind, SlurmPlace, SshPlace, Wrap
+from vncgate.kinds import AnyPlace, DockerPlace, Kind, SlurmPlace, SshLogin, SshPlace, Wrap
 from vncgate.launchers.base import expand
 
 STEP = "places"
@@ -73,6 +73,7 @@ async def _place(name: str, place: AnyPlace, kinds: Mapping[str, Kind], case: Ca
                 here = {"this host": await _missing_here(needs(kinds))}
                 return [*judge_users(name, place.user, accounts), *judge_missing(name, here, kinds, case)]
     except (LaunchError, TimeoutError) as error:
+        case.told.append(str(error))
         return [Finding(STEP, Result.ERROR, f"{name}: {error}", "mend it; the gate would fail in the same way")]
 
 
@@ -123,14 +124,32 @@ def judge_missing(name: str, missing: Missing, kinds: Mapping[str, Kind], case: 
         yield Finding(STEP, Result.OK, f"{name}: {some(good)}: all is there ({some(needs(kinds))})")
 
 
-def judge_unreached(name: str, why: Mapping[str, str]) -> Iterator[Finding]:
-    """Hosts to which no connection came about; those with one reason as one finding."""
+def judge_unreached(name: str, why: Mapping[str, str], login: SshLogin, user: str) -> Iterator[Finding]:
+    """Hosts to which no connection came about, as `user`; those with one reason as one finding."""
     groups: dict[str, list[str]] = defaultdict(list)
     for host, words in why.items():
         groups[words.replace(host, "HOST")].append(host)
     for words, hosts in groups.items():
         message = words.replace("HOST", hosts[0]) if len(hosts) == 1 else f"{some(hosts)}, each: {words}"
-        yield Finding(STEP, Result.ERROR, f"{name}: {message}", f"see for yourself: ssh {hosts[0]} true")
+        says_what_to_do = any(part in words for part in ("there is no key file", "has another key", "the key of"))
+        advice = (
+            "do as it says, and look again"
+            if says_what_to_do
+            else f"see for yourself: {_by_hand(login, hosts[0], user)}"
+        )
+        yield Finding(STEP, Result.ERROR, f"{name}: {message}", advice)
+
+
+def _by_hand(login: SshLogin, host: str, user: str) -> str:
+    """The command that logs in as the gate does."""
+    words = ["ssh"]
+    if login.port != SshLogin.model_fields["port"].default:
+        words += ["-p", str(login.port)]
+    if login.key:
+        words += ["-i", str(login.key)]
+    if login.known_hosts:
+        words += ["-o", f"UserKnownHostsFile={login.known_hosts}"]
+    return shlex.join([*words, f"{user}@{host}" if user else host, "true"])
 
 
 def judge_partitions(
@@ -192,7 +211,8 @@ async def _ssh(name: str, place: SshPlace, kinds: Mapping[str, Kind], user: str,
     finally:
         await tasks.end(*work)
         await lines.aclose()
-    return [*judge_unreached(name, why), *judge_missing(name, missing, kinds, case)]
+    case.told += why.values()
+    return [*judge_unreached(name, why, place, user), *judge_missing(name, missing, kinds, case)]
 
 
 async def _slurm(name: str, place: SlurmPlace, kinds: Mapping[str, Kind]) -> Sequence[Finding]:

@@ -149,4 +149,9 @@ def _disagreements(case: Case, status: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(step, Result.WARNING, message, "systemctl reload vncgate; or name the file that it serves")
     if down := [name for name, state in states.items() if state in ("FATAL", "STOPPED") and name in case.roster]:
         message = f"{count(len(down), 'account')} not running: {some(down)}"
-        yield Finding(step, Result.WARNING, message, "see why: vncgate status; then: vncgate start ACCOUNT")
+        yield Finding(
+            step,
+            Result.WARNING,
+            message,
+            f"see why: vncgate status{case.at_gate}; then: vncgate start ACCOUNT{case.at_gate}",
+        )
