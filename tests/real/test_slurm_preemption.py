@@ -80,7 +80,8 @@ async def test_a_desktop_that_is_put_back_in_the_queue_never_begins_again(cluste
     spec, handle, _ = await site.start("sh", "-c", "echo begun; exec sleep 1000")
     cluster.run("scontrol", "requeue", handle.job)
     cluster.until(lambda: state(cluster, handle.job) == "PENDING", "the job's way back to the queue")
-    cluster.run("scontrol", "update", f"JobId={handle.job}", "StartTime=now")  # else in two minutes
+    # Else in two minutes. In the second in which it was ended its node takes the new start for the old one.
+    cluster.run("scontrol", "update", f"JobId={handle.job}", "StartTime=now+2")
     cluster.until(lambda: state(cluster, handle.job) == "FAILED", "the end of its second start")
     lost = await site.gone(handle)
     assert (lost.reason, lost.exit_status) == (slurm_jobs.PUT_BACK, None)
