@@ -163,6 +163,35 @@ async def test_a_number_that_is_another_s_by_now_is_not_taken_for_the_desktop(lo
     assert not folder.exists()
 
 
+FIRST_THREAD_ENDS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+"""60: exit(2) of x86-64."""
+
+
+async def test_one_whose_first_thread_is_dead_lives(local_site):
+    """For a moment that is so where another thread calls execve(2), as in Apptainer."""
+    spec = local_site.spec()
+    folder = local_site.root / spec.nonce
+    folder.mkdir(parents=True)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    handle = Handle("local", "ws01", spec.nonce, user=ME)
+    with subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS], start_new_session=True) as process:
+        try:
+            async with asyncio.timeout(20):
+                while (fields := Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split())[0] != "Z":
+                    await asyncio.sleep(0.02)
+            (folder / "process").write_text(f"{process.pid} {fields[19]} {boot}\n")
+            assert (await local_site.place.query(handle)).seen is Seen.RUNNING
+        finally:
+            process.kill()
+    (folder / "process").write_text(f"{process.pid} {fields[19]} {boot}\n")
+    assert (await local_site.place.query(handle)).seen is Seen.GONE
+    await local_site.place.cancel(handle)
+
+
 async def test_a_talkative_session_does_not_fill_the_disk(local_site):
     spec, handle, _ = await local_site.start("sh", "-c", "yes | head -c 4000000; echo the end; sleep 1000")
     log = local_site.root / spec.nonce / "log"
@@ -240,7 +269,7 @@ async def main():
         return
     while (seen := await place.query(handle)).seen == "running":
         await asyncio.sleep(0.1)
-    print("gone:", seen.reason, seen.said)
+    print("gone:", seen.reason or seen.said)
     await place.cancel(handle)
 asyncio.run(main())
 """

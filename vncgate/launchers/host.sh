@@ -48,7 +48,13 @@ alive() {
   [ -f process ] && read -r pid began booted <process && [ "$booted" = "$boot" ] || return
   read -r stat <"/proc/$pid/stat" || return
   set -- ${stat##*) } # proc(5): from the third field on
-  [ "$1" != Z ] && [ "${20}" = "$began" ]
+  is_left "$@" && [ "${20}" = "$began" ]
+}
+
+# Whether a process with these fields lives. Where another thread than its first calls execve(2), as Go's programs do, the
+# first one is a zombie for a moment.
+is_left() {
+  [ "$1" != Z ] || [ "${18}" -gt 1 ]
 }
 
 # The processes of desktop $1: those that have its mark, and all in the session of process $2, where one is named.
@@ -59,7 +65,7 @@ processes() {
   for file in /proc/[0-9]*/stat; do
     read -r stat <"$file" || continue
     set -- ${stat##*) }
-    [ "$4" != "$leader" ] || [ "$1" = Z ] || echo "$file" | tr -dc '0-9\n'
+    [ "$4" = "$leader" ] && is_left "$@" && echo "$file" | tr -dc '0-9\n'
   done
 }
 
