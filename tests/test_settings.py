@@ -136,7 +136,7 @@ def test_every_setting_has_its_variable(name):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ('kinds.x.place = "there"\nkinds.x.command = "a"', "desktops: kinds.x.place: there is no place 'there'"),
+        ('kinds.x.place = "there"\nkinds.x.command = "a"', "desktops: kinds.x.place: there is no place 'there'; known are local"),
         ('kinds.x.comand = "a"', "desktops.kinds.x.comand: no such setting; did you mean desktops.kinds.x.command?"),
         ('kinds.x.title = "a"', "desktops.kinds.x.command: is missing"),
         (
@@ -144,6 +144,20 @@ def test_every_setting_has_its_variable(name):
             "desktops.kinds.x.geometry: write it as 1280x800 (it is 'big')",
         ),
         ('kinds.x = {command = "a", memory = "4GB"}', "desktops.kinds.x.memory: write it as 512M or 4G (it is '4GB')"),
+        *(
+            (
+                f'kinds.x = {{command = "a", binds = ["/fine:ro", "{bind}"]}}',
+                f"desktops.kinds.x.binds.1: write it as /outside:/inside or /outside:/inside:ro (it is '{bind}')",
+            )
+            for bind in ("data", "data:/data", "/data:data", "/a:/b:rx", "/a:/b:ro:ro", "/a::ro")
+        ),
+        *(
+            (
+                f'kinds.x = {{command = "a", environment = {{"{name}" = "1"}}}}',
+                f"desktops.kinds.x.environment.{name}: write it as MY_VARIABLE: letters",
+            )
+            for name in ("MY-VAR", "A; id", "2B", "ü")
+        ),
         ('kinds.x = {command = "a", time = "8h"}', "desktops.kinds.x.time: write it as 90 (minutes), 8:00:00 or "),
         (
             'kinds.x = {command = "a", home = "/s/{user}"}',
@@ -191,7 +205,9 @@ def test_every_setting_has_its_variable(name):
         ),
         ('places.x = {type = "slurm", folder = "/s", login = "h"}', 'login is for reach = "ssh"'),
         ('places.x = {type = "slurm", folder = "/s", submit_host = "-oX"}', "write it as login1 or school@login1"),
-        ('kind = "x"\nkinds.y.command = "a"', "desktops: kind: there is no kind 'x'"),
+        ('kind = "x"\nkinds.y.command = "a"', "desktops: kind: there is no kind 'x'; known are y"),
+        ('end = "tomorrow"', "desktops.end: write it with its zone, as 2026-03-06T18:00:00+01:00 (it is 'tomorrow')"),
+        ("end = 2026-03-06T18:00:00", "as 2026-03-06T18:00:00+01:00 (it is 2026-03-06 18:00:00)"),
         ('end = "2026-03-06T18:00:00"', "desktops.end: write it with its zone, as 2026-03-06T18:00:00+01:00"),
         ("kinds = 3", "desktops.kinds: is a section"),
     ],

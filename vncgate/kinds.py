@@ -5,6 +5,7 @@ These are the sections `[desktops]`, `[desktops.kinds.NAME]` and `[desktops.plac
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import re
 import shlex
@@ -12,7 +13,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from vncgate import hostlist
 from vncgate.errors import HostListError
@@ -87,6 +98,8 @@ Name = Annotated[
 Login = Annotated[str, like(r"(([^@\s-][^@\s]*@)?[A-Za-z0-9:][A-Za-z0-9:._-]*)?", "login1 or school@login1")]
 Expandable = Annotated[str, AfterValidator(_expandable)]
 """A text in which `{account}` stands for the account's name."""
+BindText = Annotated[Expandable, like(r"/[^:]*(:/[^:]*)?(:(ro|rw))?", "/outside:/inside or /outside:/inside:ro")]
+Variable = Annotated[str, like(r"[A-Za-z_][A-Za-z0-9_]*", "MY_VARIABLE: letters, digits, '_', and no digit first")]
 
 PATTERN = re.compile(r"\{account\}")
 """What stands for the account's name in `user`, `home`, `overlay` and `binds`."""
@@ -140,7 +153,7 @@ class Kind(Resources):
     """Window manager that is started first, where the command is an application alone, for example "openbox"."""
     setup: str = ""
     """Shell lines (bash) that are run before the command, for example "module load matlab"."""
-    environment: dict[str, str] = {}
+    environment: dict[Variable, str] = {}
     """Variables of the session."""
     home: Expandable = ""
     """Home folder, for example "/scratch/school/{account}"; it is made when missing. Empty: the user's own."""
@@ -150,7 +163,7 @@ class Kind(Resources):
     """Inside what: "none", or "apptainer" (not in a place of type docker)."""
     image: str = ""
     """Image: a .sif file or a sandbox folder (apptainer), or the name of an image (docker)."""
-    binds: Annotated[tuple[Expandable, ...], BeforeValidator(_words)] = ()
+    binds: Annotated[tuple[BindText, ...], BeforeValidator(_words)] = ()
     """What the inside sees of the outside, as "/data:/data:ro"."""
     overlay: Expandable = ""
     """File of a writable overlay (apptainer), for example "/scratch/{account}.img"; made when missing, sparse."""
@@ -319,8 +332,8 @@ class DesktopsSettings(Section):
     """Desktops that the gate starts itself: of accounts whose vnchost is `-`."""
 
     folder: File = None
-    """Folder for what must outlive the daemon: which desktops run, their passwords and logs. None: $STATE_DIRECTORY, or
-    /var/lib/vncgate for root, else below $XDG_STATE_HOME."""
+    """Folder for what must outlive the daemon: which desktops run, their passwords and logs. None: `desktops`
+    in $STATE_DIRECTORY, or in /var/lib/vncgate for root, else in $XDG_STATE_HOME/vncgate."""
     kind: str = ""
     """Kind of accounts that name none. Empty: the only kind there is."""
     templates: File = None
@@ -334,12 +347,14 @@ class DesktopsSettings(Section):
     places: dict[Name, AnyPlace] = {}
     """Where it can be run, beside "local", which is there by itself: a section each, [desktops.places.NAME]."""
 
-    @field_validator("end")
+    @field_validator("end", mode="wrap")
     @classmethod
-    def _with_zone(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("write it with its zone, as 2026-03-06T18:00:00+01:00")
-        return value
+    def _with_zone(cls, value: object, read: ValidatorFunctionWrapHandler) -> datetime | None:
+        with contextlib.suppress(ValidationError):
+            end: datetime | None = read(value)
+            if end is None or end.tzinfo is not None:
+                return end
+        raise ValueError("write it with its zone, as 2026-03-06T18:00:00+01:00")
 
     @model_validator(mode="after")
     def _consistent(self) -> DesktopsSettings:
@@ -348,13 +363,14 @@ class DesktopsSettings(Section):
         for name, kind in self.kinds.items():
             place = self.place(kind.place)
             if place is None:
-                raise ValueError(f"kinds.{name}.place: there is no place {kind.place!r}")
+                known = ", ".join(dict.fromkeys(("local", *self.places)))
+                raise ValueError(f"kinds.{name}.place: there is no place {kind.place!r}; known are {known}")
             if kind.image and kind.wrap is Wrap.NONE and not isinstance(place, DockerPlace):
                 raise ValueError(f"kinds.{name}: its image is for wrap apptainer, or for a place of type docker")
             if isinstance(place, DockerPlace) and (kind.wrap is not Wrap.NONE or not kind.image):
                 raise ValueError(f"kinds.{name}: in a place of type docker it needs an image, and no wrap")
         if self.kind and self.kinds and self.kind not in self.kinds:
-            raise ValueError(f"kind: there is no kind {self.kind!r}")
+            raise ValueError(f"kind: there is no kind {self.kind!r}; known are {', '.join(self.kinds)}")
         return self
 
     @property

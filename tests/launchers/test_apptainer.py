@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.launchers.places import log_in
-from vncgate.errors import LaunchError
 from vncgate.kinds import Kind
 from vncgate.launchers.apptainer import commands
 
@@ -69,11 +68,6 @@ def test_hostile_values_are_arguments_and_never_in_the_programs():
         ["type=bind", f"src=/{source}/{HOSTILE}", f"dst={target}"]
         for source, target in (("f", f"/f/{HOSTILE}"), ("b", "/c"), ("h", f"/h/{HOSTILE}"))
     ]
-
-
-def test_a_bind_in_another_form_is_named():
-    with pytest.raises(LaunchError, match="write it as /outside:/inside"):
-        commands(SESSION, kind(binds=["data"]), "/f", "", "ws01")
 
 
 # With a real Apptainer

@@ -70,12 +70,6 @@ def test_hostile_values_are_one_argument_each():
     assert "".join(sources).startswith('source=/run/o\'neil "the" $(touch pwned)')
 
 
-@pytest.mark.parametrize("bind", ["data:/data", "/data:data", "/a:/b:rx", "/a:/b:ro:ro", "/a::ro", ""])
-def test_a_bind_in_another_form_is_named(bind):
-    with pytest.raises(LaunchError, match="write it as /outside:/inside"):
-        rendered(binds=[bind])
-
-
 def test_no_image_can_be_an_option():
     with pytest.raises(LaunchError, match="image"):
         parse("image: --privileged")

@@ -136,11 +136,6 @@ def test_the_path_of_a_socket_has_an_end():
     Scripts(None).desktop(spec(), "/" + "x" * 98, Listen.NETWORK)
 
 
-def test_a_variable_has_a_name_that_bash_knows():
-    with pytest.raises(LaunchError, match="'A B' is no name of a variable"):
-        Scripts(None).desktop(spec(environment={"A B": "c"}), "/x", Listen.SOCKET)
-
-
 def test_a_template_is_quoted_as_its_language_asks(tmp_path):
     (tmp_path / "x.j2").write_text("{{ value }} {{ name }}")
     assert Templates(tmp_path, repr).render("x.j2", value="a'b", name=3) == '"a\'b" 3'

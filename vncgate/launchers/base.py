@@ -11,19 +11,15 @@ from __future__ import annotations
 import csv
 import enum
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from vncgate.errors import LaunchError
 from vncgate.kinds import Kind
 from vncgate.model import Desktop, DesktopStatus, Secret
 
 Whom = tuple[str, str]
 """A host, and the user that one is there; empty: who one is there by itself."""
-
-_BIND = re.compile(r"(?P<source>/[^:]*)(:(?P<target>/[^:]*))?(:(?P<option>ro|rw))?")
 
 
 class Seen(enum.StrEnum):
@@ -191,13 +187,10 @@ class Bind:
 
 
 def binds(kind: Kind, account: str) -> list[Bind]:
-    """The `binds` of a kind: SOURCE, SOURCE:TARGET or SOURCE:TARGET:ro. Raises LaunchError for another form."""
+    """The `binds` of a kind: SOURCE, SOURCE:TARGET, and either with :ro behind it."""
     found = []
     for text in kind.binds:
-        parts = _BIND.fullmatch(text)
-        if parts is None:
-            raise LaunchError(f"binds: {text!r}: write it as /outside:/inside or /outside:/inside:ro")
-        source = expand(parts["source"], account)
-        target = expand(parts["target"], account) if parts["target"] else source
-        found.append(Bind(source, target, parts["option"] == "ro"))
+        source, *rest = (expand(part, account) for part in text.split(":"))
+        target = rest[0] if rest and rest[0].startswith("/") else source
+        found.append(Bind(source, target, rest[-1:] == ["ro"]))
     return found

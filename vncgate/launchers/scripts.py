@@ -32,7 +32,6 @@ LONGEST_SOCKET = 107
 _SPECIAL = re.compile(r"[^\w@%+=:,./-]")
 _QUOTED = {"\\": r"\\", "'": r"\'", "\n": r"$'\n'", "\r": r"$'\r'"}
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 class Listen(enum.StrEnum):
@@ -146,9 +145,6 @@ class Scripts:
                 f"{socket}: longer than the {LONGEST_SOCKET} bytes that the path of a unix socket may have; "
                 "choose a shorter folder"
             )
-        for name in kind.environment:
-            if not _VARIABLE.fullmatch(name):
-                raise LaunchError(f"environment: {name!r} is no name of a variable")
         return self._templates.render(
             "desktop.sh.j2",
             nonce=spec.nonce,

@@ -29,7 +29,7 @@ _VARIABLE = re.compile("\x02(\\w+)\x03")
 def files(settings: DesktopsSettings, inside: Commands) -> dict[str, str]:
     """The app's files by name. `inside` wraps a command so that it runs in a kind's image (apptainer).
 
-    Raises SettingsError when no kind is run in a Slurm cluster, or the environment of one cannot be set.
+    Raises SettingsError when no kind is run in a Slurm cluster.
     """
     kinds = {name: kind for name, kind in settings.kinds.items() if isinstance(settings.place(kind.place), SlurmPlace)}
     if not kinds:
@@ -155,8 +155,6 @@ def _session(kind: Kind, inside: Commands) -> Iterator[str]:
         yield 'mkdir -p -- "$HOME" || exit'
     yield 'cd -- "$HOME" || exit'
     for name, value in kind.environment.items():
-        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-            raise SettingsError(f"environment: {name!r} is no name of a variable")
         yield f"export {name}={_bash([value])}"
     yield 'if [ "$stage" != bus ] && bus=$(type -P dbus-run-session); then'
     yield '  exec "$bus" -- bash "$folder/script.sh" bus'
