@@ -16,6 +16,8 @@ from vncgate.launchers.share import (
     replace_in_session,
     shorten,
 )
+from vncgate.model import Secret
+from vncgate.rfb import password_file
 
 
 @pytest.fixture
@@ -61,6 +63,18 @@ def test_a_password_is_replaced_where_it_lies_and_not_where_a_link_leads(session
     assert not (session / "passwd").is_symlink()
     assert (session / "passwd").read_bytes() == b"new"
     assert (session / "passwd").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_log_and_the_password_of_a_session(session):
+    its = Share(session.parent)
+    assert await its.log(session, 2) == ""
+    (session / "log").write_bytes(b"one\ntwo\x1b\nthree\n")
+    assert await its.log(session, 2) == "two\\x1b\nthree\n"
+    await its.rekey(session, Secret("another"))
+    assert (session / "passwd").read_bytes() == password_file(Secret("another"))
+    session.rename(session.with_name("away"))
+    with pytest.raises(LaunchError, match="No such file"):
+        await its.rekey(session, Secret("late"))
 
 
 def test_the_end_of_a_file(session):

@@ -24,14 +24,7 @@ from vncgate.launchers.container import Person
 from vncgate.launchers.homes import make_home
 from vncgate.launchers.removal import remove_session
 from vncgate.launchers.scripts import Listen, Scripts
-from vncgate.launchers.share import (
-    Share,
-    last_lines,
-    make_session,
-    read_end,
-    replace_in_session,
-    shorten,
-)
+from vncgate.launchers.share import Share, make_session, read_end, shorten
 from vncgate.launchers.survey import Survey
 from vncgate.model import Desktop, Secret
 from vncgate.text import printable
@@ -143,8 +136,8 @@ class Docker:
                 return await self._share.do(_absent, folder, handle)
             if state in _ENDED:
                 end = self._ends.get(name) or await self._end(name)
-                log = await self._share.do(read_end, folder / "log")
-                return Sighting(Seen.GONE, reason=end.words, said=last_lines(log, 1).strip(), exit_status=end.status)
+                said = (await self._share.log(folder, 1)).strip()
+                return Sighting(Seen.GONE, reason=end.words, said=said, exit_status=end.status)
             await self._share.do(shorten, folder / "log")
             text = await self._share.do(read_end, folder / "report", report.LONGEST)
         except LaunchError as error:
@@ -166,12 +159,11 @@ class Docker:
 
     async def logs(self, handle: Handle, lines: int = 200) -> str:
         """See Place."""
-        return last_lines(await self._share.do(read_end, self._root / handle.nonce / "log"), lines)
+        return await self._share.log(self._root / handle.nonce, lines)
 
     async def rekey(self, handle: Handle, password: Secret) -> None:
-        """See Place. Xvnc reads the file at every login."""
-        folder = self._root / handle.nonce
-        await self._share.do(replace_in_session, folder, "passwd", rfb.password_file(password))
+        """See Place."""
+        await self._share.rekey(self._root / handle.nonce, password)
 
     async def aclose(self) -> None:
         """See Place."""

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vncgate import tasks
+from vncgate import rfb, tasks
 from vncgate.errors import LaunchError, SilentError
+from vncgate.model import Secret
 from vncgate.text import printable
 
 TIMEOUT = 20.0
@@ -60,6 +61,14 @@ class Share:
             ) from None
         except OSError as error:
             raise LaunchError(self._words(error)) from None
+
+    async def log(self, session: Path, lines: int) -> str:
+        """The last lines of a session's log, fit to be shown. Raises as `do()`."""
+        return last_lines(await self.do(read_end, session / "log"), lines)
+
+    async def rekey(self, session: Path, password: Secret) -> None:
+        """From now on a session's VNC server asks for `password`: Xvnc reads it at every login. Raises as `do()`."""
+        await self.do(replace_in_session, session, "passwd", rfb.password_file(password))
 
     def _words(self, error: OSError) -> str:
         where = error.filename or self._folder

@@ -25,7 +25,7 @@ from vncgate.launchers import report, slurm_errors, slurm_jobs, users
 from vncgate.launchers.base import Handle, Seen, Sighting, Spec
 from vncgate.launchers.removal import remove_session
 from vncgate.launchers.scripts import Listen, Scripts
-from vncgate.launchers.share import Share, last_lines, make_session, read_end, replace_in_session
+from vncgate.launchers.share import Share, make_session, read_end
 from vncgate.launchers.slurm_commands import Commands
 from vncgate.launchers.slurm_jobs import Job
 from vncgate.launchers.slurm_rest import Rest
@@ -196,11 +196,11 @@ class Slurm:
 
     async def logs(self, handle: Handle, lines: int = 200) -> str:
         """See Place."""
-        return last_lines(await self._share.do(read_end, self._folder(handle) / "log"), lines)
+        return await self._share.log(self._folder(handle), lines)
 
     async def rekey(self, handle: Handle, password: Secret) -> None:
-        """See Place. Xvnc reads the file at every login."""
-        await self._share.do(replace_in_session, self._folder(handle), "passwd", rfb.password_file(password))
+        """See Place."""
+        await self._share.rekey(self._folder(handle), password)
 
     async def aclose(self) -> None:
         """See Place."""
