@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import asyncio
 import functools
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from importlib import resources
 from typing import Protocol
@@ -35,9 +34,6 @@ LONGEST_WORDS = 1000
 GRACE = 80
 """Tenths of a second that a desktop's script has to end all by itself, before what is left is killed."""
 
-AT_ONCE = 8
-"""Things that a host is asked to do at the same time: sshd's MaxSessions is 10 for each connection."""
-
 _PROGRAM = resources.files("vncgate.launchers").joinpath("host.sh").read_text()
 
 
@@ -59,7 +55,6 @@ class HostPlace(abc.ABC):
         self._scripts = scripts
         self._listen = listen
         self._looks: dict[Whom, Together] = {}
-        self._turns: defaultdict[Whom, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._homes: dict[Whom, str] = {}
 
     # What the hands do.
@@ -67,6 +62,8 @@ class HostPlace(abc.ABC):
     @abc.abstractmethod
     async def _execute(self, whom: Whom, program: bytes, timeout: float) -> bytes:
         """Run `sh -s` with `program` on its standard input; returns what it wrote to stdout and stderr, see `all_of()`.
+
+        However many ask at once, a host can take it: that is for the hands to see to.
 
         Raises UnsureError when it did not come to its end, LaunchError when it was not started.
         """
@@ -163,8 +160,7 @@ class HostPlace(abc.ABC):
         """Call a function of host.sh; returns its answer. Raises LaunchError with what it says, or what failed."""
         call = " ".join([function, *map(quote, arguments)])
         text = f"set -u\nroot={quote(self._folder(whom))}\n{_PROGRAM}\n{{ {call}\n}} </dev/null\nexit 0\n"
-        async with self._turns[whom]:
-            out = await self._execute(whom, text.encode(errors="surrogateescape"), PATIENCE)
+        out = await self._execute(whom, text.encode(errors="surrogateescape"), PATIENCE)
         before, begun, answer = out.decode(errors="replace").partition("vncgate\n")
         if not begun:
             why = before.strip().rpartition("\n")[2][:LONGEST_WORDS]

@@ -7,6 +7,7 @@ import contextlib
 import os
 import pwd
 import signal
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from vncgate.launchers.host import HostPlace, all_of
 from vncgate.launchers.scripts import Listen, Scripts
 from vncgate.model import Desktop
 
+AT_ONCE = 8
+"""Shells at the same time, for each user."""
 KILL_TIMEOUT = 5.0
 """Seconds after SIGKILL that a shell is waited for; only the kernel can hold it longer (a dead disk or share)."""
 
@@ -34,6 +37,7 @@ class Local(HostPlace):
         super().__init__(name, settings, scripts, Listen.SOCKET)
         self._may_be_root = settings.may_be_root
         self._own = folder
+        self._turns: defaultdict[Whom, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     async def submit(self, spec: Spec) -> Handle:
         """Start a desktop; see base.Place."""
@@ -66,6 +70,10 @@ class Local(HostPlace):
         pass
 
     async def _execute(self, whom: Whom, program: bytes, timeout: float) -> bytes:
+        async with self._turns[whom]:
+            return await self._run_shell(whom, program, timeout)
+
+    async def _run_shell(self, whom: Whom, program: bytes, timeout: float) -> bytes:
         host, user = whom
         become = _become(await _person(user)) if user else ()
         try:

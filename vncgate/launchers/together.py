@@ -1,4 +1,9 @@
-"""One question for all who want to know the same within a moment: a class of desktops is looked at in one go."""
+"""One question for all who want to know the same within a moment: a class of desktops is looked at in one go.
+
+A host must be told which desktops are meant: of one whose folder is on a share that is away, only the name is left to
+look for. And its answer is for now. A Survey (survey.py) asks a place that lists all desktops by itself, and that must
+not be asked too often, so its answer may be some seconds old.
+"""
 
 from __future__ import annotations
 
