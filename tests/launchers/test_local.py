@@ -19,7 +19,7 @@ from tests.launchers.places import ME, PASSWORD, Site, log_in, processes
 from tests.real.conftest import need
 from vncgate.errors import LaunchError
 from vncgate.kinds import Kind, LocalPlace
-from vncgate.launchers import host
+from vncgate.launchers import host, local
 from vncgate.launchers.base import Handle, Seen, Spec
 from vncgate.launchers.local import Local
 from vncgate.launchers.scripts import Scripts
@@ -38,6 +38,22 @@ def place(short_folder):
 def spec(user: str = ME, *command: str, home: str = "") -> Spec:
     kind = Kind(command=command or ("sleep", "1000"))
     return Spec("ws01", secrets.token_hex(8), "", kind, PASSWORD, user=user, home=home)
+
+
+async def test_a_class_is_not_as_many_shells_at_once(place, monkeypatch):
+    running, most = 0, 0
+
+    async def run_shell(*_):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return b"vncgate\n"
+
+    monkeypatch.setattr(Local, "_run_shell", run_shell)
+    await asyncio.gather(*(place.logs(Handle("local", "ws01", f"{n:016}")) for n in range(CLASS)))
+    assert most == local.AT_ONCE
 
 
 async def test_fifty_at_once(local_site):

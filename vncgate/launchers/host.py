@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import functools
+import logging
 from collections.abc import Collection, Sequence
 from importlib import resources
 from typing import Protocol
@@ -24,6 +25,8 @@ from vncgate.launchers.together import Together
 from vncgate.launchers.users import NOT_AS_ROOT
 from vncgate.model import Desktop, Secret
 from vncgate.text import printable
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 20.0
 """Seconds that a host has to do what it is asked."""
@@ -63,7 +66,7 @@ class HostPlace(abc.ABC):
     async def _execute(self, whom: Whom, program: bytes, timeout: float) -> bytes:
         """Run `sh -s` with `program` on its standard input; returns what it wrote to stdout and stderr, see `all_of()`.
 
-        However many ask at once, a host can take it: that is for the hands to see to.
+        However many ask at the same time, the hands ask no more of a host than it can take.
 
         Raises UnsureError when it did not come to its end, LaunchError when it was not started.
         """
@@ -110,7 +113,10 @@ class HostPlace(abc.ABC):
 
     async def cancel(self, handle: Handle) -> None:
         """End it; see base.Place."""
-        await self._ask((handle.host, handle.user), "cancel", handle.nonce, str(GRACE))
+        answer = await self._ask((handle.host, handle.user), "cancel", handle.nonce, str(GRACE))
+        if answer.startswith("left "):
+            why = printable(answer.removeprefix("left ").strip()[:LONGEST_WORDS])
+            log.warning("%s: files of an ended desktop stay, and are tried again later: %s", _named(handle.host), why)
         await self._let_go(handle)
 
     async def logs(self, handle: Handle, lines: int = 200) -> str:
