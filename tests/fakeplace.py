@@ -30,7 +30,7 @@ class FakePlace:
     """`running` has what runs, by nonce; `calls` counts calls.
 
     `hold` has desktops wait in a queue, `refuse` is what `submit()` raises, `silent` has every question unanswered.
-    `deaf` are the hosts that do not answer `submit()`, after `patience` seconds.
+    `deaf` are the hosts that do not answer `submit()`, after `patience` seconds, `dead` the accounts whom none answers.
     With `lag`, what was asked of it comes to life so many seconds later, even when nobody waits for it any more.
     """
 
@@ -42,7 +42,7 @@ class FakePlace:
         self.peak = 0
         self.hold, self.silent, self.refuse = False, False, None
         self.refuses_logins = False
-        self.deaf, self.patience = set(), 3.0
+        self.deaf, self.dead, self.patience = set(), set(), 3.0
         self.lag = 0.0
         self.log_text = ""
 
@@ -51,7 +51,7 @@ class FakePlace:
 
     async def submit(self, spec):
         self.calls["submit"] += 1
-        if spec.host in self.deaf:
+        if spec.host in self.deaf or spec.account in self.dead:
             await asyncio.sleep(self.patience)
             raise SilentError(f"no ssh connection to {spec.host or 'it'}")
         handle = Handle("local", spec.account, spec.nonce, spec.host, spec.user, f"job{self.calls['submit']}")

@@ -98,16 +98,16 @@ async def test_what_was_there_before_counts(yard):
 
 
 async def test_hosts_with_fewest_first_and_those_that_failed_last(yard, place):
-    assert yard.choose_host() == ""
+    assert yard.choose_host("x") == ""
     place.hosts = ("node1", "node2", "node3")
     yard.arrive(Guest("a", yard, host="node1"))
-    assert yard.choose_host() == "node2"
+    assert yard.choose_host("x") == "node2"
     yard.blame("node2")
-    assert yard.choose_host() == "node3"
+    assert yard.choose_host("x") == "node3"
     yard.blame("node3")
-    assert yard.choose_host() == "node1"
+    assert yard.choose_host("x") == "node1"
     yard.blame("node1")
-    assert yard.choose_host() == "node2"
+    assert yard.choose_host("x") == "node2"
 
 
 async def test_who_is_watched_is_looked_at_again_and_again_until_it_is_withdrawn(yard, place):

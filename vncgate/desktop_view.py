@@ -128,7 +128,7 @@ class View:
     @property
     def explained(self) -> str:
         """Why it ended or was not started, as operators read it."""
-        return f"{self.reason}: {self.tail}" if self.tail else self.reason
+        return (f"{self.reason}: {self.tail}" if self.tail else self.reason).removesuffix(".")
 
     def ending(self, wall: float) -> Ending | None:
         """What the daemon after this one is to know of its end, at `wall` by the wall's clock; None: nothing, as where
@@ -211,8 +211,8 @@ class View:
         yard = self.launch.yard if self.launch else None
         if yard is None or not (position := yard.position_of(self.account.name)):
             return ""
-        if yard.silence:
-            return f"the place {yard.name} does not answer: {yard.silence}; it is tried again"
+        if silence := yard.silence(self.account.name):
+            return f"the place {yard.name} does not answer: {silence}; it is tried again"
         words = f"{ordinal(position)} in line"
         return f"{words}: {yard.settings.most} desktops are there, and no more may be" if yard.is_full() else words
 

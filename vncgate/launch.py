@@ -48,7 +48,7 @@ class Launch:
         yard, handle = self.yard, self.entry.handle
         assert yard is not None  # noqa: S101
         user, home = (expand(pattern, account) for pattern in (yard.settings.user, kind.home))
-        handle = replace(handle, host=yard.choose_host(), user=user)
+        handle = replace(handle, host=yard.choose_host(account), user=user)
         self.entry = replace(self.entry, handle=handle, asked=True)
         self.secret = secret
         try:
