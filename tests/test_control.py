@@ -217,6 +217,8 @@ def test_a_file_in_the_way_is_not_removed(tmp_path):
         ("/upgrade", {"config": 1}, "cannot be understood"),
         ("/desktops/start", {"accounts": "ws01"}, "`accounts` must be a list of names"),
         ("/desktops/logs", {"account": "ws01"}, r"cannot be understood \(KeyError: 'lines'\)"),
+        ("/desktops/logs", {"account": "ws01", "lines": 0}, "write a number from 1 to 10000"),
+        ("/desktops/logs", {"account": "ws01", "lines": -3}, "write a number from 1 to 10000"),
         ("/desktops/dance", {}, "404"),
         ("/dance", {}, "404"),
     ],

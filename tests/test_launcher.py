@@ -11,6 +11,7 @@ import pytest
 
 from tests.fakeplace import EPOCH, account, ready_in_pool, roster, settings
 from vncgate.errors import ControlError
+from vncgate.launcher import CLOCK_LOOK
 from vncgate.launchers.base import Seen, Sighting
 from vncgate.model import Desktop, DesktopState, Roster, Want
 
@@ -139,6 +140,16 @@ async def test_a_desktop_that_is_elsewhere_is_logged_in_to_there(world):
 
 
 # The end of the workshop
+
+
+async def test_the_workshop_ends_when_a_clock_says_so_that_was_set_meanwhile(world):
+    await world.start(settings(general={"end": datetime.fromtimestamp(EPOCH + 7200, UTC).isoformat()}), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    loop = asyncio.get_running_loop()
+    world.launcher._all = dataclasses.replace(world.launcher._all, wall_clock=lambda: EPOCH + 3600 + loop.time())
+    await asyncio.sleep(3600 + CLOCK_LOOK)
+    assert (world.state(), world.status().reason) == (STOPPED, "the workshop is over")
 
 
 async def test_the_workshop_ends(world):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from vncgate.desktop_words import lines_asked
 from vncgate.errors import ControlError, TokensError, VncgateError
 from vncgate.render.status import launched
 
@@ -215,7 +216,7 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
         return web.json_response({"accounts": await deed(await _understood(request, _names))})
 
     async def logs(request: web.Request) -> web.Response:
-        name, lines = await _understood(request, lambda body: (str(body["account"]), int(body["lines"])))
+        name, lines = await _understood(request, lambda body: (str(body["account"]), lines_asked(str(body["lines"]))))
         return web.json_response({"log": await operator.desktops.logs(name, lines)})
 
     @web.middleware

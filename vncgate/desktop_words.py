@@ -14,6 +14,8 @@ from vncgate.text import printable
 
 BETWEEN = " / "
 """What stands between two lines of a log."""
+MOST_LINES = 10000
+"""Lines of a log that can be asked for."""
 LONGEST_TAIL = 200
 """Characters of a log that stand in a reason."""
 
@@ -36,6 +38,13 @@ def last_words(text: str) -> str:
     """The last two lines of a log, fit to be shown; empty where it has none."""
     lines = [printable(line.strip()) for line in text.splitlines() if line.strip()]
     return BETWEEN.join(lines[-2:])[-LONGEST_TAIL:]
+
+
+def lines_asked(text: str) -> int:
+    """How many lines of a log somebody asks for. Raises ValueError for what is no such number."""
+    if not re.fullmatch("[1-9][0-9]{0,4}", text) or int(text) > MOST_LINES:
+        raise ValueError(f"write a number from 1 to {MOST_LINES}")
+    return int(text)
 
 
 AWAY = "the computers that run desktops do not answer now"

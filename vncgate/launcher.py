@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that all places together have to let go of their connections, when the daemon ends."""
+CLOCK_LOOK = 60.0
+"""Seconds between two looks at the clock for the end of the workshop: it may be set meanwhile."""
 OVER = "the workshop is over"
 _REMOVED = "the account was removed"
 _STOPPED = "stopped by the organizers"
@@ -330,7 +332,8 @@ class Launcher:
             return
         left = self._settings.end.timestamp() - self._all.wall_clock()
         if left > 0:
-            self._end = asyncio.get_running_loop().call_later(left, self._await_end)
+            soon = min(left, CLOCK_LOOK)
+            self._end = asyncio.get_running_loop().call_later(soon, self._await_end)
             return
         log.info("%s: all desktops end", OVER)
         self._is_over = True

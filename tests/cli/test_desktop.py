@@ -306,6 +306,21 @@ async def test_when_it_starts_and_ends_is_told_as_far_as_it_is_known(command, la
     ]
 
 
+async def test_logs_that_are_not_to_be_had_are_told_after_all_others(command, launcher):
+    launcher.set("ws01", FAILED)
+    launcher.set("ws03", RUNNING)
+    status, out, err = await command("logs", "--all", "--lines", "1")
+    assert (status, out) == (1, "==> ws02 <==\nws02 line 5\n==> ws03 <==\nws03 line 5\n")
+    assert err == "vncgate: ws01: node01 does not answer\n"
+
+
+@pytest.mark.parametrize("lines", ["0", "-1", "10001", "x"])
+def test_numbers_of_lines_that_are_none(capsys, lines):
+    with pytest.raises(SystemExit):
+        main(["desktop", "logs", "ws01", f"--lines={lines}"])
+    assert "argument --lines: write a number from 1 to 10000" in capsys.readouterr().err
+
+
 async def test_logs_of_one_and_of_several(command, launcher):
     assert await command("logs", "ws01", "--lines", "2") == (0, "ws01 line 4\nws01 line 5\n", "")
     status, out, _ = await command("logs", "ws0[12]", "--lines", "1")

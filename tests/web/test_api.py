@@ -9,6 +9,8 @@ import os
 import re
 import threading
 import time
+from contextlib import AsyncExitStack
+from itertools import count
 from pathlib import Path
 
 import openapi_spec_validator
@@ -16,7 +18,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from jsonschema import Draft202012Validator
 
-from tests.launched import FAILED, RUNNING, Launcher, desktop
+from tests.launched import FAILED, RUNNING, STOPPED, Launcher, desktop
 from tests.web.values import PASSWORD, accounts, status
 from vncgate import grants
 from vncgate.errors import ControlError, LaunchError
@@ -26,6 +28,7 @@ from vncgate.model import Readiness, Roster, Secret
 from vncgate.settings import load
 from vncgate.web import api
 from vncgate.web.app import build
+from vncgate.web.bearer import Bearers
 
 TOKENS = {name: Secret(f"canary-{name}-0123456789") for name in ("portal", "reader", "writer", "team", "revoked")}
 WHEN = "2026-11-21T09:00:00Z"
@@ -290,6 +293,14 @@ async def test_names_are_no_patterns(portal):
     assert portal.launcher.calls == []
 
 
+@pytest.mark.parametrize("name", ["account", "kind", "size"])
+async def test_half_a_character_is_no_name(portal, name):
+    content = {"account": "ws01", name: "\ud800"}
+    answer = await portal("POST", "/sessions", json=content)
+    assert (answer.status, answer.content_type) == (422, "application/problem+json")
+    assert "half a character" in (await answer.json())["detail"]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -530,6 +541,37 @@ async def test_a_revoked_token_hears_nothing_more(portal, monkeypatch):
         await next_event(stream)
         portal.file.write_bytes(grants.render([ALL[0]]))
         assert await asyncio.wait_for(stream.content.read(), 10) == b""
+
+
+async def test_all_listeners_share_one_look(portal, monkeypatch):
+    looks, reads = count(), count()
+    monkeypatch.setattr(api, "INTERVAL", 0.05)
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await portal.ask("GET", "/events")) for _ in range(20)]
+        for stream in streams:
+            await next_event(stream)
+        seen, read = portal.launcher.statuses, Bearers._look
+        monkeypatch.setattr(portal.launcher, "statuses", lambda: next(looks) < 0 or seen())
+        monkeypatch.setattr(Bearers, "_look", lambda *args: next(reads) < 0 or read(*args))
+        for number in range(5):
+            portal.launcher.set("ws01", STOPPED, f"word {number}")
+            for stream in streams:
+                event, value = await next_event(stream)
+                assert (event, value["changed"][0]["reason"]) == ("change", f"word {number}")
+        assert 5 <= next(looks) < 100  # each for itself, 20 streams look 100 times at least
+        assert 5 <= next(reads) < 100
+
+
+async def test_listeners_are_bounded(portal, monkeypatch):
+    monkeypatch.setattr(api, "MOST_STREAMS", 1)
+    async with await portal.ask("GET", "/events") as stream:
+        await next_event(stream)
+        refused = await portal.ask("GET", "/events")
+        assert (refused.status, (await refused.json())["detail"]) == (503, "1 streams are open, and no more may be")
+        portal.file.write_bytes(grants.render([ALL[1]]))  # and who goes makes room
+        await stream.content.read()
+    async with await portal.ask("GET", "/events", "reader") as stream:
+        assert (await next_event(stream))[0] == "sessions"
 
 
 async def test_a_shutdown_waits_for_no_listener(portal):

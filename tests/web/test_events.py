@@ -47,6 +47,23 @@ async def live(gate, looks, monkeypatch):
         await task
 
 
+async def test_a_look_that_fails_is_told_and_ends_no_stream(live, gate, monkeypatch, caplog):
+    async with contextlib.aclosing(live.listen()) as stream:
+        await anext(stream)
+        look, failing = live._look, asyncio.Event()
+
+        def fail():
+            failing.set()
+            raise RuntimeError("a defect")
+
+        live._look = fail
+        await failing.wait()
+        gate.set("ws02", Readiness.OFFLINE)
+        live._look = look
+        assert parse(await anext(stream))[0] == "change"
+        assert "a defect: the accounts could not be looked at" in caplog.text
+
+
 async def test_the_whole_list_first_then_only_what_differs(live, gate):
     async with contextlib.aclosing(live.listen()) as stream:
         event, value = parse(await anext(stream))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import resources
 from typing import Any
@@ -17,7 +17,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from vncgate import tasks
 from vncgate.desktop_choice import Choice, choose_other
+from vncgate.desktop_words import lines_asked
 from vncgate.errors import LaunchError, VncgateError
 from vncgate.forwarded import TrustedProxies
 from vncgate.grants import Grant, Scope
@@ -32,15 +34,24 @@ from vncgate.web.events import HEARTBEAT, INTERVAL, message
 
 LARGEST = 16384
 """Bytes of a request's content."""
-MOST_LINES = 10000
-"""Lines of a log that can be asked for."""
 WRITE_TIMEOUT = 30.0
 """Seconds after which a listener that takes nothing is let go."""
 NOT_THERE = "there is no such session"
 """The same words where there is none and where the token is not good for it: it tells nothing of other accounts."""
 KEPT_HEADERS = ("Allow", "WWW-Authenticate")
 
+MOST_STREAMS = 100
+"""Streams of changes that may be open at the same time: a portal needs one."""
+
 Session = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is, for all who listen: the tokens, and all sessions by account."""
+
+    grants: Sequence[Grant]
+    sessions: Mapping[str, Session]
 
 
 def add(
@@ -111,6 +122,8 @@ class Api:
         self._statuses = statuses
         self._desktops = desktops
         self._closing = asyncio.Event()
+        self._looking: asyncio.Task[Look | None] | None = None
+        self._streams = 0
         self._description = (resources.files(__package__) / "openapi.json").read_bytes()
 
     async def description(self, _: web.Request) -> web.Response:
@@ -161,24 +174,30 @@ class Api:
         """The end of what a session wrote."""
         name = request.match_info["account"]
         self._session(name, grant)
-        lines = request.query.get("lines", "200")
-        if not re.fullmatch("[1-9][0-9]{0,4}", lines) or int(lines) > MOST_LINES:
-            raise web.HTTPBadRequest(text=f"lines: write a number from 1 to {MOST_LINES}")
-        return web.json_response({"account": name, "log": await self._desktops.logs(name, int(lines))})
+        try:
+            lines = lines_asked(request.query.get("lines", "200"))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=f"lines: {error}") from None
+        return web.json_response({"account": name, "log": await self._desktops.logs(name, lines)})
 
     def events(self, bearers: Bearers) -> Callable[[web.Request, Grant], Any]:
-        """The handler of the stream of changes. It ends when the token is revoked, too."""
+        """The handler of the stream of changes. It ends when the token is revoked, too. All streams share one look a
+        second at sessions and tokens.
+        """
 
         async def stream(request: web.Request, grant: Grant) -> web.StreamResponse:
+            if self._streams >= MOST_STREAMS:
+                raise web.HTTPServiceUnavailable(text=f"{MOST_STREAMS} streams are open, and no more may be")
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+            self._streams += 1
             try:
                 await response.prepare(request)
                 seen = self._sessions(grant)
                 await _send(response, message("sessions", list(seen.values())))
                 silent = 0.0
-                while not await self._is_closing(INTERVAL):
-                    grant = await bearers.grant(request)
-                    now = self._sessions(grant) if Scope.READ in grant.scopes else {}
+                while look := await self._next_look(bearers):
+                    grant = await bearers.grant(request, look.grants)
+                    now = _only(look.sessions, grant) if Scope.READ in grant.scopes else {}
                     silent = silent + INTERVAL if now == seen else 0.0
                     if now != seen:
                         await _send(response, message("change", _difference(seen, now)))
@@ -191,6 +210,8 @@ class Api:
                     request.transport.abort()
             except (ConnectionError, web.HTTPException):
                 pass  # the listener went, or must go
+            finally:
+                self._streams -= 1
             return response
 
         return stream
@@ -198,13 +219,23 @@ class Api:
     async def end_streams(self, _: web.Application) -> None:
         """End the streams, so that a shutdown waits for none of them."""
         self._closing.set()
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
 
-    async def _is_closing(self, seconds: float) -> bool:
+    async def _next_look(self, bearers: Bearers) -> Look | None:
+        """The next look, which all who wait share; None: no more to come."""
+        if self._looking is None or self._looking.done():
+            work = self._look_later(bearers)
+            self._looking = tasks.spawn(work, "look at sessions", expected=web.HTTPException)
+        return await asyncio.shield(self._looking)
+
+    async def _look_later(self, bearers: Bearers) -> Look | None:
         try:
-            async with asyncio.timeout(seconds):
-                return await self._closing.wait()
+            async with asyncio.timeout(INTERVAL):
+                await self._closing.wait()
         except TimeoutError:
-            return False
+            return Look(await bearers.grants(), self._all_sessions())
+        return None
 
     def _choice(self, name: str, kind: str, size: str) -> Choice:
         try:
@@ -212,15 +243,17 @@ class Api:
         except LaunchError as error:
             raise web.HTTPUnprocessableEntity(text=str(error)) from None
 
-    def _sessions(self, grant: Grant) -> dict[str, Session]:
-        """The sessions that a token is good for, by account."""
+    def _all_sessions(self) -> dict[str, Session]:
         roster = self._roster()
         proxies = {status.name: status for status in self._statuses()}
         return {
             status.account: _public(status, roster, proxies)
             for status in self._desktops.statuses()
-            if status.account in roster and grant.concerns(status.account)
+            if status.account in roster
         }
+
+    def _sessions(self, grant: Grant) -> dict[str, Session]:
+        return _only(self._all_sessions(), grant)
 
     def _session(self, name: str, grant: Grant) -> Session:
         session = self._sessions(grant).get(name)
@@ -264,7 +297,14 @@ async def _content(request: web.Request) -> dict[str, str]:
     is_known = isinstance(body, dict) and {"account"} <= body.keys() <= {"account", "kind", "size"}
     if not is_known or not all(isinstance(value, str) and value for value in body.values()):
         raise web.HTTPBadRequest(text='send {"account": "NAME"}, with "kind" and "size" or without, and nothing else')
+    if any("\ud800" <= character <= "\udfff" for value in body.values() for character in value):
+        raise web.HTTPUnprocessableEntity(text="the content has half a character: a surrogate without its other half")
     return {name: str(value) for name, value in body.items()}
+
+
+def _only(sessions: Mapping[str, Session], grant: Grant) -> dict[str, Session]:
+    """Those that a token is good for."""
+    return {name: session for name, session in sessions.items() if grant.concerns(name)}
 
 
 def _difference(before: Mapping[str, Session], after: Mapping[str, Session]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,15 +101,17 @@ class Bearers:
             self._complained = now
             log.warning("API: refused %s: no valid token", what, extra=said)
 
-    async def grant(self, request: web.Request) -> Grant:
-        """What the request's token allows. Raises HTTPUnauthorized, or HTTPServiceUnavailable."""
+    async def grant(self, request: web.Request, grants: Sequence[Grant] | None = None) -> Grant:
+        """What the request's token allows by `grants`, or by those that stand in the file now. Raises HTTPUnauthorized,
+        or HTTPServiceUnavailable.
+        """
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             # RFC 6750, section 3: no error code where there is no token.
             raise web.HTTPUnauthorized(
                 text="this needs a token: Authorization: Bearer TOKEN", headers={"WWW-Authenticate": CHALLENGE}
             )
-        grant = find(await self._now(), Secret(token.strip()))
+        grant = find(await self.grants() if grants is None else grants, Secret(token.strip()))
         if grant is None:
             raise web.HTTPUnauthorized(
                 text="this token is not known, or was revoked",
@@ -117,8 +119,10 @@ class Bearers:
             )
         return grant
 
-    async def _now(self) -> tuple[Grant, ...]:
-        """The grants. A file that cannot be read lets nobody in: what was revoked in it must not work."""
+    async def grants(self) -> tuple[Grant, ...]:
+        """What stands in the file. One that cannot be read lets nobody in: what was revoked in it must not work. Raises
+        HTTPServiceUnavailable.
+        """
         async with self._turn:
             known = await self._in_time()
             if known.trouble and known.trouble != self._known.trouble:

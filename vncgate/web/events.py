@@ -13,10 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 
 from vncgate.render.cards import Card
+
+log = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 """Seconds between two looks at the accounts."""
@@ -52,7 +55,10 @@ class Events:
                 async with asyncio.timeout(INTERVAL):
                     await self._come.wait()
                 await asyncio.sleep(MOMENT)
-            self._sample()
+            try:
+                self._sample()
+            except Exception as error:  # a defect must not leave every open page with what it shows now
+                log.error("a defect: the accounts could not be looked at", exc_info=error)
 
     async def close(self) -> None:
         """End all streams, now and from now on."""
