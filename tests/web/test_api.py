@@ -296,7 +296,7 @@ async def test_names_are_no_patterns(portal):
 @pytest.mark.parametrize("name", ["account", "kind", "size"])
 async def test_half_a_character_is_no_name(portal, name):
     content = {"account": "ws01", name: "\ud800"}
-    answer = await portal("POST", "/sessions", json=content)
+    answer = await portal.ask("POST", "/sessions", json=content)
     assert (answer.status, answer.content_type) == (422, "application/problem+json")
     assert "half a character" in (await answer.json())["detail"]
 
