@@ -46,6 +46,7 @@ def test_operators_read_the_reason_as_it_is():
     assert status(DesktopState.REQUESTED, delay=2.0).reason == words
     words = "the session ended with exit status 1: matlab: no licence; trying again in 2 s"
     assert status(DesktopState.REQUESTED, tail="matlab: no licence", delay=2.0).reason == words
+    assert status(DesktopState.REQUESTED, tail="matlab: no licence.", delay=2.0).reason == words
 
 
 STRANGE = "disk quota of tmp ok / license server does not answer"

@@ -136,7 +136,7 @@ def test_every_setting_has_its_variable(name):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ('kinds.x.place = "there"\nkinds.x.command = "a"', "desktops: kinds.x.place: there is no place 'there'; known are local"),
+        ('kinds.x.place = "there"\nkinds.x.command = "a"', "kinds.x.place: there is no place 'there'; known are local"),
         ('kinds.x.comand = "a"', "desktops.kinds.x.comand: no such setting; did you mean desktops.kinds.x.command?"),
         ('kinds.x.title = "a"', "desktops.kinds.x.command: is missing"),
         (
@@ -219,6 +219,12 @@ def test_what_desktops_are_made_of_is_checked(toml, lines, words):
     assert words in said
 
 
+def test_all_that_is_wrong_with_the_pages_is_told_at_once(toml):
+    accent, logo = refusal(toml("[landing]\naccent = 'blue'\nlogo = 'x.exe'\n")).splitlines()
+    assert "landing.accent: write it as #2563eb" in accent + logo
+    assert "landing.logo: should end in .gif" in accent + logo
+
+
 def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(toml):
     file = toml("shared_port = 1\n[apache]\nform = 'guide'\nsnippet = 'f'\n")
     environ = {"VNCGATE_SHARED_PORT": "2", "VNCGATE_APACHE_SNIPPET": "e"}
@@ -276,7 +282,10 @@ def test_variables_that_are_no_settings_of_ours_are_let_be():
         ("[landing]\nlogo = 3", "landing.logo: input should be a path (it is 3)"),
         ('[landing]\nlogo = "a\\u0000"', "landing.logo: a path cannot have a NUL character (it is 'a\\x00')"),
         ("[landing]\naccent = 'red'", "landing.accent: write it as #2563eb (it is 'red')"),
-        ("log_level = 2024-01-01", "log_level: input should be 'debug', 'info', 'warning' or 'error' (it is datetime"),
+        (
+            "log_level = 2024-01-01",
+            "log_level: input should be 'debug', 'info', 'warning' or 'error' (it is 2024-01-01)",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named_with_what_would_be_right(toml, text, expected):

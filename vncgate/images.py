@@ -91,7 +91,8 @@ def plan(settings: DesktopsSettings, wanted: str, place: str) -> Delivery:
         raise LaunchError(f"image {kind.image!r}: only one with an absolute path can be brought to other hosts")
     name = place or kind.place
     if settings.place(name) is None:
-        raise LaunchError(f"there is no place {name!r}")
+        known = ", ".join(dict.fromkeys(("local", *settings.places)))
+        raise LaunchError(f"there is no place {name!r}; known are {known}")
     return Delivery(source, kind.image, name, size)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Any
 
 from vncgate.kinds import PLACES, Kind, LocalPlace, Resources, Section
@@ -50,8 +51,8 @@ def explain(detail: Any, sources: Mapping[str, str], names: Iterable[str]) -> st
         case _:
             message = detail["msg"].removeprefix("Value error, ")
     is_told = detail["type"] == "value_error" and isinstance(detail["input"], dict)  # by the message, where to look
-    given = "" if is_told else f" (it is {reprlib.repr(detail['input'])})"
-    return f"{where}: {message[:1].lower()}{message[1:]}{given}"
+    given = str(value) if isinstance(value := detail["input"], date) else reprlib.repr(value)
+    return f"{where}: {message[:1].lower()}{message[1:]}{'' if is_told else f' (it is {given})'}"
 
 
 def _meant(name: str, value: object, known: Iterable[str]) -> str:

@@ -14,7 +14,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 from vncgate.errors import SettingsError
@@ -103,6 +112,16 @@ def _workers(value: object) -> object:
 
 Address = Annotated[HostPort | None, BeforeValidator(_host_port_or_off)]
 Workers = Annotated[Annotated[int, Field(ge=0, le=256, strict=True)] | None, BeforeValidator(_workers)]
+LOGO_SUFFIXES = frozenset({".svg", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
+"""Names that a logo's file may end in."""
+
+
+def _logo(path: Path | None) -> Path | None:
+    if path and path.suffix.lower() not in LOGO_SUFFIXES:
+        raise ValueError(f"should end in {', '.join(sorted(LOGO_SUFFIXES))}")
+    return path
+
+
 PerSecond = Annotated[int, Field(ge=1, le=100000, strict=True)]
 
 
@@ -127,7 +146,7 @@ class LandingSettings(Section):
     """Heading of the landing page and title of the browser's tab."""
     welcome: str = ""
     """Text below the heading, in Markdown (raw HTML in it is shown as text)."""
-    logo: File = None
+    logo: Annotated[File, AfterValidator(_logo)] = None
     """Image file shown beside the heading (SVG, PNG, JPEG, WebP or GIF)."""
     accent: Annotated[str, like(r"#[0-9a-fA-F]{6}", "#2563eb")] = "#2563eb"
     """Colour of buttons and links, as #rrggbb."""

@@ -20,8 +20,6 @@ OURS = Path(__file__).with_name("static")
 """Where our static files lie."""
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".webp": "image/webp"}
 """Media types that must be right for a page to work, whatever the system's table of types says."""
-LOGO_SUFFIXES = frozenset({".svg", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
-"""Names that a logo's file may end in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,6 @@ def load(settings: LandingSettings) -> Mapping[str, Asset]:
     if settings.stylesheet is not None:
         assets[STYLESHEET] = _asset(STYLESHEET, _read(settings.stylesheet, "landing.stylesheet"))
     if settings.logo is not None:
-        if settings.logo.suffix.lower() not in LOGO_SUFFIXES:
-            raise SettingsError(f"landing.logo: {settings.logo} should end in {', '.join(sorted(LOGO_SUFFIXES))}")
         assets[logo_name(settings)] = _asset(logo_name(settings), _read(settings.logo, "landing.logo"))
     return assets
 
