@@ -64,7 +64,7 @@ def launched(state, proxy=None, *, finds=True, is_over=False, **more):
 ENDED = {"reason": "nobody used it for 5 min"}
 BROKEN = {"reason": "ssh node01 cannot be reached: Connection refused"}
 HIDDEN = {"reason": "/srv/desktops/0123456789abcdef: Permission denied"}
-WHO = "the organizers start it; this page then goes on by itself"
+WHO = "the organizers start it"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,11 @@ def test_what_participants_are_told_of_a_desktop_that_is_not_there(state, more, 
     assert (card.state, card.reason) == (told, words)
     assert (card.desktop.headline, card.desktop.offer, card.desktop.comes) == (f"Your desktop {headline}", offer, comes)
     assert card.desktop.state is DesktopState[state]
+
+
+def test_that_it_goes_on_by_itself_is_said_by_the_viewer_alone():
+    card = launched(DesktopState.STOPPED, kind="manual")
+    assert (card.reason, card.desktop.reason) == (WHO, f"{WHO}; this page then goes on by itself")
 
 
 @pytest.mark.parametrize("state", DesktopState)

@@ -14,7 +14,9 @@ from vncgate.model import Account, AccountStatus, DesktopState, DesktopStatus, R
 OVER = "the workshop is over"
 WHEN_OPENED = "it starts when you open it"
 """What the landing page says of a desktop that a visit starts."""
-BY_ORGANIZERS = "the organizers start it; this page then goes on by itself"
+BY_ORGANIZERS = "the organizers start it"
+GOES_ON = "this page then goes on by itself"
+"""What the viewer says beside that, and the landing page does not."""
 
 
 class Shown(enum.StrEnum):
@@ -127,7 +129,7 @@ def _card(
     told = replace(told, kind=(kind and kind.title) or desktop.kind)
     if told.state is not DesktopState.RUNNING:
         hint = WHEN_OPENED if told.offer is Offer.START and policy is not Policy.EAGER else ""
-        state, reason = _state(told, desktop), _joined(told.reason, hint)
+        state, reason = _state(told, desktop), _joined(told.reason.removesuffix(f"; {GOES_ON}"), hint)
     elif state is Shown.CHECKING:
         state = Shown.READY  # whoever started it has logged in to it; the prober will
     return Card(account, state, reason, told)
@@ -158,7 +160,7 @@ def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool, i
             return Launched(state, "Your desktop is not started any more", OVER)
         case DesktopState.STOPPED if policy is Policy.MANUAL:
             headline = "Your desktop has ended" if reason else "Your desktop is not started yet"
-            return Launched(state, headline, _joined(reason, BY_ORGANIZERS))
+            return Launched(state, headline, _joined(reason, BY_ORGANIZERS, GOES_ON))
         case DesktopState.STOPPED:
             headline = "Your desktop has ended" if reason else "Your desktop is not running"
             return Launched(state, headline, reason, offer=Offer.START if policy else Offer.NOTHING)
