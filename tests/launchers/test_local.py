@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import pwd
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launchers.places import ME, PASSWORD, Site, log_in, processes
+from tests.launchers.places import ME, PASSWORD, Site, log_in, processes, temporary
 from tests.real.conftest import need
 from vncgate.errors import LaunchError
 from vncgate.kinds import Kind, LocalPlace
@@ -159,6 +160,125 @@ async def test_a_desktop_whose_script_was_killed_is_gone_and_what_is_left_of_it_
     assert local_site.left(spec.nonce)
     await local_site.place.cancel(handle)
     assert local_site.left(spec.nonce) == []
+
+
+CHAIN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+left = int(sys.argv[1])
+if not left or os.fork():
+    while True:
+        time.sleep(1000)
+os.setsid()
+os.execve(sys.executable, [sys.executable, __file__, str(left - 1)], {})
+"""
+"""So many processes, each another's child in a session of its own without the mark of its desktop, that do not end."""
+
+
+@pytest.fixture
+def chain(short_folder):
+    program = short_folder / f"chain-{secrets.token_hex(8)}"
+    program.write_text(CHAIN)
+    return str(program)
+
+
+def of_chain(name: str) -> list[int]:
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if name.encode() in file.read_bytes().split(b"\0"):
+                found.append(int(file.parent.name))
+    return found
+
+
+async def test_a_chain_of_programs_that_do_not_want_to_end_is_ended(local_site, chain):
+    spec, handle, _ = await local_site.start(sys.executable, chain, "30")
+    await local_site.until(handle, lambda _: len(of_chain(chain)) == 31)
+    await local_site.place.cancel(handle)
+    assert of_chain(chain) == []
+    assert local_site.left(spec.nonce) == []
+
+
+async def test_what_has_neither_mark_nor_session_ends_too_where_the_script_was_killed(local_site, chain, monkeypatch):
+    monkeypatch.setattr(host, "GRACE", 3)
+    command = f"env -i setsid {sys.executable} {chain} 1 & sleep 1000"
+    spec, handle, _ = await local_site.start("sh", "-c", command)
+    await local_site.until(handle, lambda _: len(of_chain(chain)) == 2)
+    os.kill(int((local_site.root / spec.nonce / "process").read_text().split()[0]), 9)
+    await local_site.gone(handle)
+    await local_site.place.cancel(handle)
+    assert of_chain(chain) == []
+    assert local_site.left(spec.nonce) == []
+
+
+CLOSE = """
+mkdir -p "$0/x/y" "$TMPDIR/go/pkg@v1/a" "$TMPDIR/z/y"
+touch "$TMPDIR/go/pkg@v1/a/a.go"
+chmod -R a-w "$TMPDIR/go"
+chmod 000 "$0/x" "$TMPDIR/z"
+chmod 555 "$0/.."
+echo closed
+exec sleep 1000
+"""
+"""Makes folders that may not be written or entered, in that of the session $0 and in its TMPDIR, and above that."""
+
+
+async def test_folders_that_may_not_be_written_are_removed_too(nobody_s_room, short_folder):
+    """By their user, who may give that right. So is what somebody else left who was killed, at the next start."""
+    need("Xvnc")
+    short_folder.chmod(0o711)
+    place = Local("local", LocalPlace(), short_folder / "local", Scripts(None))
+    root = short_folder / "local" / "nobody"
+    site = Site(lambda: place, root, short_folder)
+    for _ in range(2):  # the second finds the place of both closed
+        one = spec("nobody", "true")
+        one = dataclasses.replace(one, home="/tmp", kind=Kind(command=["sh", "-c", CLOSE, str(root / one.nonce)]))
+        handle = await place.submit(one)
+        await site.until(handle, lambda _, log=root / one.nonce / "log": "closed" in log.read_text())
+        folders = temporary(one.nonce)
+        assert folders
+        await place.cancel(handle)
+        assert list(root.iterdir()) == []
+        assert [folder for folder in folders if folder.exists()] == []
+    await place.aclose()
+
+
+async def test_what_cannot_be_removed_keeps_no_desktop_from_having_ended(nobody_s_room, short_folder, caplog):
+    """A folder of somebody else: it is told once, and tried again with the next end."""
+    short_folder.chmod(0o711)
+    place = Local("local", LocalPlace(), short_folder / "local", Scripts(None))
+    root = short_folder / "local" / "nobody"
+    first, second = (Handle("local", "ws01", secrets.token_hex(8), user="nobody") for _ in range(2))
+    await asyncio.to_thread(place._make_room, "nobody")
+    for path in (root / first.nonce, root / first.nonce / "other", root / first.nonce / "other" / "file"):
+        path.mkdir()
+    os.chown(root / first.nonce, *pwd.getpwnam("nobody")[2:4])
+    await place.cancel(first)
+    assert (await place.query(first)).seen is Seen.GONE
+    await place.cancel(second)
+    assert [path.name for path in root.iterdir()] == [f"left.{first.nonce}"]
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "vncgate.launchers.host"]
+    assert "files of an ended desktop stay" in told
+    (root / f"left.{first.nonce}" / "other" / "file").rmdir()
+    os.chown(root / f"left.{first.nonce}" / "other", *pwd.getpwnam("nobody")[2:4])
+    await place.cancel(second)
+    assert list(root.iterdir()) == []
+    await place.aclose()
+
+
+@pytest.mark.parametrize("name", ["report", "process", "status"])
+async def test_a_file_without_end_is_not_read(short_folder, name):
+    """20 GB of nothing."""
+    place = Local("local", LocalPlace(user=ME), short_folder / "local", Scripts(None))
+    handle = Handle("local", "ws01", secrets.token_hex(8), user=ME)
+    folder = short_folder / "local" / ME / handle.nonce
+    folder.mkdir(parents=True)
+    with (folder / name).open("w") as file:
+        file.truncate(20 << 30)
+    assert (await place.query(handle)).seen is not Seen.UNKNOWN
+    assert not (folder / name).exists()
+    await place.cancel(handle)
+    await place.aclose()
 
 
 async def test_a_number_that_is_another_s_by_now_is_not_taken_for_the_desktop(local_site):

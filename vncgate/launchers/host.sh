@@ -10,6 +10,10 @@ case $root in /*) ;; *) root=${HOME%/}/$root ;; esac
 read -r boot </proc/sys/kernel/random/boot_id
 echo vncgate
 exec 2>/dev/null # what is worth knowing is a part of the answer
+# Their user may have closed the folder, and put a file without end in the place of one of ours that is read to its end.
+[ -w "$root" ] && [ -x "$root" ] || chmod u+rwx -- "$root"
+find -L "$root" -mindepth 2 -maxdepth 2 -type f -size +8k \( -name process -o -name report -o -name status \) \
+  -exec rm -f -- {} +
 
 fail() {
   printf 'failed %s\n' "$(printf %s "$*" | tr '\n' ' ')"
@@ -57,9 +61,18 @@ is_left() {
   [ "$1" != Z ] || [ "${18}" -gt 1 ]
 }
 
-# The processes of desktop $1: those that have its mark, and all in the session of process $2, where one is named.
+# Whether $1 is the folder in /tmp of desktop $2.
+is_of() {
+  [ -O "$1" ] && [ ! -L "$1" ] && [ -f "$1/desktop" ] && [ "$(head -c 64 "$1/desktop")" = "$2" ]
+}
+
+# The processes of desktop $1: those that have its mark, or the lock of its folder in /tmp (which goes on to all that it
+# starts, in whatever environment), and all in the session of process $2, where one is named.
 processes() {
   grep -lszxF "VNCGATE_DESKTOP=$1" /proc/[0-9]*/environ | tr -dc '0-9\n'
+  for temporary in /tmp/vncgate-*; do
+    is_of "$temporary" "$1" && find /proc/[0-9]*/fd -maxdepth 1 -lname "$temporary/desktop" | cut -d / -f 3
+  done
   [ -n "$2" ] || return
   leader=$2
   for file in /proc/[0-9]*/stat; do
@@ -108,6 +121,14 @@ unused() {
   done
 }
 
+# Remove folder $1, also where folders in it may not be written (Go's module cache has such). What is mounted there stays.
+remove() {
+  rm -rf --one-file-system -- "$1" 2>/dev/null && return
+  PATH=/usr/local/bin:/usr/bin:/bin find "$1" -xdev -type d \
+    \( ! -perm -500 -execdir chmod u+rwx {} \; -o ! -perm -200 -execdir chmod u+w {} + \) 2>/dev/null
+  rm -rf --one-file-system -- "$1"
+}
+
 # End desktop $1 and remove what it left. Its script has $2 tenths of a second to end all by itself.
 cancel() {
   pid=
@@ -115,7 +136,12 @@ cancel() {
   if [ -n "$pid" ]; then kill "$pid"; else kill $(processes "$1" ''); fi
   tenths=0
   while :; do
-    if [ $tenths -lt "$2" ] && alive; then left=$pid; else left=$(processes "$1" "$pid"); fi
+    if [ $tenths -lt "$2" ] && alive; then
+      left=$pid
+    else
+      left=$(processes "$1" "$pid")
+      [ $tenths -ge $(($2 - 20)) ] || tenths=$(($2 - 20)) # nobody is there who would do more
+    fi
     [ -n "$left" ] || break
     [ $tenths -lt "$2" ] || kill -KILL $left
     [ $tenths -lt $(($2 + 30)) ] || fail "these processes do not end: $left"
@@ -124,17 +150,25 @@ cancel() {
   done
   cd /
   for temporary in /tmp/vncgate-*; do
-    [ -O "$temporary" ] && [ ! -L "$temporary" ] && [ -f "$temporary/desktop" ] && read -r nonce <"$temporary/desktop" &&
-      [ "$nonce" = "$1" ] || continue
-    read -r number <"$temporary/number" && unused "$number" &&
+    is_of "$temporary" "$1" || continue
+    [ -f "$temporary/number" ] && number=$(head -c 16 "$temporary/number") && unused "$number" &&
       rm -f "/tmp/.X11-unix/X$number" "/tmp/.X$number-lock"
     for mount in "$temporary/gvfs" "$temporary/doc"; do
       [ ! -e "$mount" ] || fusermount3 -uz "$mount" || fusermount -uz "$mount"
     done
-    rm -rf --one-file-system -- "$temporary"
+    # What stays is marked again, for the next desktop to remove.
+    remove "$temporary" || echo "$1" >"$temporary/desktop"
   done
-  said=$(rm -rf --one-file-system -- "$root/$1" 2>&1) || fail "$said"
-  echo ended
+  for folder in "$root"/left.*; do
+    [ ! -d "$folder" ] || remove "$folder"
+  done
+  if said=$(remove "$root/$1" 2>&1); then
+    echo ended
+  elif mv -T -- "$root/$1" "$root/left.$1"; then
+    printf 'left %s\n' "$(printf %s "$said" | head -n 1)"
+  else
+    fail "$said"
+  fi
 }
 
 # The last $2 lines that the session of desktop $1 wrote.

@@ -69,12 +69,21 @@ fi
 umask 077
 unset server display XDG_RUNTIME_DIR
 
-# Children other than the server, adopted ones too.
+# Children other than the server, adopted ones too; $1 `all`: and theirs, as each thread has children of its own.
 children() {
-  local pid
-  for pid in $(<"/proc/$$/task/$$/children"); do
-    case $pid in $BASHPID | "${server-}") ;; *) echo "$pid" ;; esac
+  local file found=() more=() number=0 pid
+  read -ra more <"/proc/$$/task/$$/children"
+  for pid in "${more[@]}"; do
+    case $pid in $BASHPID | "${server-}") ;; *) found+=("$pid") ;; esac
   done
+  while [ "${1-}" = all ] && [ -n "${found[number]-}" ]; do
+    for file in "/proc/${found[number++]}/task/"*/children; do
+      more=()
+      read -ra more <"$file"
+      found+=("${more[@]}")
+    done
+  done 2>/dev/null
+  [ -z "${found-}" ] || printf '%s\n' "${found[@]}"
 }
 
 # Processes with the mark of this desktop, other than this one and the server. It looks at every process of the host.
@@ -86,18 +95,30 @@ marked() {
   done < <(exec env -u VNCGATE_DESKTOP grep -lszxF "VNCGATE_DESKTOP=$nonce" /proc/[0-9]*/environ)
 }
 
-# Signal all that belongs to the desktop until there is nothing, for at most so many tenths of a second.
+# Ask all that belongs to the desktop to end until there is nothing, for at most so many tenths of a second.
 end_others() {
   local tenths pids
   pids=$(marked && children)
-  for ((tenths = 0; tenths < $2; tenths++)); do
+  for ((tenths = 0; tenths < $1; tenths++)); do
     [ -n "$pids" ] || return 0
-    kill "-$1" $pids 2>/dev/null
+    kill $pids 2>/dev/null
     sleep 0.1
     pids=$(children)
     [ -n "$pids" ] || pids=$(marked)
   done
   return 1
+}
+
+# Kill it: all at once, and none that starts others meanwhile.
+kill_others() {
+  local tenths pids
+  for ((tenths = 0; tenths < $1; tenths++)); do
+    pids=$(marked && children all)
+    [ -n "$pids" ] || return 0
+    kill -STOP $pids 2>/dev/null
+    kill -KILL $pids $(children all) 2>/dev/null
+    sleep 0.1
+  done
 }
 
 end_server() {
@@ -112,7 +133,8 @@ end_server() {
   wait "$server" 2>/dev/null
 }
 
-# Remove the folder $1 that a desktop has in /tmp, and what its server could not remove when it was killed.
+# Remove the folder $1 that a desktop has in /tmp, and what its server could not remove when it was killed. Folders in it
+# may be such that may not be written, as in Go's module cache; what stays is marked, for the next desktop to remove.
 remove() {
   local display mount
   # Another server may have this display by now.
@@ -123,13 +145,16 @@ remove() {
   for mount in "$1/gvfs" "$1/doc"; do
     [ -e "$mount" ] && { fusermount3 -uz "$mount" || fusermount -uz "$mount"; }
   done
-  rm -rf --one-file-system -- "$1"
+  rm -rf --one-file-system -- "$1" && return
+  PATH=/usr/local/bin:/usr/bin:/bin find "$1" -xdev -type d \
+    \( ! -perm -500 -execdir chmod u+rwx {} \; -o ! -perm -200 -execdir chmod u+w {} + \)
+  rm -rf --one-file-system -- "$1" || echo "$nonce" >"$1/desktop"
 } 2>/dev/null
 
 finish() {
   local status=$? why
   trap '' TERM HUP INT
-  end_others TERM 20 || end_others KILL 20
+  end_others 20 || kill_others 20
   end_server
   [ -n "${XDG_RUNTIME_DIR-}" ] || return
   why=$(cat "$XDG_RUNTIME_DIR/reason" 2>/dev/null)
