@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakeplace import EPOCH, account, ready_in_pool, roster, settings
 from vncgate.errors import ControlError
-from vncgate.launcher import CLOCK_LOOK
+from vncgate.launcher import CLOCK_LOOK, GRACE
 from vncgate.launchers.base import Seen, Sighting
 from vncgate.model import Desktop, DesktopState, Roster, Want
 
@@ -293,7 +293,7 @@ async def test_a_place_that_does_not_let_go_holds_up_no_end(world, caplog):
 
     world.place.aclose = hanging
     await asyncio.wait_for(world.launcher.aclose(), 5)
-    assert "a place did not let go within 2 s" in caplog.text
+    assert "a place did not let go within 1 s" in caplog.text
 
 
 async def test_commands_that_race_with_changes_of_the_roster_leave_nothing_behind(world):
@@ -305,6 +305,87 @@ async def test_commands_that_race_with_changes_of_the_roster_leave_nothing_behin
         world.launcher.apply(roster("ws02"))
         with contextlib.suppress(ControlError):
             await world.launcher.start_desktops(["ws01"])
-        await asyncio.sleep(5)
+        await asyncio.sleep(GRACE + 5)
         assert [desktop.spec.account for desktop in world.place.running.values()] == ["ws02"]
         assert len(world.store.files) == 1
+
+
+# Accounts that go and come
+
+
+async def test_an_account_that_is_back_in_time_has_lost_nothing(world, caplog):
+    await world.start(settings(policy="eager"), roster("ws01", "ws02"))
+    await world.running("ws01", "ws02")
+    before = world.place.of("ws01")
+    world.launcher.apply(roster("ws02"))
+    assert (world.status("ws01"), list(world.launcher.located())) == (None, ["ws02"])
+    assert "the account is not in the token file any more: its desktop is ended within 60 s" in caplog.text
+    (left,) = world.launcher.spares()
+    assert (left.account, left.state, left.reason) == ("ws01", RUNNING, caplog.messages[-1])
+    await asyncio.sleep(GRACE - 1)
+    world.launcher.apply(roster("ws01", "ws02", password="better"))
+    assert list(world.launcher.located()) == ["ws01", "ws02"]
+    await asyncio.sleep(2 * GRACE)
+    assert (world.place.of("ws01"), before.password, world.status().reason) == (before, "better", "")
+    assert (len(world.place.started), world.launcher.spares()) == (2, [])
+
+
+async def test_an_account_that_stays_away_loses_its_desktop(world):
+    await world.start(settings(policy="eager"), roster("ws01", "ws02", "ws03"))
+    await world.running("ws01", "ws02", "ws03")
+    world.launcher.apply(roster("ws03"))
+    await asyncio.sleep(1)
+    assert await world.launcher.stop_desktops(["ws02"]) == ["ws02"]  # who knows better need not wait
+    await asyncio.sleep(1)
+    assert [status.account for status in world.launcher.spares()] == ["ws01"]
+    await asyncio.sleep(GRACE)
+    assert ([each.spec.account for each in world.place.running.values()], world.launcher.spares()) == (["ws03"], [])
+    assert len(world.store.files) == 1
+
+
+async def test_one_that_dies_while_its_account_is_away_is_not_started_again(world):
+    await world.start(settings(policy="eager"), roster("ws01", "ws02"))
+    await world.running("ws01", "ws02")
+    world.launcher.apply(roster("ws02"))
+    world.place.die("ws01")
+    await asyncio.sleep(30)
+    assert (world.place.started, world.launcher.spares()) == (["ws01", "ws02"], [])
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.005, 1.0, 5.0])
+async def test_an_account_never_has_two_desktops_at_the_same_time(world, moment):
+    await world.start(settings(policy="eager"), roster("ws01", "ws02"))
+    await world.running("ws01", "ws02")
+    right = world.place.cancel
+
+    async def slow(handle):
+        await asyncio.sleep(8)  # its session does not want to end
+        await right(handle)
+
+    world.place.cancel = slow
+    world.launcher.apply(roster("ws02"))
+    await asyncio.sleep(GRACE + moment)
+    world.launcher.apply(roster("ws01", "ws02"))
+    await asyncio.sleep(5)
+    world.place.of("ws01")  # no more than one
+    await world.until(lambda: world.place.started == ["ws01", "ws02", "ws01"])
+    await world.running("ws01")
+    assert len(world.place.running) == len(world.store.files) == 2
+
+
+async def test_what_is_under_way_at_a_place_holds_up_no_end(world, caplog):
+    await world.start(settings(), roster("ws01"))
+    hangs = asyncio.Event()
+
+    async def hanging(spec):
+        try:
+            await asyncio.sleep(100_000)
+        finally:
+            await hangs.wait()
+
+    world.place.submit = hanging
+    world.launcher.visit("ws01")
+    await asyncio.sleep(1)
+    await asyncio.wait_for(world.launcher.aclose(), 3)
+    assert "what was asked of a place did not end within 1 s" in caplog.text
+    hangs.set()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.fakeplace import World, roster, settings
-from vncgate.launcher import Launcher
+from vncgate.launcher import GRACE, Launcher
 from vncgate.launchers.base import Seen, Sighting
 from vncgate.model import DesktopState, Want
 from vncgate.store import Store
@@ -188,9 +188,28 @@ async def test_desktops_of_accounts_that_left_meanwhile_are_ended(world):
     await world.launcher.aclose()
     await world.start(accounts=roster("ws02"))
     await world.running("ws02")
-    await asyncio.sleep(1)
+    await asyncio.sleep(GRACE - 10)
+    assert len(world.place.running) == 2
+    await asyncio.sleep(12)
     assert [desktop.spec.account for desktop in world.place.running.values()] == ["ws02"]
     assert len(world.store.files) == 1
+
+
+@pytest.mark.virtual_time
+async def test_an_account_that_is_back_under_the_next_daemon_has_its_desktop(world):
+    await world.start(settings(), roster("ws01", "ws02"))
+    await world.launcher.start_desktops(["*"])
+    await world.running("ws01", "ws02")
+    before = world.place.of("ws01")
+    world.launcher.apply(roster("ws02"))
+    await world.launcher.aclose()
+    await world.start()
+    world.launcher.apply(roster("ws02"))
+    await asyncio.sleep(GRACE - 10)
+    world.launcher.apply(roster("ws01", "ws02"))
+    await world.running("ws01")
+    await asyncio.sleep(GRACE)
+    assert (world.place.of("ws01"), before.password, len(world.place.started)) == (before, "secret", 2)
 
 
 @pytest.mark.virtual_time

@@ -26,11 +26,11 @@ class View:
     """What a runner knows. `since` is seconds since the epoch, `used` seconds on the loop's clock.
 
     `reason` is why it ended or was not started, and `tail` the end of its log where that says more, `hindrance` why it
-    cannot be ended; `doubt` is why nobody knows how it is now, `sighting` how it was when somebody last knew. `desktop`
-    is where the last login succeeded. With `is_unseen` somebody may use it whom this gate does not see. `chosen` is the
-    kind and size that somebody asked for, in the place of what its account's line says, until it ends. One that
-    `is_adopted` was started by a daemon before this one, and has not run here yet. `patience` is seconds for which
-    nobody knew how it was, of those since it is what it is.
+    cannot be ended; `notice` is what is to become of it; `doubt` is why nobody knows how it is now, `sighting` how it
+    was when somebody last knew. `desktop` is where the last login succeeded. With `is_unseen` somebody may use it whom
+    this gate does not see. `chosen` is the kind and size that somebody asked for, in the place of what its account's
+    line says, until it ends. One that `is_adopted` was started by a daemon before this one, and has not run here yet.
+    `patience` is seconds for which nobody knew how it was, of those since it is what it is.
     """
 
     settings: DesktopsSettings
@@ -45,6 +45,7 @@ class View:
     reason: str = ""
     tail: str = ""
     hindrance: str = ""
+    notice: str = ""
     used: float = 0.0
     is_unseen: bool = False
     is_adopted: bool = False
@@ -183,6 +184,8 @@ class View:
 
     def _words(self) -> str:
         match self.life.state:
+            case DesktopState.PENDING | DesktopState.STARTING | DesktopState.RUNNING if self.notice:
+                return self.notice
             case DesktopState.REQUESTED if self.life.delay:
                 return f"{self.explained}; trying again in {span(self.life.delay)}"
             case DesktopState.REQUESTED:

@@ -13,7 +13,8 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any
 
 from vncgate import tasks
 from vncgate.desktop_runner import Runner, Shared
@@ -27,12 +28,19 @@ from vncgate.yard import Yard
 
 log = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT = 2.0
-"""Seconds that all places together have to let go of their connections, when the daemon ends."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that all that is under way at places has to end, when the daemon ends; and again as many that all places
+together have to let go of their connections.
+"""
+GRACE = 60.0
+"""Seconds for which the desktop of an account that is not in the token file any more is kept: somebody's work is in it,
+and the file may be half written, or a copy that was cut short.
+"""
 CLOCK_LOOK = 60.0
 """Seconds between two looks at the clock for the end of the workshop: it may be set meanwhile."""
 OVER = "the workshop is over"
 _REMOVED = "the account was removed"
+_ABSENT = f"the account is not in the token file any more: its desktop is ended within {GRACE:g} s"
 _STOPPED = "stopped by the organizers"
 _RESTING = "its pool is filled again when somebody asks for a desktop of this kind"
 _OPENED = (Policy.ON_DEMAND, Policy.POOL)
@@ -95,6 +103,7 @@ class Launcher:
         self._runners: dict[str, Runner] = {}
         self._pools = Pools(self._all, self._retire)
         self._leaving: set[Runner] = set()
+        self._absent: dict[str, tuple[Runner, asyncio.TimerHandle]] = {}
         self._found: list[Entry] = []
         self._endings: list[Ending] = []
         self._tidying: asyncio.Task[None] | None = None
@@ -111,19 +120,25 @@ class Launcher:
         self._await_end()
 
     def apply(self, roster: Roster) -> None:
-        """Make `roster` true: its accounts without a desktop of their own are ours, the desktops of all others end."""
+        """Make `roster` true: its accounts without a desktop of their own are ours. The desktops of those that have one
+        now are ended, and those of accounts that are not in it after GRACE, unless they are back by then.
+        """
         ours = {name: account for name, account in roster.items() if account.desktop is None}
         for name in self._runners.keys() - ours.keys():
-            self._retire(self._runners.pop(name), _REMOVED)
-        new = [Runner(self._all, account) for name, account in ours.items() if name not in self._runners]
-        for name, runner in self._runners.items():
+            self._lose(self._runners.pop(name), roster)
+        for name in self._absent.keys() & (roster.keys() - ours.keys()):
+            self._give_up(name)
+        unknown = [name for name in ours if name not in self._runners]
+        back = {name: runner for name in unknown if (runner := self._take_back(name))}
+        new = [back[name] if name in back else Runner(self._all, ours[name]) for name in unknown]
+        for name, runner in {**self._runners, **back}.items():
             if runner.view.account != ours[name]:
                 self._update(runner, ours[name])
         known = {**self._runners, **{runner.name: runner for runner in new}}
         self._runners = {name: known[name] for name in ours}
-        self._take_up()
+        self._take_up(roster)
         for runner in new:
-            if runner.state is DesktopState.STOPPED:
+            if runner.state is DesktopState.STOPPED or (runner.name in back and runner.want is Want.DOWN):
                 self._begin(runner)
         if self._is_over:
             self._end_all()
@@ -139,8 +154,10 @@ class Launcher:
         return runner.status() if runner else None
 
     def spares(self) -> list[DesktopStatus]:
-        """Every desktop of a pool that nobody has yet; named, in the place of an account, `pool:KIND:NUMBER`."""
-        return [runner.status() for runner in self._pools]
+        """Every desktop of a pool that nobody has yet; named, in the place of an account, `pool:KIND:NUMBER`. And those
+        of accounts that are not in the roster any more, until they are ended.
+        """
+        return [runner.status() for runner in (*self._pools, *self._missed())]
 
     def located(self) -> dict[str, Desktop]:
         """Where browsers are led, by account."""
@@ -224,6 +241,13 @@ class Launcher:
         if runner := self._runners.get(name):
             runner.used(at)
 
+    def look(self, name: str) -> None:
+        """An account's desktop could not be connected to: see what became of it, where it is ours, and not only with
+        the next look at it.
+        """
+        if runner := self._runners.get(name):
+            runner.look()
+
     async def logs(self, name: str, lines: int = 200) -> str:
         """The end of what an account's session wrote, or the one before it. Raises ControlError for an account that is
         not ours, and no desktop of a pool has, LaunchError where its place cannot be reached.
@@ -237,15 +261,14 @@ class Launcher:
         self._closed = True
         if self._end is not None:
             self._end.cancel()
+        for _, timer in self._absent.values():
+            timer.cancel()
         await asyncio.gather(*(yard.aclose() for yard in self._yards.values()))
         if self._tidying is not None:
             await tasks.end(self._tidying)
-        await asyncio.gather(*(runner.aclose() for runner in (*self._by_name().values(), *self._leaving)))
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await asyncio.gather(*(yard.place.aclose() for yard in self._yards.values()))
-        except TimeoutError:
-            log.warning("a place did not let go within %g s", CLOSE_TIMEOUT)
+        runners = (*self._by_name().values(), *self._leaving)
+        await _in_time("what was asked of a place did not end", *(runner.aclose() for runner in runners))
+        await _in_time("a place did not let go", *(yard.place.aclose() for yard in self._yards.values()))
 
     # Who is wanted
 
@@ -293,7 +316,7 @@ class Launcher:
         if not self._is_over and not self._closed:
             self._pools.fill(asked)
 
-    def _take_up(self) -> None:
+    def _take_up(self, roster: Roster) -> None:
         """What is on disk, each as its account's, as a pool's, or as nobody's any more."""
         found, self._found = self._found, []
         newest = {entry.account: entry for entry in found}
@@ -304,7 +327,10 @@ class Launcher:
             if runner is None:
                 runner = Runner(self._all, Account(entry.account, None, "", None, Secret("")))
                 runner.adopt(entry)
-                self._retire(runner, _REMOVED)
+                if entry.account and newest[entry.account] is entry:
+                    self._lose(runner, roster)
+                else:
+                    self._retire(runner, _REMOVED)
             else:
                 runner.adopt(entry)
         for ending in self._endings:
@@ -318,6 +344,40 @@ class Launcher:
         """Where the policy is not to start it with every daemon, and it was not found on disk."""
         if runner.state is DesktopState.STOPPED and runner.view.policy not in (None, Policy.EAGER):
             runner.view.recall(ending)
+
+    def _lose(self, runner: Runner, roster: Roster) -> None:
+        """Its account is none of ours any more. What somebody's work may be in stays for a while."""
+        if runner.name in roster or runner.handle is None or runner.want is Want.DOWN:
+            self._retire(runner, _REMOVED)
+            return
+        log.warning(_ABSENT, extra={"account": runner.name})
+        runner.view.notice = _ABSENT
+        timer = asyncio.get_running_loop().call_later(GRACE, self._give_up, runner.name)
+        self._absent[runner.name] = runner, timer
+
+    def _missed(self) -> list[Runner]:
+        return [runner for runner, _ in self._absent.values()]
+
+    def _give_up(self, name: str) -> None:
+        runner, timer = self._absent.pop(name)
+        timer.cancel()
+        self._retire(runner, _REMOVED)
+
+    def _take_back(self, name: str) -> Runner | None:
+        """What is left of the desktop of an account that is ours again: never are there two of one account. One that is
+        being ended may be wanted again.
+        """
+        if name in self._absent:
+            runner, timer = self._absent.pop(name)
+            timer.cancel()
+            runner.view.notice = ""
+            log.info("the account is in the token file again: its desktop stays", extra={"account": name})
+            return runner
+        leaving = (runner for runner in self._leaving if runner.name == name and runner.handle)
+        if found := next(leaving, None):
+            self._leaving.remove(found)
+            found.is_leaving = False
+        return found
 
     def _retire(self, runner: Runner, reason: str) -> None:
         """End it for good."""
@@ -349,8 +409,8 @@ class Launcher:
         return runner.view.wanted.kind or self._settings.default_kind
 
     def _by_name(self) -> dict[str, Runner]:
-        """All desktops, those of the pools behind the accounts'."""
-        return {**self._runners, **{runner.name: runner for runner in self._pools}}
+        """All desktops, those of no account of the roster's behind the accounts'."""
+        return {**self._runners, **{runner.name: runner for runner in (*self._pools, *self._missed())}}
 
     def _named(self, patterns: Iterable[str], word: str) -> dict[str, Runner]:
         """The runners of names, or of patterns as a shell's (`ws0*`); each once."""
@@ -373,8 +433,18 @@ class Launcher:
     def _tell(self) -> None:
         news, self._news = frozenset(self._news), set()
         self._leaving = {runner for runner in self._leaving if runner.state is not DesktopState.STOPPED}
+        for name in [runner.name for runner in self._missed() if runner.handle is None]:
+            self._give_up(name)
         names = frozenset(name for name in news if name in self._runners)
         if names != news and not self._closed:
             self._hand_out()  # it may be one of a pool that is ready now
         if names and not self._closed:
             self._changed(names)
+
+
+async def _in_time(trouble: str, *closing: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await asyncio.gather(*closing)
+    except TimeoutError:
+        log.warning("%s within %g s", trouble, CLOSE_TIMEOUT)
