@@ -33,11 +33,11 @@ test("what comes by itself looks like it, whatever its state", () => {
   assert.equal(room(desktop("FAILED"), NOW).tone, "bad");
 });
 
-test("out of reach is what neither comes nor can be asked for", () => {
-  assert.ok(isOutOfReach(desktop("STOPPED")));
-  for (const one of [null, desktop("RUNNING"), desktop("PENDING"), desktop("STOPPED", { offer: "start" })]) {
-    assert.ok(!isOutOfReach(one));
+test("out of reach is what does not come by itself", () => {
+  for (const one of [desktop("STOPPED"), desktop("STOPPED", { offer: "start" }), desktop("FAILED", { offer: "try again" })]) {
+    assert.ok(isOutOfReach(one));
   }
+  for (const one of [null, desktop("RUNNING"), desktop("PENDING", { comes: true })]) assert.ok(!isOutOfReach(one));
 });
 
 test("a queue says why, and when it expects the desktop", () => {

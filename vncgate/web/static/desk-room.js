@@ -17,9 +17,9 @@ export function isAway(desktop) {
   return Boolean(desktop) && desktop.state !== "RUNNING";
 }
 
-/* Whether neither waiting nor anything else that a person can do here brings the desktop. */
+/* Whether waiting alone does not bring the desktop: somebody has it started first, and a password is of no use before. */
 export function isOutOfReach(desktop) {
-  return isAway(desktop) && !desktop.comes && !desktop.offer;
+  return isAway(desktop) && !desktop.comes;
 }
 
 /* {headline, detail, tone, tab} for a desktop that is away. */
