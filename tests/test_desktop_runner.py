@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.fakeplace import World, roster, settings
 from vncgate.desktop_life import START_TRIES
+from vncgate.desktop_runner import LOOK
 from vncgate.errors import ControlError
 from vncgate.kinds import DesktopsSettings
 from vncgate.launchers.base import Seen, Sighting
@@ -422,7 +423,20 @@ async def test_of_a_desktop_whose_account_is_gone_nothing_stays(world):
     await world.running()
     runner = weakref.ref(world.launcher._runners["ws01"])
     world.launcher.apply(roster())
-    await world.until(lambda: world.place.running == {})
+    await world.until(lambda: world.place.running == {}, 120)
     await asyncio.sleep(10)
     gc.collect()
     assert runner() is None
+
+
+async def test_who_cannot_be_connected_to_is_looked_at_at_once(world):
+    """Who logs out reads that, and not for seconds that the desktop is offline."""
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    await asyncio.sleep(LOOK / 3)
+    world.place.of("ws01").sighting = Sighting(Seen.GONE, exit_status=0)
+    world.launcher.look("ws01")
+    world.launcher.look("ws09")  # not ours
+    await asyncio.sleep(LOOK / 10)
+    assert (world.state(), world.status().told) == (STOPPED, "you logged out, or what ran in it has ended")

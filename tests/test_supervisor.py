@@ -292,6 +292,15 @@ async def test_a_desktop_that_could_not_be_connected_to_is_offline_at_once(looki
     assert supervisor.statuses()[0].readiness is Readiness.READY
 
 
+async def test_who_started_a_desktop_hears_that_it_could_not_be_connected_to():
+    engine, heard = FakeEngine(), []
+    supervisor = Supervisor(engine, Listeners("127.0.0.1"), None, suspected=heard.append)
+    await supervisor.apply(Roster((account("ws01"), account("ws02"))))
+    engine.suspects["ws02"]("desktop node01:5901 refused the connection")
+    assert heard == ["ws02"]
+    await supervisor.aclose(1001, "end of the test")
+
+
 async def test_a_thousand_desktops_are_not_looked_at_all_at_once(looking):
     _, _, supervisor = looking
     busy, most = 0, 0

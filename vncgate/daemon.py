@@ -105,7 +105,6 @@ class Gate:
         self._listeners = listeners.Listeners(settings.listen, self._notifier, self._inherited.listening)
         self._engine = self._make_engine(nursery)
         probing = Probing(self._probe, settings.probe_interval) if settings.probe else None
-        self._supervisor = Supervisor(self._engine, self._listeners, probing)
         self._roster = Roster()
         self._found = asyncio.Event()
         root = folder(settings.desktops, environ, os.getuid())
@@ -113,6 +112,8 @@ class Gate:
         self._desktops = LaunchedDesktops(
             settings.desktops, root, self._probe, lambda _: self._found.set(), is_blind=blind
         )
+        look = self._desktops.launcher.look
+        self._supervisor = Supervisor(self._engine, self._listeners, probing, suspected=look)
         self._published = Publications(settings)
         self._doors = Doors(settings, self._listeners, self, self._metrics, self._pages)
         self._tasks: set[asyncio.Task[None]] = set()

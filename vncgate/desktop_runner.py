@@ -156,11 +156,15 @@ class Runner:
         waiting in line now.
         """
         self.view.account = account
+        self.look()
+        if (yard := self._yard) and yard.position_of(self.name):
+            self._line_up()
+        self._tell()
+
+    def look(self) -> None:
+        """See at once how it is, where it is anywhere."""
         if yard := self._yard:
             yard.look_soon(self)
-            if yard.position_of(self.name):
-                self._line_up()
-        self._tell()
 
     def used(self, at: float) -> None:
         """Somebody used it at `at`, on the loop's clock."""

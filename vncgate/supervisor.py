@@ -38,7 +38,8 @@ OPENS_AT_ONCE = 16
 class Supervisor:
     """All runners. `apply()` makes the roster true; `statuses()` says how things are.
 
-    Without `probing` nothing is known of the desktops.
+    Without `probing` nothing is known of the desktops. `suspected(name)` is called when an account's desktop could not
+    be connected to.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class Supervisor:
         listeners: Listeners,
         probing: Probing | None,
         *,
+        suspected: Callable[[str], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self.suspected = suspected
         self.engine = engine
         self.listeners = listeners
         self.probing = probing
@@ -314,6 +317,7 @@ class Runner:
     def _suspect(self, reason: str) -> None:
         if self._prober is not None:
             self._prober.suspect(reason)
+        self._all.suspected(self.account.name)
 
     def _traffic(self) -> Traffic:
         if self._proxy is None:
