@@ -37,11 +37,16 @@ def source(tmp_path_factory):
     return folder
 
 
-def build(source, folder, path):
-    """The wheel's files by name, of a build that finds programs on `path`."""
+def run_pip(source, folder, path):
+    """What came of a build that finds programs on `path`."""
     shutil.copytree(source, folder / "source")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-cache-dir", "--wheel-dir", "wheels", "./source"]
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+
+
+def build(source, folder, path):
+    """The wheel's files by name, of a build that finds programs on `path`."""
+    done = run_pip(source, folder, path)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = (folder / "wheels").iterdir()
     assert re.fullmatch(r"vncgate-[0-9.]+-py3-none-any\.whl", wheel.name)
@@ -52,6 +57,19 @@ def build(source, folder, path):
 @pytest.fixture(scope="module")
 def wheel(source, tmp_path_factory):
     return build(source, tmp_path_factory.mktemp("wheel"), os.environ["PATH"])
+
+
+def test_an_npm_that_fails_is_told_without_a_traceback(source, tmp_path):
+    npm = tmp_path / "bin" / "npm"
+    npm.parent.mkdir()
+    npm.write_text("#!/bin/sh\necho npm says why; exit 1\n")
+    npm.chmod(0o755)
+    done = run_pip(source, tmp_path, f"{npm.parent}:{os.environ['PATH']}")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "npm says why" in said
+    assert "export npm_config_cafile=FILE" in said
+    assert "Traceback" not in said
 
 
 def test_it_has_all_of_the_package_and_nothing_else(wheel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,11 @@ class NoVncHook(BuildHookInterface[Any]):
 
             status = bundled(list(args), return_completed_process=True).returncode
         if status != 0:
-            raise RuntimeError(f"noVNC's modules could not be fetched: npm {args[0]} failed; is it offline?")
+            # No error of Python's, as nobody would find npm's own words above a traceback.
+            sys.exit(
+                "vncgate: noVNC's modules could not be fetched: npm failed, as it says above. Does its registry answer? "
+                "Where a proxy has a certificate of its own: export npm_config_cafile=FILE"
+            )
 
     def _copy(self, package: Path) -> None:
         staging = self._target.with_name("novnc.new")
