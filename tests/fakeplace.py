@@ -132,7 +132,7 @@ class FakePlace:
 
 
 class MemoryStore:
-    """A store without a disk, for loops whose clock jumps. `broken` is what writing raises."""
+    """A store without a disk, for loops whose clock jumps. `broken` is what writing raises, `stuck` removing."""
 
     folder = "/memory"
 
@@ -140,7 +140,7 @@ class MemoryStore:
         self.files: dict[str, str] = {}
         self.ended: dict[str, Ending] = {}
         self.writes = 0
-        self.broken = None
+        self.broken = self.stuck = None
 
     async def load(self):
         entries = [Entry.from_json(json.loads(text)) for text in self.files.values()]
@@ -169,6 +169,8 @@ class MemoryStore:
 
     async def remove(self, handle):
         await asyncio.sleep(0.001)
+        if self.stuck:
+            raise self.stuck
         self.files.pop(handle.nonce, None)
 
 

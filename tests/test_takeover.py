@@ -338,6 +338,22 @@ async def test_an_end_that_cannot_be_written_is_an_end(world, caplog):
     await asyncio.sleep(1)
     assert (world.state(), world.place.running) == (STOPPED, {})
     assert "/memory cannot be written: No space left on device" in caplog.text
+    assert world.status().reason == "stopped by the organizers"
+
+
+@pytest.mark.virtual_time
+async def test_an_end_that_the_next_daemon_does_not_know_of_is_told(world, caplog):
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running()
+    world.store.broken = world.store.stuck = OSError(30, "Read-only file system")
+    await world.launcher.stop_desktops(["ws01"])
+    await asyncio.sleep(1)
+    words = "the gate starts it again when it is itself started anew"
+    assert (world.state(), world.place.running) == (STOPPED, {})
+    assert world.status().reason.startswith(f"stopped by the organizers; but {words}, for it cannot forget it: /memory")
+    assert world.status().told == "stopped by the organizers"
+    assert words in caplog.text
 
 
 async def test_a_daemon_is_killed_and_the_next_finds_all_and_leaves_no_file_behind(tmp_path):

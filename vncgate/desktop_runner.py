@@ -401,7 +401,10 @@ class Runner:
                 view.tail = last_words(self._last_log)
             await self._cancel(launch)
             await self._conclude()
-            await launch.forget()
+            if (trouble := await launch.forget()) and self.want is Want.DOWN and not launch.is_kept:
+                words = "the gate starts it again when it is itself started anew"
+                view.reason = f"{view.reason}; but {words}, for it cannot forget it: {trouble}"
+                self._log.warning("the desktop has ended, but %s", words)
             launch.yard.leave(self)
         view.launch = view.desktop = None
         view.sighting, view.doubt, self._trouble = NOT_SEEN, "", ""

@@ -135,15 +135,17 @@ class Launch:
             return "the gate's log says why"
         return ""
 
-    async def forget(self) -> None:
-        """Nothing of it is left: neither is its file."""
+    async def forget(self) -> str:
+        """Nothing of it is left: neither is its file; returns, in words, why that is, or nothing."""
         async with self._writing:
             self.is_over = True
             try:
                 await self._store.remove(self.entry.handle)
             except OSError as error:
-                words = "%s: a file cannot be removed: %s"
-                log.error(words, self._store.folder, error.strerror, extra=self._extra)
+                trouble = f"{self._store.folder}: a file cannot be removed: {error.strerror}"
+                log.error("%s", trouble, extra=self._extra)
+                return trouble
+        return ""
 
     @property
     def _extra(self) -> dict[str, str]:
