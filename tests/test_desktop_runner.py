@@ -16,6 +16,7 @@ from vncgate.desktop_life import START_TRIES
 from vncgate.desktop_runner import LOOK
 from vncgate.errors import ControlError
 from vncgate.kinds import DesktopsSettings
+from vncgate.launcher import GRACE
 from vncgate.launchers.base import Seen, Sighting
 from vncgate.model import DesktopState, Want
 
@@ -191,7 +192,7 @@ async def test_an_account_that_is_gone_takes_its_desktop_along(world):
     await world.running("ws01", "ws02")
     kept = world.place.of("ws02").handle
     world.launcher.apply(roster("ws02"))
-    await asyncio.sleep(1)
+    await asyncio.sleep(GRACE + 1)
     assert [desktop.handle for desktop in world.place.running.values()] == [kept]
     assert len(world.store.files) == 1
     # It comes back: a new one.
