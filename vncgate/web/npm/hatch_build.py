@@ -66,7 +66,7 @@ class NoVncHook(BuildHookInterface[Any]):
         if status != 0:
             # No error of Python's, as nobody would find npm's own words above a traceback.
             sys.exit(
-                "vncgate: noVNC's modules could not be fetched: npm failed, as it says above. Does its registry answer? "
+                "vncgate: noVNC's modules could not be fetched: npm failed, and says why above. Is its registry up? "
                 "Where a proxy has a certificate of its own: export npm_config_cafile=FILE"
             )
 
