@@ -176,16 +176,16 @@ async def test_without_a_token_nobody_is_somebody_else(slurmrestd, rest):
 
 
 async def test_a_token_that_cannot_be_read_is_named(rest, tmp_path):
-    with pytest.raises(LaunchError, match=r"nosuch: the token cannot be read"):
+    with pytest.raises(LaunchError, match=r"nosuch: the token cannot be read: No such file or directory$"):
         await rest(rest_token=tmp_path / "nosuch").submit(lines(), None)
 
 
-@pytest.mark.parametrize("text", ["", "SLURM_JWT=\n", "SLURM_JWT=a\rX-SLURM-USER-NAME: root\n", "a b", "ä\0"])
+@pytest.mark.parametrize("text", ["", "SLURM_JWT=\n", "SLURM_JWT=a\rX-SLURM-USER-NAME: mallory\n", "a b", "ä\0"])
 async def test_what_is_no_token_is_not_sent(slurmrestd, rest, token, text):
     token.write_text(text)
     with pytest.raises(LaunchError, match="token: its first line is no token: write it as") as caught:
         await rest(rest_token=token).submit(lines(), None)
-    assert "root" not in str(caught.value)
+    assert "mallory" not in str(caught.value)
     assert slurmrestd.seen == []
 
 
@@ -272,7 +272,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(slurmrestd, rest, mo
 
 
 async def test_nobody_there(rest):
-    with pytest.raises(SilentError, match="cannot be reached now") as caught:
+    with pytest.raises(SilentError, match="cannot be reached now: it is not there: no such socket$") as caught:
         await rest().submit(lines(), None)
     assert type(caught.value) is SilentError, "nobody heard it"
 
