@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from vncgate.dial import why_not
 from vncgate.errors import LaunchError, SilentError, UnsureError
 from vncgate.kinds import SlurmPlace
 from vncgate.launchers import slurm_errors, slurm_jobs
@@ -125,7 +126,7 @@ class Rest:
             async with self._session.request(method, self._base + path, headers=headers, **more) as response:
                 body = await _body(response)
         except aiohttp.ClientConnectorError as error:
-            raise SilentError(f"slurmrestd cannot be reached now: {error}") from None
+            raise SilentError(f"slurmrestd cannot be reached now: it {why_not(error.os_error)}") from None
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise UnsureError(f"slurmrestd cannot be reached now: {str(error) or 'no answer in time'}") from None
         try:
@@ -172,7 +173,7 @@ def _proof(token: Path) -> str:
     try:
         line = token.read_text().strip().partition("\n")[0].strip()
     except (OSError, ValueError) as error:
-        raise LaunchError(f"{token}: the token cannot be read: {error}") from None
+        raise LaunchError(f"{token}: the token cannot be read: {getattr(error, 'strerror', error)}") from None
     proof = line.removeprefix("SLURM_JWT=")
     if not re.fullmatch(r"[!-~]+", proof):
         raise LaunchError(f"{token}: its first line is no token: write it as `scontrol token` does, SLURM_JWT=...")
