@@ -130,3 +130,23 @@ async def test_a_way_is_made_once_and_again_after_a_job_waited_meanwhile(node, l
         assert list(tmp_path.iterdir()) == []
     assert len(node.connection.listeners) == 2
     assert lines.line(NODE)._holders == 0
+
+
+async def test_of_a_daemon_that_was_killed_nothing_is_left(node, lines, tmp_path):
+    """Neither of a desktop that ends before anybody is led there, nor of others, once there is a way of our own."""
+    ways, killed = Ways(lines, tmp_path), [f"{number:016d}" for number in range(3)]
+    for nonce in killed:
+        (tmp_path / f"{nonce}.sock").touch()
+    ways.end(killed[0])
+    assert not (tmp_path / f"{killed[0]}.sock").exists()
+    node.open.set()
+    node.connection.listening.set()
+    for nonce in (NONCE, "f" * 16):
+        await ways.lead(nonce, NODE, THERE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{NONCE}.sock", f"{'f' * 16}.sock"]
+    ways.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_place_without_a_folder_for_ways_has_ends_too(lines, tmp_path):
+    Ways(lines, tmp_path / ("long" * 50)).end(NONCE)

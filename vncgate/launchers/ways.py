@@ -39,6 +39,7 @@ class Ways:
         self._making: defaultdict[Whom, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._looks: Counter[str] = Counter()
         self._ended: set[str] = set()  # while they are looked at
+        self._is_swept = False
 
     @contextlib.contextmanager
     def look(self, nonce: str) -> Iterator[None]:
@@ -82,8 +83,12 @@ class Ways:
             raise LaunchError(f"{path}: no socket that leads to {there}: {error}") from None
 
     def _make_room(self, path: Path) -> None:
+        """What lies there before the first way is of a daemon that was killed, and so leads nowhere."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # of a daemon that was killed
+        for old in () if self._is_swept else self._folder.glob("*.sock"):
+            old.unlink(missing_ok=True)
+        self._is_swept = True
+        path.unlink(missing_ok=True)
 
     def end(self, nonce: str) -> None:
         """The desktop is gone: so is the way to it, and the one that somebody who looks at it may be about to make."""
@@ -96,7 +101,7 @@ class Ways:
         if way is not None:
             way.listener.close()
             way.line.release()
-            self._socket(nonce).unlink(missing_ok=True)
+        self._path(nonce).unlink(missing_ok=True)  # also that of a daemon before this one
 
     def close(self) -> None:
         """Let go of all of them; the connections are whose they are."""
@@ -104,7 +109,10 @@ class Ways:
             self._close(nonce)
 
     def _socket(self, nonce: str) -> Path:
-        path = self._folder / f"{nonce}.sock"
+        path = self._path(nonce)
         if len(bytes(path)) > LONGEST_SOCKET:
             raise LaunchError(f"{path}: longer than the {LONGEST_SOCKET} bytes that the path of a unix socket may have")
         return path
+
+    def _path(self, nonce: str) -> Path:
+        return self._folder / f"{nonce}.sock"
