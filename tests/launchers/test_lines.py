@@ -66,7 +66,7 @@ async def test_an_answer_without_end_and_one_that_does_not_come(hosts, monkeypat
     with pytest.raises(OSError, match="answers with more than"):
         await run(hosts, "yes")
     with pytest.raises(TimeoutError):
-        await run(hosts, "sleep", "2", timeout=0.3)  # it goes on there
+        await run(hosts, "sleep", "2", timeout=0.3)  # where root is, it goes on there
     assert (await run(hosts, "echo")).status == 0
 
 

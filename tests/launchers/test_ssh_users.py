@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import pwd
@@ -18,6 +19,8 @@ from tests.launchers.places import Site, log_in
 from tests.real.conftest import need
 from tests.real.sshd import Sshd
 from vncgate.errors import LaunchError
+from vncgate.launchers import host
+from vncgate.launchers.base import Handle, Seen
 from vncgate.launchers.scripts import Scripts
 from vncgate.launchers.ssh import Ssh
 
@@ -112,3 +115,26 @@ async def test_an_account_with_root_s_name_starts_nothing(sshd, ssh_site, short_
     with pytest.raises(LaunchError, match=r"127\.0\.0\.1: desktops do not run as root: set `user` of their place"):
         await ssh_site.submit(spec)
     assert ssh_site.left(spec.nonce) == []
+
+
+async def test_a_shell_that_hangs_before_it_comes_to_us_is_ended(users, server, place, short_folder, monkeypatch):
+    """In a start-up file of its user, with what that file started."""
+    user = users[0]
+    begin = Path(pwd.getpwnam(user).pw_dir, ".bashrc")
+    was = begin.read_text()
+    begin.write_text("sleep 1000\n")
+    monkeypatch.setattr(host, "PATIENCE", 3.0)
+    try:
+        seen = await place.query(Handle("nodes", user, "0123456789abcdef", "127.0.0.1", user))
+        assert (seen.seen, seen.reason) == (Seen.UNKNOWN, "127.0.0.1 did not do within 3 s what it was asked")
+        async with asyncio.timeout(20):
+            while shells_of(user):
+                await asyncio.sleep(0.02)
+    finally:
+        begin.write_text(was)
+
+
+def shells_of(user: str) -> list[str]:
+    """What runs as that user beside sshd's own process."""
+    said = subprocess.run(["ps", "-u", user, "-o", "stat=,args="], capture_output=True, text=True, check=False).stdout
+    return [line for line in said.splitlines() if "sshd:" not in line and not line.startswith("Z")]

@@ -108,7 +108,9 @@ class Line:
     @contextlib.asynccontextmanager
     async def session(self, command: str, **more: Any) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
         """A command that the host runs, with `more` arguments of asyncssh's create_process(); at the end of the block
-        it is let go of. Raises LaunchError where it is not started, SilentError where nobody said no.
+        it is let go of, and where it still runs, killed with what it started (RFC 4254 6.9; OpenSSH does that from 7.9
+        on, not for root, nor where a key or a Match block forces a command). Raises LaunchError where it is not
+        started, SilentError where nobody said no.
         """
         with self.in_use():
             async with self._turns:
@@ -116,6 +118,9 @@ class Line:
                 try:
                     yield running
                 finally:
+                    if running.returncode is None:  # it hangs, maybe in a start-up file of its user's shell
+                        with contextlib.suppress(OSError):  # the channel is closed
+                            running.kill()
                     running.close()
 
     async def _open(
