@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from tests.launchers.places import log_in
 from vncgate.errors import LaunchError, SilentError
 from vncgate.kinds import DockerPlace, Kind
-from vncgate.launchers import docker
+from vncgate.launchers import docker, share
 from vncgate.launchers.base import Handle, Seen, Spec
 from vncgate.launchers.container import Person
 from vncgate.launchers.docker import Docker, End, as_engine
@@ -80,6 +81,29 @@ def engine(tmp_path: Path, script: str) -> DockerPlace:
 
 def calls(tmp_path: Path) -> list[str]:
     return [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
+
+
+async def test_a_home_that_hangs_is_in_nobody_else_s_way(tmp_path, monkeypatch):
+    alive = threading.Event()
+
+    def make_home(home, owner):
+        if home.name == "dead":
+            alive.wait()
+
+    monkeypatch.setattr(docker, "make_home", make_home)
+    monkeypatch.setattr(share, "TIMEOUT", 0.1)
+    place = Docker("c", engine(tmp_path, "echo '{}'"), tmp_path / "s", Scripts(None))
+    try:
+        for number in range(2 * share.THREADS):
+            spec = dataclasses.replace(SPEC, nonce=f"{number:016d}", home=str(tmp_path / "dead"))
+            with pytest.raises(SilentError, match="/dead does not answer within"):
+                await place.submit(spec)
+        monkeypatch.setattr(share, "TIMEOUT", 20.0)
+        handle = await place.submit(dataclasses.replace(SPEC, home=str(tmp_path / "home")))
+        assert (handle.account, place._share._free._value) == ("ws01", share.THREADS)
+    finally:
+        alive.set()
+        await place.aclose()
 
 
 async def test_one_question_for_all(tmp_path, monkeypatch):

@@ -79,6 +79,7 @@ class Docker:
         self._root = folder
         self._scripts = scripts
         self._share = Share(folder)
+        self._homes: dict[Path, Share] = {}  # each its own: one whose file system hangs is in nobody else's way
         self._survey = Survey(self._containers, INTERVAL, name)
         self._engine = Survey(self._info, ENGINE_INTERVAL, f"what engine {name} is")
         self._started: dict[str, int] = {}  # by nonce: the answers to these questions know nothing of it yet
@@ -104,7 +105,8 @@ class Docker:
         render = self._scripts.container
         container = await self._scripts.files.do(render, spec, str(folder), self._settings, inside, known)
         if spec.home:
-            await self._share.do(make_home, Path(spec.home), owner)
+            home = Path(spec.home)
+            await self._homes.setdefault(home, Share(home)).do(make_home, home, owner)
         handle = Handle(self._name, spec.account, spec.nonce, user=spec.user)
         try:
             await self._share.do(make_session, folder, files, owner)
