@@ -20,7 +20,7 @@ from tests.engines.desktop import BANNER, Peer, client
 from tests.real.gate import RunningGate
 from vncgate import control
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 PASSWORD = "Canary88"
 
 

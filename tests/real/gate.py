@@ -22,7 +22,7 @@ from tests.ports import free_ports
 from tests.real.xvnc import Xvnc
 from vncgate import control
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 ME = pwd.getpwuid(os.geteuid()).pw_name
 """Who runs the tests, and so the desktops of a gate that is told nothing else: root must be named for that."""
 
