@@ -166,7 +166,7 @@ async def test_a_place_that_does_not_answer_is_not_waited_for_without_end(comman
 
 
 async def test_a_place_that_answers_again_is_waited_for(command, launcher):
-    launcher.ways["ws01"] = [(REQUESTED, SILENT), (), (), (STARTING,), (RUNNING,)]
+    launcher.ways["ws01"] = [(REQUESTED, SILENT), (), (REQUESTED,), (REQUESTED, SILENT), (), (STARTING,), (RUNNING,)]
     status, out, _ = await command("start", "ws01")
     assert status == 0
     assert [line[:9] for line in out.splitlines()] == ["ws01: REQ", "1 waiting", "ws01: STA", "ws01: RUN"]

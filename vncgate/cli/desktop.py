@@ -180,6 +180,7 @@ class Journey:
         self._path = path
         self._action = action
         self._before = before
+        self._silent: dict[str, Desktop] = {}
         self._silent_since: float | None = None
 
     def follow_on_screen(self) -> dict[str, Desktop]:
@@ -215,10 +216,19 @@ class Journey:
         there = _look(self._path)
         gone = {"state": "GONE", "reason": "its account was removed"}
         return {
-            name: there.get(name) or {**old, **gone}
+            name: self._steady(name, there.get(name) or {**old, **gone})
             for name, old in self._before.items()
             if name in there or not old.get("is_spare")  # one of a pool that is gone is somebody's
         }
+
+    def _steady(self, name: str, desktop: Desktop) -> Desktop:
+        """The desktop; while a place that did not answer is asked again, it is what it was before that."""
+        if name in self._silent and desktop["state"] == "REQUESTED" and not desktop["reason"]:
+            return self._silent[name]
+        self._silent.pop(name, None)
+        if is_silent(desktop):
+            self._silent[name] = desktop
+        return desktop
 
     def _is_over(self, now: Mapping[str, Desktop]) -> bool:
         left = [desktop for name, desktop in now.items() if not self._is_settled(name, desktop)]
