@@ -171,7 +171,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 def _proof(token: Path) -> str:
     """The first line of a file, which may stand as `scontrol token` writes it."""
     try:
-        line = token.read_text().strip().partition("\n")[0].strip()
+        line = token.read_bytes().decode().strip().partition("\n")[0].strip()
     except (OSError, ValueError) as error:
         raise LaunchError(f"{token}: the token cannot be read: {getattr(error, 'strerror', error)}") from None
     proof = line.removeprefix("SLURM_JWT=")
