@@ -142,8 +142,8 @@ class DesktopCommands(Protocol):
         """Every account's desktop, in the roster's order."""
 
     def spares(self) -> Sequence[DesktopStatus]:
-        """Every desktop of a pool that nobody has yet, by a name that no account has, and those of accounts that are not
-        in the roster any more; verbs take their names, too.
+        """Every desktop of a pool that nobody has yet, by a name that no account has, and those of accounts that are
+        not in the roster any more; verbs take their names, too.
         """
 
     def status(self, name: str) -> DesktopStatus | None:
