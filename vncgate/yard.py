@@ -285,9 +285,10 @@ class Yard:
         if self._start_timer is not None:
             self._start_timer.cancel()
             self._start_timer = None
-        guest = min(self._line, key=lambda waiting: self._wait_of(waiting, loop.time()))  # the first of equal ones
-        when = max(self._next_start, loop.time() + self._wait_of(guest, loop.time()))
-        if when <= loop.time():
+        now = loop.time()
+        guest = min(self._line, key=lambda waiting: self._wait_of(waiting, now))  # the first of equal ones
+        when = max(self._next_start, now + self._wait_of(guest, now))
+        if when <= now:
             return guest
         self._start_timer = loop.call_at(when, self._call_now)
         return None
