@@ -180,7 +180,7 @@ async def test_a_token_that_cannot_be_read_is_named(rest, tmp_path):
         await rest(rest_token=tmp_path / "nosuch").submit(lines(), None)
 
 
-@pytest.mark.parametrize("text", ["", "SLURM_JWT=\n", "SLURM_JWT=a\rX-SLURM-USER-NAME: mallory\n", "a b", "ä\0"])
+@pytest.mark.parametrize("text", ["", "SLURM_JWT=\n", "SLURM_JWT=a\0X-SLURM-USER-NAME: mallory\n", "a b", "ä\0"])
 async def test_what_is_no_token_is_not_sent(slurmrestd, rest, token, text):
     token.write_text(text)
     with pytest.raises(LaunchError, match="token: its first line is no token: write it as") as caught:
