@@ -159,7 +159,7 @@ async def _bring(lines: Lines, whom: Whom, delivery: Delivery, digest: str, prog
         return "has it already"
     folder, name = posixpath.split(delivery.path)
     command = shlex.join(["/bin/sh", "-c", _RECEIVE, "sh", folder, name, digest, f"{_mode(delivery.source):o}"])
-    async with lines.line(whom).session(command) as receiver:
+    async with lines.line(whom).session(command, tidies_up=True) as receiver:
         with suppress(BrokenPipeError, asyncssh.ConnectionLost):
             await _send(delivery.source, receiver.stdin, progress)
         async with asyncio.timeout(DIGEST_TIMEOUT):

@@ -18,6 +18,7 @@ import pytest_asyncio
 from tests.launchers.places import Site, log_in
 from tests.real.conftest import need
 from tests.real.sshd import Sshd
+from vncgate import images
 from vncgate.errors import LaunchError
 from vncgate.launchers import host
 from vncgate.launchers.base import Handle, Seen
@@ -132,6 +133,30 @@ async def test_a_shell_that_hangs_before_it_comes_to_us_is_ended(users, server, 
                 await asyncio.sleep(0.02)
     finally:
         begin.write_text(was)
+
+
+async def test_an_image_that_does_not_come_to_its_end_leaves_no_half_file(users, server, tmp_path):
+    """sshd kills for users what it does not for root, and what is killed tidies nothing up."""
+    user = users[0]
+    folder = Path(pwd.getpwnam(user).pw_dir, "images")
+    source = tmp_path / "xfce.sif"
+    source.write_bytes(bytes(64 << 20))
+    begun = asyncio.Event()
+    copying = images.deploy(
+        images.Delivery(source, f"{folder}/xfce.sif", "lab", 64 << 20),
+        server.place(user=user),
+        progress=lambda host, count: begun.set(),
+        done=lambda host, words: None,
+    )
+    work = asyncio.ensure_future(copying)
+    await begun.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    async with asyncio.timeout(20):
+        while shells_of(user):
+            await asyncio.sleep(0.02)
+    assert list(folder.iterdir()) == []
 
 
 def shells_of(user: str) -> list[str]:

@@ -106,11 +106,13 @@ class Line:
         return await asyncio.shield(self._connecting)
 
     @contextlib.asynccontextmanager
-    async def session(self, command: str, **more: Any) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
+    async def session(
+        self, command: str, *, tidies_up: bool = False, **more: Any
+    ) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
         """A command that the host runs, with `more` arguments of asyncssh's create_process(); at the end of the block
         it is let go of, and where it still runs, killed with what it started (RFC 4254 6.9; OpenSSH does that from 7.9
-        on, not for root, nor where a key or a Match block forces a command). Raises LaunchError where it is not
-        started, SilentError where nobody said no.
+        on, not for root, nor where a key or a Match block forces a command). One that `tidies_up` at the end of its
+        input is left to do that. Raises LaunchError where it is not started, SilentError where nobody said no.
         """
         with self.in_use():
             async with self._turns:
@@ -118,7 +120,9 @@ class Line:
                 try:
                     yield running
                 finally:
-                    if running.returncode is None:  # it hangs, maybe in a start-up file of its user's shell
+                    if (
+                        running.returncode is None and not tidies_up
+                    ):  # it hangs, maybe in a start-up file of its user's shell
                         with contextlib.suppress(OSError):  # the channel is closed
                             running.kill()
                     running.close()
