@@ -42,7 +42,7 @@ async def test_a_clock_that_is_set_forth_and_back_changes_nothing_that_serves(tm
                 await workshop.ask("/restart", {"accounts": ["dead"]})
                 await workshop.until(lambda status: status["accounts"][1]["ready"] == "offline")
                 assert (await workshop.ask("/reload", {})) == {"changes": "2 unchanged"}
-                assert typist.echoes > echoes
+                await workshop.until(lambda _, before=echoes: typist.echoes > before)
                 for flags in ([], ["--json"]):
                     status = await asyncio.to_thread(cli.main, ["status", "--control", str(workshop.control), *flags])
                     assert status == 0

@@ -133,7 +133,7 @@ async def test_a_full_home_is_told_and_tried_again(browse, tmp_path_factory):
     with gate:
         page = await browse(f"{gate.url}desk/path-ws01/")
         await says(page, "Your desktop has failed", "There is no space left for its files")
-        assert f"The home folder {home} is full: remove files from it." in gate.desktop("ws01")["reason"]
+        assert f"The home folder {home} is full: remove files from it" in gate.desktop("ws01")["reason"]
         its = Path(f"/proc/{gate.pid}/root{home}")
         (its / "all").unlink()
         await page.get_by_role("button", name="Try again").click()

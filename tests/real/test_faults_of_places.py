@@ -49,7 +49,7 @@ async def test_an_image_that_is_missing_and_is_brought(browse, gate, podman, des
         await says(page, "Your desktop has failed", "The image that it runs in is not there yet")
     reasons = {name: gate.desktop(name)["reason"] for name in names}
     assert f"the image {LATER} is not on this host: `{podman.command} pull {LATER}` brings it" in reasons["unloaded"]
-    missing = f"The image {gate.folder}/later is missing on {platform.node()}: vncgate images deploy brings it there."
+    missing = f"The image {gate.folder}/later is missing on {platform.node()}: vncgate images deploy brings it there"
     assert missing in reasons["undeployed"]
 
     podman.run("tag", IMAGE, LATER)
