@@ -7,6 +7,7 @@ import json
 import os
 import select
 import subprocess
+import time
 from functools import partial
 
 import pytest
@@ -182,7 +183,10 @@ def test_a_process_takes_along_what_it_started_even_in_another_session():
     with running(["sh", "-c", script], stdout=subprocess.PIPE) as process:
         orphan = int(process.stdout.readline())
         descriptor = os.pidfd_open(orphan)
-        assert {process.pid, orphan} <= set(Tree(process).pids())
+        deadline = time.monotonic() + 10
+        while not {process.pid, orphan} <= set(Tree(process).pids()):  # in the middle of exec one has no environment
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     try:
         assert select.select([descriptor], [], [], 10)[0]
     finally:
