@@ -5,7 +5,7 @@ account, writes Apache's ProxyPass lines and the landing page, and serves that p
 
 The house has floors; a room imports only from the floors below its own (checked by import-linter):
 
-    0  pure: errors model text kinds tokens hostlist seats settings setting_faults grants checks plan lifecycle
+    0  pure: errors model text kinds tokens hostlist new_accounts settings setting_faults grants checks plan lifecycle
              readiness forwarded tally rfb rfb_input messages render desktop_life desktop_choice desktop_words
     1  hands: channel files handover watch roster process nursery listeners dial probe scrape systemd log tasks serving
     2  engines (base, relay, pool, websockify)

@@ -3,7 +3,7 @@
     VncgateError
     ├── SettingsError     a setting is unknown, ill-typed or contradicts another
     ├── HostListError     a list of hosts is not in Slurm's notation
-    ├── SeatsError        the accounts of a workshop cannot be laid out as asked
+    ├── NewAccountsError        the accounts of a workshop cannot be laid out as asked
     ├── TokensError       the token file cannot be read, or has errors
     ├── DesktopError      a desktop does not answer, or refuses the login (carries the kind)
     ├── ListenError       a port or an address cannot be bound
@@ -39,7 +39,7 @@ class HostListError(VncgateError):
     """A host list is not in Slurm's notation, or too long; the message says what is wrong and where."""
 
 
-class SeatsError(VncgateError):
+class NewAccountsError(VncgateError):
     """The accounts cannot be laid out as asked; the message says why."""
 
 

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from vncgate import hostlist, seats, settings
+from vncgate import hostlist, new_accounts, settings
 from vncgate.checks import check_roster, check_settings, doubts, root_desktops
 from vncgate.cli.config import add_config
-from vncgate.errors import HostListError, SeatsError, TokensError
+from vncgate.errors import HostListError, NewAccountsError, TokensError
 from vncgate.files import is_there
 from vncgate.model import Account, Problem, Roster, Severity, bracketed
 from vncgate.roster import load_tokens
@@ -145,12 +145,12 @@ def _new(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
-    """The accounts. Raises HostListError or SeatsError when they are no good."""
+    """The accounts. Raises HostListError or NewAccountsError when they are no good."""
     hosts = hostlist.expand(args.hosts) if args.hosts != "-" else None
     for host in hosts or ():
         if fault := host_fault(bracketed(host)):
             raise HostListError(f"--hosts: {host!r} {fault}")
-    accounts = seats.plan(
+    accounts = new_accounts.plan(
         args.accounts,
         hosts,
         choose=secrets.choice,
@@ -159,7 +159,7 @@ def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
         first_vncport=args.first_vncport,
     )
     if fault := name_fault(accounts[-1].name):
-        raise SeatsError(f"--prefix: the account name {accounts[-1].name!r} {fault}")
+        raise NewAccountsError(f"--prefix: the account name {accounts[-1].name!r} {fault}")
     return accounts
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from vncgate import listeners, seats, settings, tasks, tokens
+from vncgate import listeners, new_accounts, settings, tasks, tokens
 from vncgate.daemon import Gate
 from vncgate.demo import desktop, xvnc
 from vncgate.errors import DesktopError, ListenError, SettingsError, VncgateError
@@ -123,7 +123,7 @@ def _free_port(host: str, port: int) -> int:
 
 def _accounts(count: int, folder: Path) -> list[Account]:
     """Accounts ws01 and on with random passwords, each with a unix socket of its own in `folder`."""
-    planned = seats.plan(count, ["localhost"], choose=secrets.choice, first_websocketport=None)
+    planned = new_accounts.plan(count, ["localhost"], choose=secrets.choice, first_websocketport=None)
     return [replace(account, desktop=Desktop(unix=str(folder / account.name))) for account in planned]
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vncgate.errors import SeatsError
+from vncgate.errors import NewAccountsError
 from vncgate.model import Desktop
-from vncgate.seats import ALPHABET, plan
+from vncgate.new_accounts import ALPHABET, plan
 from vncgate.tokens import parse, render
 
 
@@ -74,7 +74,7 @@ def test_passwords_have_no_look_alikes():
     ],
 )
 def test_what_cannot_be_laid_out(count, hosts, kwargs, message):
-    with pytest.raises(SeatsError, match=message):
+    with pytest.raises(NewAccountsError, match=message):
         lay_out(count, hosts, **kwargs)
 
 
@@ -84,7 +84,7 @@ def test_every_plan_is_balanced_and_a_good_token_file(count, hosts, websocketpor
         accounts = lay_out(
             count, [f"n{i}" for i in range(hosts)], first_websocketport=websocketport, first_vncport=vncport
         )
-    except SeatsError:
+    except NewAccountsError:
         assert max(vncport + (count - 1) // hosts, (websocketport or 0) + count - 1) > 65535
         return
     parsed = parse(render(accounts).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vncgate.errors import SeatsError
+from vncgate.errors import NewAccountsError
 from vncgate.model import Account, Desktop, Secret
 
 ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789"
@@ -27,14 +27,14 @@ def plan(
 
     On each host the vncports count up from `first_vncport`; the websocketports count up from
     `first_websocketport` over all accounts (None: they have none). Where `hosts` is None a launcher says where each
-    desktop is. `choose` draws one of a sequence and must be fit for secrets. Raises SeatsError when there is nobody to
+    desktop is. `choose` draws one of a sequence and must be fit for secrets. Raises NewAccountsError when there is nobody to
     place, a host is there twice, or ports run out.
     """
     if count < 1 or (hosts is not None and not hosts):
-        raise SeatsError("there must be at least one account and one host")
+        raise NewAccountsError("there must be at least one account and one host")
     if hosts is not None:
         if len(set(hosts)) < len(hosts):
-            raise SeatsError("a host is in the list twice")
+            raise NewAccountsError("a host is in the list twice")
         _check("vncport", first_vncport, -(-count // len(hosts)))
     if first_websocketport is not None:
         _check("websocketport", first_websocketport, count)
@@ -51,4 +51,4 @@ def plan(
 
 def _check(what: str, first: int, count: int) -> None:
     if first < 1 or first + count - 1 > HIGHEST_PORT:
-        raise SeatsError(f"{count} {what}s from {first} on do not fit into 1 to {HIGHEST_PORT}")
+        raise NewAccountsError(f"{count} {what}s from {first} on do not fit into 1 to {HIGHEST_PORT}")
