@@ -13,9 +13,9 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from vncgate.errors import SettingsError
 from vncgate.kinds import Name
@@ -30,10 +30,14 @@ class Scope(enum.StrEnum):
 
     READ = "read"
     WRITE = "write"
+    ORGANIZE = "organize"
 
 
 class Grant(BaseModel):
-    """One token: whose it is, and what it allows. `accounts` are patterns as a shell's (`ws0*`)."""
+    """One token: whose it is, and what it allows. `accounts` are patterns as a shell's (`ws0*`).
+
+    Who may organize sees all people and seats: such a token cannot be for some accounts alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Name
@@ -41,6 +45,12 @@ class Grant(BaseModel):
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
     accounts: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     created: datetime
+
+    @model_validator(mode="after")
+    def _organizes_all(self) -> Self:
+        if Scope.ORGANIZE in self.scopes and self.accounts != ("*",):
+            raise ValueError("a token with the scope organize is for all accounts, and cannot be for some alone")
+        return self
 
     def concerns(self, account: str) -> bool:
         """Whether it is good for this account."""
@@ -71,7 +81,8 @@ def parse(content: bytes) -> tuple[Grant, ...]:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{where + ': ' if where else ''}{first['msg']}") from None
+        words = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{where + ': ' if where else ''}{words}") from None
     if len({grant.name for grant in grants}) < len(grants):
         raise SettingsError("a name is there twice")
     return grants

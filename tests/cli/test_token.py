@@ -12,6 +12,7 @@ import pytest
 
 from vncgate import grants
 from vncgate.cli import main, token
+from vncgate.errors import SettingsError
 from vncgate.model import Secret
 
 
@@ -56,6 +57,16 @@ def test_tokens_are_listed_and_revoked(file, command):
     assert command("revoke", "a") == (1, "", f"vncgate: there is no token a in {file}\n")
 
 
+def test_an_organizers_token_is_for_all_accounts(file, command):
+    status, out, err = command("new", "--scope", "organize", "ada")
+    assert (status, err) == (0, "")
+    found = grants.find(grants.parse(file.read_bytes()), Secret(out.strip()))
+    assert (found.scopes, found.accounts) == (("organize",), ("*",))
+    narrowed = file.read_text().replace('"*"', '"ws01"')
+    with pytest.raises(SettingsError, match="^0: a token with the scope organize is for all accounts"):
+        grants.parse(narrowed.encode())
+
+
 def test_the_mode_of_a_file_that_is_there_stays(file, command):
     command("create", "--scope", "read", "a")
     file.chmod(0o640)
@@ -66,7 +77,11 @@ def test_the_mode_of_a_file_that_is_there_stays(file, command):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--scope", "read,admin", "x"), "--scope: admin is none; write read, write or read,write"),
+        (
+            ("--scope", "read,admin", "x"),
+            "--scope: admin is none; write read, write, organize, or several with commas between",
+        ),
+        (("--scope", "organize", "--accounts", "ws0*", "x"), "a token with the scope organize is for all accounts"),
         (("--scope", "", "x"), "scopes: "),
         (("--scope", "read", "--accounts", ",", "x"), "accounts: "),
         (("--scope", "read", "no blanks"), "name: "),

@@ -1,4 +1,4 @@
-"""`vncgate token`: who may use the REST API. It edits the file of the setting api.tokens, which the daemon watches."""
+"""`vncgate token`: who may use the REST API, and the organizer's page. It edits the file of the setting api.tokens, which the daemon watches."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from vncgate.model import Secret
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another command that changes the file."""
 LOCK_RETRY = 0.05
+SCOPES = f"{', '.join(Scope)}, or several with commas between"
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,10 +33,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="ACTION", required=True
     )
     create = actions.add_parser(
-        "create", help="make a token", description="Make a token, and print it: it is shown this once."
+        "create",
+        aliases=["new"],
+        help="make a token",
+        description="Make a token, and print it: it is shown this once.",
     )
     flag = create.add_argument
-    flag("--scope", type=_words, required=True, metavar="LIST", help="what it allows: read, write or read,write")
+    flag("--scope", type=_words, required=True, metavar="LIST", help=f"what it allows: {SCOPES}")
     flag("--accounts", type=_words, default=("*",), metavar="LIST", help="names or patterns, as 'ws0*' (default: all)")
     revoke = actions.add_parser("revoke", help="end a token", description="End a token, from the next request on.")
     listing = actions.add_parser("list", help="the tokens that there are", description="List the tokens.")
@@ -111,7 +115,7 @@ def _write(file: Path, kept: Sequence[Grant]) -> None:
 def _create(args: argparse.Namespace) -> int:
     file = _file(args)
     if unknown := set(args.scope) - set(Scope):
-        raise SettingsError(f"--scope: {', '.join(sorted(unknown))} is none; write read, write or read,write")
+        raise SettingsError(f"--scope: {', '.join(sorted(unknown))} is none; write {SCOPES}")
     token = Secret(PREFIX + secrets.token_urlsafe(32))
     try:
         grant = Grant(
@@ -123,7 +127,8 @@ def _create(args: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise SettingsError(f"{first['loc'][0]}: {first['msg']}") from None
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise SettingsError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
     with _alone(file, make=True):
         known = _read(file)
         if any(grant.name == args.name for grant in known):
