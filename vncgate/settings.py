@@ -39,6 +39,7 @@ from vncgate.kinds import (
     like,
 )
 from vncgate.model import bracketed
+from vncgate.seat_settings import SeatSettings
 from vncgate.setting_faults import closest, explain
 
 ENV_PREFIX = "VNCGATE_"
@@ -49,6 +50,13 @@ class EngineName(enum.StrEnum):
 
     RELAY = "relay"
     WEBSOCKIFY = "websockify"
+
+
+class Access(enum.StrEnum):
+    """Who lets somebody in to a desktop."""
+
+    VNC = "vnc"
+    SEAT = "seat"
 
 
 class WatchMode(enum.StrEnum):
@@ -86,6 +94,7 @@ class HostPort(BaseModel):
 
 
 _HOST_PORT = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
+_SITE = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
 _ORIGIN = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 
@@ -108,6 +117,12 @@ def _workers(value: object) -> object:
     if isinstance(value, str):
         return None if value == "auto" else int(value) if value.isdecimal() else value
     return value
+
+
+def _site(value: str) -> str:
+    if value and not _SITE.fullmatch(value):
+        raise ValueError("write the landing page's address, as https://workshop.example.org/")
+    return f"{value.rstrip('/')}/" if value else ""
 
 
 Address = Annotated[HostPort | None, BeforeValidator(_host_port_or_off)]
@@ -187,6 +202,12 @@ class Settings(Section):
     """Address of the landing page and the viewer. "off": no pages are served."""
     listen: str = "127.0.0.1"
     """Address that the websocket ports are bound to. Beyond loopback only where no Apache stands before them."""
+    public_url: Annotated[str, AfterValidator(_site)] = ""
+    """Address of the landing page as participants type it, for example https://workshop.example.org/. Links, cards and
+    mails have it. With https, who signs in must come over https: Apache says so in X-Forwarded-Proto."""
+    access: Access = Access.VNC
+    """Who lets people in. `vnc`: the desktop, with its VNC password, which participants type. `seat`: the gate, with a PIN
+    or a link; it knows who sits where, and logs in to the desktop itself (engine `relay`)."""
     shared_port: Port = 8081
     """Port on which every account is reached as /ws/PATH (engine `relay`). 0: none."""
     engine: EngineName = EngineName.RELAY
@@ -238,6 +259,7 @@ class Settings(Section):
     metrics: MetricsSettings = MetricsSettings()
     api: ApiSettings = ApiSettings()
     desktops: DesktopsSettings = DesktopsSettings()
+    seats: SeatSettings = SeatSettings()
 
     @property
     def accounts_port(self) -> int:
