@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vncgate.checks import root_desktops
 from vncgate.errors import SettingsError
+from vncgate.files import state_folder
 from vncgate.kinds import AnyPlace, DesktopsSettings, DockerPlace, LocalPlace, SlurmPlace, SshPlace
 from vncgate.launcher import Launcher
 from vncgate.launchers.base import Place
@@ -26,15 +27,8 @@ USE_INTERVAL = 1.0
 
 
 def folder(settings: DesktopsSettings, environ: Mapping[str, str], uid: int) -> Path:
-    """Where what must outlive the daemon is kept: systemd.exec(5), StateDirectory=; XDG's base directories."""
-    if settings.folder is not None:
-        return settings.folder
-    if state := environ.get("STATE_DIRECTORY"):
-        return Path(state.partition(":")[0]) / "desktops"
-    if uid == 0:
-        return Path("/var/lib/vncgate/desktops")
-    home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state"
-    return Path(home) / "vncgate" / "desktops"
+    """Where what must outlive the daemon is kept of them."""
+    return settings.folder or state_folder(environ, uid) / "desktops"
 
 
 class LaunchedDesktops:

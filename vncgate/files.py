@@ -10,7 +10,17 @@ import errno
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+
+
+def state_folder(environ: Mapping[str, str], uid: int) -> Path:
+    """Where what must outlive the daemon is kept: systemd.exec(5), StateDirectory=; XDG's base directories."""
+    if state := environ.get("STATE_DIRECTORY"):
+        return Path(state.partition(":")[0])
+    if uid == 0:
+        return Path("/var/lib/vncgate")
+    return Path(environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state") / "vncgate"
 
 
 def is_there(path: Path) -> bool:

@@ -91,8 +91,8 @@ class Account:
 
     `desktop` is None where the line leaves it to a launcher (`-`); `port` is None where the account has
     no websocket port of its own (`-`). `kind` and `size` are what a launcher is to start (empty: the default ones),
-    `policy` when (empty: as its kind says). `watch_input` is whether it matters when somebody last used it. `line` is
-    where it stands (1-based), and is no part of equality.
+    `policy` when (empty: as its kind says). `pin` opens its seat by hand (empty: none does). `watch_input` is whether
+    it matters when somebody last used it. `line` is where it stands (1-based), and is no part of equality.
     """
 
     name: str
@@ -104,6 +104,7 @@ class Account:
     kind: str = ""
     size: str = ""
     policy: str = ""
+    pin: Secret = field(default=Secret(""))
     watch_input: bool = False
     line: int = field(default=0, compare=False)
 

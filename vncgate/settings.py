@@ -206,8 +206,8 @@ class Settings(Section):
     """Address of the landing page as participants type it, for example https://workshop.example.org/. Links, cards and
     mails have it. With https, who signs in must come over https: Apache says so in X-Forwarded-Proto."""
     access: Access = Access.VNC
-    """Who lets people in. `vnc`: the desktop, with its VNC password, which participants type. `seat`: the gate, with a PIN
-    or a link; it knows who sits where, and logs in to the desktop itself (engine `relay`)."""
+    """Who lets people in. `vnc`: the desktop, with its VNC password, which participants type. `seat`: the gate, with a
+    PIN or a link; it knows who sits where, and logs in to the desktop itself (engine `relay`)."""
     shared_port: Port = 8081
     """Port on which every account is reached as /ws/PATH (engine `relay`). 0: none."""
     engine: EngineName = EngineName.RELAY

@@ -24,7 +24,7 @@ from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity, b
 
 FIELDS = ("account", "vnchost", "websocketpath", "websocketport", "vncport", "vncpassword")
 """The fields of a line, in the order of the HPC wiki's guide."""
-KEYS = ("name", "desktop", "size", "policy")
+KEYS = ("name", "desktop", "size", "policy", "pin")
 """The keys that may follow them."""
 POLICIES = (Policy.MANUAL, Policy.EAGER, Policy.ON_DEMAND)
 """What an account may have in the place of its kind's policy."""
@@ -33,11 +33,18 @@ RESERVED = frozenset(
         "api",
         "desk",
         "favicon.ico",
+        "files",
         "healthz",
         "index.html",
         "metrics",
         "novnc",
+        "organizer",
         "robots.txt",
+        "seat",
+        "share",
+        "sign-in",
+        "sign-out",
+        "sign-up",
         "static",
         "websockify",
         "ws",
@@ -52,6 +59,8 @@ PASSWORD_BYTES = 8
 """What VncAuth reads of a password (RFC 6143, section 7.2.2)."""
 FIRST_X_PORT = 6000
 """TCP port of X display 0: X(7), DISPLAY NAMES."""
+PIN_DIGITS = range(6, 13)
+"""How many digits a PIN may have: with fewer it would be guessed, and more nobody types."""
 LONGEST_LINE = 8192
 """Characters of a line."""
 MOST_ERRORS = 200
@@ -155,6 +164,11 @@ def name_fault(text: str) -> str:
     return ""
 
 
+def is_pin(text: str) -> bool:
+    """Whether this is what a PIN may be."""
+    return len(text) in PIN_DIGITS and text.isascii() and text.isdecimal()
+
+
 def host_fault(text: str) -> str:
     """What is wrong with a vnchost that is no unix socket; empty when it is good."""
     if text.startswith("[") or ":" in text:
@@ -229,9 +243,11 @@ class _Reader:
         extras = self._extras(fields[len(FIELDS) :])
         if self._sound:
             secret = Secret(password[1])
-            shown, kind, size, policy = (extras.get(key, "") for key in KEYS)
+            shown, kind, size, policy, pin = (extras.get(key, "") for key in KEYS)
             self.accounts.append(
-                Account(name, desktop, path, websocketport, secret, shown, kind, size, policy, line=self._line)
+                Account(
+                    name, desktop, path, websocketport, secret, shown, kind, size, policy, Secret(pin), line=self._line
+                )
             )
 
     def _named(self, column: int, what: str, text: str) -> None:
@@ -302,6 +318,8 @@ class _Reader:
                 self._error(column, f"{key}= is twice on this line")
             elif key == "policy" and value not in POLICIES:
                 self._error(column, f"policy= is one of {', '.join(POLICIES)}; a pool is its kind's")
+            elif key == "pin" and not is_pin(value):
+                self._error(column, f"pin= is {PIN_DIGITS[0]} to {PIN_DIGITS[-1]} digits")
             else:
                 found[key] = value
         return found
@@ -370,7 +388,8 @@ def _row(account: Account) -> Iterable[str]:
     yield "-" if account.port is None else str(account.port)
     yield port
     yield _quoted(account.password.reveal())
-    extras = zip(KEYS, (account.display_name, account.kind, account.size, account.policy), strict=True)
+    values = (account.display_name, account.kind, account.size, account.policy, account.pin.reveal())
+    extras = zip(KEYS, values, strict=True)
     yield " ".join(f"{key}={_quoted(value)}" for key, value in extras if value)
 
 
