@@ -1,4 +1,7 @@
-"""`vncgate token`: who may use the REST API, and the organizer's page. It edits the file of the setting api.tokens, which the daemon watches."""
+"""`vncgate token`: who may use the REST API, and the organizer's page.
+
+It edits the file of the setting api.tokens, which the daemon watches.
+"""
 
 from __future__ import annotations
 
