@@ -29,6 +29,7 @@ from vncgate.settings import (
     load,
     setting_names,
 )
+from vncgate.signup_settings import PerLanguage, SignupDocument, SignupField
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"
 NAMES = list(setting_names())
@@ -78,12 +79,38 @@ SAMPLES = {  # for each setting, what a variable may say, and the value that it 
     "desktops.templates": ("t", Path("t")),
     "desktops.end": ("2026-03-06T18:00:00+01:00", datetime(2026, 3, 6, 17, tzinfo=UTC)),
     "desktops.warn": ("60", 60.0),
+    "workshop.title": ("Summer school", "Summer school"),
+    "workshop.place": ("Hall 2", "Hall 2"),
+    "workshop.wifi": ("Wi-Fi: x", "Wi-Fi: x"),
+    "workshop.signup_opens": ("2026-03-02T09:00:00+01:00", datetime(2026, 3, 2, 8, tzinfo=UTC)),
+    "workshop.doors_open": ("2026-03-02T09:00:00+01:00", datetime(2026, 3, 2, 8, tzinfo=UTC)),
+    "workshop.ends": ("2026-03-02T09:00:00+01:00", datetime(2026, 3, 2, 8, tzinfo=UTC)),
+    "workshop.overtime": ("0", 0.0),
+    "workshop.files_until": ("", None),
+    "workshop.purge": ("", None),
+    "signup.enabled": ("on", True),
+    "signup.code_file": ("/etc/code", Path("/etc/code")),
+    "signup.opens": ("2026-03-01T09:00:00+01:00", datetime(2026, 3, 1, 8, tzinfo=UTC)),
+    "signup.closes": ("2026-03-06T18:00:00+01:00", datetime(2026, 3, 6, 17, tzinfo=UTC)),
+    "signup.capacity": ("60", 60),
+    "signup.waiting": ("off", False),
+    "signup.information": ("**Room 7**", PerLanguage({"": "**Room 7**"})),
+    "signup.privacy": ("Ask us.", PerLanguage({"": "Ask us."})),
+    "mail.host": ("mail.example.org", "mail.example.org"),
+    "mail.port": ("2525", 2525),
+    "mail.security": ("tls", "tls"),
+    "mail.ca_file": ("/etc/ca.pem", Path("/etc/ca.pem")),
+    "mail.user": ("workshop", "workshop"),
+    "mail.password_file": ("/etc/pw", Path("/etc/pw")),
+    "mail.sender": ("The Workshop <w@example.org>", "The Workshop <w@example.org>"),
 }
 
 
 NAMED = {
     "[desktops.kinds.NAME]": Kind,
     "[desktops.kinds.NAME.sizes.SIZE]": Resources,
+    "[[signup.fields]]": SignupField,
+    "[[signup.documents]]": SignupDocument,
     **{f'[desktops.places.NAME] with type = "{name}"': place for name, place in PLACES.items()},
 }
 
@@ -422,7 +449,7 @@ def shown(default, meaning):
             return f"`{written[1]}`"
         case None:
             return "*none*"
-        case () | "":
+        case () | "" | PerLanguage(texts={}):
             return "*empty*"
         case bool():
             return f"`{str(default).lower()}`"

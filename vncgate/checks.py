@@ -9,7 +9,7 @@ from pathlib import Path
 from vncgate.errors import SettingsError
 from vncgate.kinds import AnyPlace, DesktopsSettings, Kind, LocalPlace, Policy, Resources, SshLogin, Wrap
 from vncgate.model import Account, Problem, Roster, Severity
-from vncgate.settings import EngineName, Form, Settings
+from vncgate.settings import Access, EngineName, Form, Settings
 
 ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not bound to)
 """Addresses that stand for all of a machine's."""
@@ -38,6 +38,9 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(
             f"apache.form: `single` needs the shared port, {_why_not_shared(settings)}; use form `guide`"
         )
+    if settings.signup.enabled and settings.access is not Access.SEAT:
+        raise SettingsError('signup.enabled: a sign-up gives a seat with a PIN and a link: write access = "seat"')
+    _check_mail(settings)
     idle = [name for name, kind in settings.desktops.kinds.items() if kind.idle_timeout]
     if idle and settings.engine is EngineName.WEBSOCKIFY:
         raise SettingsError(f"desktops.kinds.{idle[0]}.idle_timeout: only engine `relay` sees who uses a desktop")
@@ -46,6 +49,16 @@ def check_settings(settings: Settings) -> None:
         raise SettingsError(f"api.kinds: there is no kind of desktop {unknown[0]!r}; known are {known}")
     if settings.accounts_port and (taken := _taken_by(settings.accounts_port, settings)):
         raise SettingsError(f"shared_port: {settings.shared_port} is the port of {taken} already")
+
+
+def _check_mail(settings: Settings) -> None:
+    mail = settings.mail
+    if mail.host and not mail.sender:
+        raise SettingsError("mail.sender: is missing, the address that mails come from")
+    if mail.host and not settings.public_url:
+        raise SettingsError("public_url: is missing; mails have links to it")
+    if bool(mail.user) != (mail.password_file is not None):
+        raise SettingsError("mail.user: goes with mail.password_file; write both, or none")
 
 
 def doubts(settings: Settings, is_there: Callable[[Path], bool], now: datetime) -> Iterator[str]:

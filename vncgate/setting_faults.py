@@ -9,9 +9,12 @@ from datetime import date
 from typing import Any
 
 from vncgate.kinds import PLACES, Kind, LocalPlace, Resources, Section
+from vncgate.signup_settings import SignupDocument, SignupField
 
 _NAMED = ("desktops.kinds", "desktops.places")
 """Sections whose own sections the file names."""
+_LISTS: Mapping[str, type[Section]] = {"signup.fields": SignupField, "signup.documents": SignupDocument}
+"""Sections of which the file has one after the other."""
 
 
 def explain(detail: Any, sources: Mapping[str, str], names: Iterable[str]) -> str:
@@ -29,6 +32,11 @@ def explain(detail: Any, sources: Mapping[str, str], names: Iterable[str]) -> st
             parts[3:4] = []  # the type, by which pydantic tells places apart
         known = [f"{section}.{field}" for field in model.model_fields]
         name = ".".join(parts)
+    elif ".".join(parts[:2]) in _LISTS and len(parts) > 2:
+        listed = ".".join(parts[:2])
+        section = f"{listed}[{int(parts[2]) + 1}]"  # as people count
+        known = [f"{section}.{field}" for field in _LISTS[listed].model_fields]
+        name = ".".join([section, *parts[3:]])
     else:
         name = next((n for n in (".".join(parts[:2]), parts[0]) if n in sources), ".".join(parts[:2]))
     source = next((sources[n] for n in (name, ".".join(parts[:2]), parts[0]) if n in sources), "settings")

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -38,9 +38,12 @@ from vncgate.kinds import (
     Words,
     like,
 )
+from vncgate.language_settings import LanguagesSettings
 from vncgate.model import bracketed
 from vncgate.seat_settings import SeatSettings
 from vncgate.setting_faults import closest, explain
+from vncgate.workshop import WorkshopSettings
+from vncgate.signup_settings import MailSettings, SignupSettings
 
 ENV_PREFIX = "VNCGATE_"
 
@@ -259,7 +262,11 @@ class Settings(Section):
     metrics: MetricsSettings = MetricsSettings()
     api: ApiSettings = ApiSettings()
     desktops: DesktopsSettings = DesktopsSettings()
+    languages: LanguagesSettings = LanguagesSettings()
     seats: SeatSettings = SeatSettings()
+    workshop: WorkshopSettings = WorkshopSettings()
+    signup: SignupSettings = SignupSettings()
+    mail: MailSettings = MailSettings()
 
     @property
     def accounts_port(self) -> int:
@@ -356,16 +363,23 @@ def setting_names() -> Iterator[str]:
 
 
 def _fields() -> dict[str, FieldInfo]:
-    """All settings by their dotted names; not those of sections that the file names itself (desktops.kinds.NAME)."""
+    """All settings by their dotted names; not those of sections of which the file has as many as it likes
+    (desktops.kinds.NAME, signup.fields).
+    """
     found = {}
     for name, info in Settings.model_fields.items():
         section = info.annotation
         if isinstance(section, type) and issubclass(section, Section):
             inner = section.model_fields.items()
-            found.update({f"{name}.{key}": info for key, info in inner if get_origin(info.annotation) is not dict})
+            found.update({f"{name}.{key}": info for key, info in inner if not _has_sections(info)})
         else:
             found[name] = info
     return found
+
+
+def _has_sections(info: FieldInfo) -> bool:
+    kind, first = get_origin(info.annotation), next(iter(get_args(info.annotation)), None)
+    return kind is dict or (kind is tuple and isinstance(first, type) and issubclass(first, Section))
 
 
 def read(file: Path) -> bytes:
