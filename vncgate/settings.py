@@ -42,8 +42,8 @@ from vncgate.language_settings import LanguagesSettings
 from vncgate.model import bracketed
 from vncgate.seat_settings import SeatSettings
 from vncgate.setting_faults import closest, explain
-from vncgate.workshop import WorkshopSettings
 from vncgate.signup_settings import MailSettings, SignupSettings
+from vncgate.workshop import WorkshopSettings
 
 ENV_PREFIX = "VNCGATE_"
 
