@@ -27,8 +27,8 @@ def plan(
 
     On each host the vncports count up from `first_vncport`; the websocketports count up from
     `first_websocketport` over all accounts (None: they have none). Where `hosts` is None a launcher says where each
-    desktop is. `choose` draws one of a sequence and must be fit for secrets. Raises NewAccountsError when there is nobody
-    to place, a host is there twice, or ports run out.
+    desktop is. `choose` draws one of a sequence and must be fit for secrets. Raises NewAccountsError when there is
+    nobody to place, a host is there twice, or ports run out.
     """
     if count < 1 or (hosts is not None and not hosts):
         raise NewAccountsError("there must be at least one account and one host")
