@@ -12,6 +12,10 @@
     │   └── SilentError   its place does not answer
     │       └── UnsureError   nobody knows whether it did as asked
     ├── PublishError      a generated file could not be put in place
+    ├── LedgerError       the database of people, seats and sessions does not do as asked
+    ├── FullError         there is no seat, nor a place on a waiting list
+    ├── SeatTakenError    somebody else has that seat, or a person's own is another
+    ├── UnknownPersonError  nobody with that id has signed up
     └── ControlError      the operator's command cannot be carried out
 
 A command prints the message of any of these and exits; none of them ever shows a traceback, and none
@@ -77,6 +81,22 @@ class UnsureError(SilentError):
 
 class PublishError(VncgateError):
     """A generated file was not put in place; the old one still stands."""
+
+
+class LedgerError(VncgateError):
+    """The database of people, seats and sessions does not do as asked now; the message says which, and why."""
+
+
+class FullError(VncgateError):
+    """All seats are taken, and nobody is put on a waiting list."""
+
+
+class SeatTakenError(VncgateError):
+    """Somebody else has that seat, or the person has another already."""
+
+
+class UnknownPersonError(VncgateError):
+    """Nobody with that id has signed up, or they were forgotten."""
 
 
 class ControlError(VncgateError):

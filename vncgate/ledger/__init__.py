@@ -1,0 +1,31 @@
+"""The ledger: people, seats, sessions, and what else must outlive the gate, in SQLite or in PostgreSQL.
+
+`Ledger` is all that others see. `seats`, `sessions` and `papers` are its parts: what is asked of the tables (`tables`),
+as functions of a connection. `database` does these as transactions; `databases` is the little in which the two kinds
+of database differ; `migrations` brings an older ledger to this version.
+"""
+
+from __future__ import annotations
+
+from vncgate.ledger.database import Database
+from vncgate.ledger.papers import Papers
+from vncgate.ledger.seats import Seats
+from vncgate.ledger.sessions import Sessions
+
+
+class Ledger(Seats, Sessions, Papers):
+    """Every method raises LedgerError, in plain words without a secret, when the database does not do as asked; a call
+    ends within 20 s. What a method that writes returns is on disk. All times are in UTC, and aware of it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def open(cls, url: str) -> Ledger:
+        """Open `sqlite:////path/to/ledger.sqlite`, which is made, or `postgresql://user:password@host/database`."""
+        return cls(await Database.open(url))
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._database.aclose()

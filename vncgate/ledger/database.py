@@ -1,0 +1,190 @@
+"""Transactions: functions of a connection that are done whole, within a time limit, or not at all.
+
+Writing is done by one after the other, everywhere: on SQLite by its write lock, on PostgreSQL by a lock that all gates
+share, so that what is read while one writes stays true until it is written. Those who wait in this process go
+together: the disk is waited for once for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from vncgate import tasks
+from vncgate.errors import LedgerError
+from vncgate.ledger.databases import LIMIT, WRITES, Kind, kind_of
+from vncgate.ledger.migrations import migrate
+
+Result = TypeVar("Result")
+
+AT_ONCE = 100
+"""Writers that go together; other gates have their turn in between."""
+PATIENCE = 5.0
+"""Seconds in which what may pass, such as a server's restart, is tried again."""
+PAUSE = 0.1
+"""Seconds until the first of these tries; it doubles."""
+
+
+@dataclass(eq=False)
+class _Writing(Generic[Result]):
+    """Somebody who waits for `work` to be done."""
+
+    work: Callable[[Connection], Result]
+    done: asyncio.Future[Result]
+    outcome: Result | Exception | None = None
+
+
+class Database:
+    """One database, opened by `open()`. What it is given to do are functions of a connection, which may be called
+    again should the database go away in the middle: they do nothing but by their connection.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._engine = kind.engine()
+        self._waiting: deque[_Writing[Any]] = deque()
+        self._somebody_waits = asyncio.Event()
+        self._writer = tasks.spawn(self._write_on(), "ledger: write")
+
+    @classmethod
+    async def open(cls, url: str) -> Database:
+        """Open it, with the tables of this version. Raises LedgerError."""
+        kind = kind_of(url)
+        try:
+            async with asyncio.timeout(LIMIT):
+                await tasks.in_thread(kind.prepare, "make the ledger's file")
+        except TimeoutError:
+            raise _silent(kind) from None
+        except OSError as error:
+            raise LedgerError(f"{kind.where}: {error.strerror}") from None
+        database = cls(kind)
+        try:
+            await database.write(kind.check)
+            await database.write(lambda connection: migrate(connection, kind.where))
+        except BaseException:
+            await database.aclose()
+            raise
+        return database
+
+    async def aclose(self) -> None:
+        """Close it. Whoever waits for it is told."""
+        await tasks.end(self._writer)
+        for writing in self._waiting:
+            if not writing.done.done():
+                writing.done.set_exception(LedgerError(f"{self._kind.where}: it was closed"))
+        self._waiting.clear()
+        await self._engine.dispose()
+
+    async def read(self, work: Callable[[Connection], Result]) -> Result:
+        """What `work` returns; all that it reads is of one moment. Raises LedgerError, and what `work` raises."""
+        return await self._transact(work, writes=False)
+
+    async def write(self, work: Callable[[Connection], Result]) -> Result:
+        """What `work` returns, when all that it wrote is on disk; where it raises, nothing of it is.
+
+        Raises LedgerError, and what `work` raises. Who is cancelled does not know whether it was done.
+        """
+        writing: _Writing[Result] = _Writing(work, asyncio.get_running_loop().create_future())
+        self._waiting.append(writing)
+        self._somebody_waits.set()
+        try:
+            async with asyncio.timeout(2 * LIMIT):
+                return await writing.done
+        except TimeoutError:
+            raise _silent(self._kind) from None
+
+    async def tidy(self) -> None:
+        """Wipe from the database's files what was deleted. Raises LedgerError."""
+        await self._trying(self._tidy)
+
+    async def _write_on(self) -> None:
+        while True:
+            await self._somebody_waits.wait()
+            together: list[_Writing[Any]] = []
+            while self._waiting and len(together) < AT_ONCE:
+                writing = self._waiting.popleft()
+                if not writing.done.done():  # else nobody waits for it any more
+                    together.append(writing)
+            if not self._waiting:
+                self._somebody_waits.clear()
+            if together:
+                await self._write_together(together)
+
+    async def _write_together(self, together: list[_Writing[Any]]) -> None:
+        def work(connection: Connection) -> None:
+            for writing in together:
+                try:
+                    with connection.begin_nested():
+                        writing.outcome = writing.work(connection)
+                except (IntegrityError, DataError, ProgrammingError) as error:
+                    writing.outcome = self._error(error)
+                except DBAPIError:
+                    raise  # it concerns all of them
+                except Exception as error:  # noqa: BLE001  (whoever waits for it gets it)
+                    writing.outcome = error
+
+        try:
+            await self._transact(work, writes=True)
+        except asyncio.CancelledError:
+            self._waiting.extendleft(reversed(together))
+            raise
+        except Exception as error:  # noqa: BLE001  (whoever waits for it gets it)
+            for writing in together:
+                writing.outcome = error
+        for writing in together:
+            if writing.done.done():
+                continue
+            if isinstance(writing.outcome, Exception):
+                writing.done.set_exception(writing.outcome)
+            else:
+                writing.done.set_result(writing.outcome)
+
+    async def _transact(self, work: Callable[[Connection], Result], *, writes: bool) -> Result:
+        async def transaction() -> Result:
+            async with self._engine.connect() as connection:
+                await connection.execution_options(**{WRITES: writes})
+                result = await connection.run_sync(work)
+                try:
+                    await connection.commit()
+                except DBAPIError as error:
+                    if not writes:
+                        raise
+                    raise LedgerError(f"{self._error(error)}; whether it was written is not known") from None
+                return result
+
+        return await self._trying(transaction)
+
+    async def _tidy(self) -> None:
+        async with self._engine.connect() as connection:
+            await connection.execution_options(**self._kind.no_transaction)
+            for statement in self._kind.tidy:
+                await connection.exec_driver_sql(statement)
+
+    async def _trying(self, deed: Callable[[], Awaitable[Result]]) -> Result:
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + PATIENCE, PAUSE
+        while True:
+            try:
+                async with asyncio.timeout(LIMIT):
+                    return await deed()
+            except (TimeoutError, PoolTimeoutError):
+                raise _silent(self._kind) from None
+            except DBAPIError as error:
+                if not self._kind.passes(error) or loop.time() + pause > until:
+                    raise self._error(error) from None
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    def _error(self, error: DBAPIError) -> LedgerError:
+        return LedgerError(f"{self._kind.where}: {self._kind.reason(error)}")
+
+
+def _silent(kind: Kind) -> LedgerError:
+    return LedgerError(f"{kind.where}: it does not answer")
