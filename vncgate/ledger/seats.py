@@ -125,13 +125,13 @@ class Seats:
         return await self._database.write(assign)
 
     async def release(self, account: str) -> Person | None:
-        """Nobody has this seat any more; whoever had it has LEFT. What opened it is worthless, as by `renew_seat()`."""
+        """Nobody has this seat any more; whoever had it has LEFT. What opened it is worthless, its PIN too."""
 
         def release(connection: Connection) -> Person | None:
             person_id = _seat(connection, account).person
             if person_id:
                 _stand_up(connection, person_id, Standing.LEFT)
-            connection.execute(update(SEATS).where(SEATS.c.account == account).values(until=None))
+            connection.execute(update(SEATS).where(SEATS.c.account == account).values(until=None, pin_hash=""))
             _renew(connection, account)
             return _person(connection, person_id)
 
@@ -152,7 +152,7 @@ class Seats:
             if person.account:
                 until = _seat(connection, person.account).until
                 _stand_up(connection, person_id, Standing.LEFT)
-                connection.execute(update(SEATS).where(SEATS.c.account == person.account).values(until=None))
+                connection.execute(update(SEATS).where(SEATS.c.account == person.account).values(until=None, pin_hash=""))
                 _renew(connection, person.account)
             _sit_down(connection, person_id, account)
             if until is not None:
@@ -227,7 +227,7 @@ class Seats:
             if person is None:
                 return False
             if person.account:
-                connection.execute(update(SEATS).where(SEATS.c.account == person.account).values(until=None))
+                connection.execute(update(SEATS).where(SEATS.c.account == person.account).values(until=None, pin_hash=""))
                 _renew(connection, person.account)
             connection.execute(update(AUDIT).where(AUDIT.c.about == id).values(about=""))
             connection.execute(delete(PEOPLE).where(PEOPLE.c.id == id))  # and their mails
