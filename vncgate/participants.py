@@ -1,0 +1,105 @@
+"""Those who take part, put together (access `seat`): the ledger, seating, and the rooms that stand on them.
+
+It imports the database and argon2: the daemon imports it only where it is wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from vncgate import tasks
+from vncgate.errors import SettingsError
+from vncgate.files import state_folder
+from vncgate.ledger import Ledger
+from vncgate.model import Roster
+from vncgate.seat_links import KEY_BYTES
+from vncgate.seating import Admissions, Seating
+from vncgate.settings import Settings
+
+LONGEST_URL = 4096
+"""Bytes of a file that has the ledger's address in it."""
+
+
+class Participants:
+    """All rooms of those who take part. `open()` makes it, `aclose()` ends it; what runs in between is its own."""
+
+    def __init__(self, ledger: Ledger, seating: Seating, key: bytes) -> None:
+        self.ledger = ledger
+        self.seating = seating
+        self.key = key
+        """What signs links and forms. A secret."""
+        self._stack = contextlib.AsyncExitStack()
+
+    @classmethod
+    async def open(
+        cls,
+        settings: Settings,
+        environ: Mapping[str, str],
+        roster: Callable[[], Roster],
+        admit: Callable[[Admissions], Awaitable[None]],
+    ) -> Participants:
+        """Open the ledger, and tell the engine (`admit`) who is let in. Raises SettingsError where the key or the
+        ledger's address cannot be read, and LedgerError where there is no ledger to be had.
+        """
+        folder = state_folder(environ, os.getuid())
+        key, url = await asyncio.to_thread(_key_and_url, settings, folder)
+        ledger = await Ledger.open(url)
+        self = cls(ledger, Seating(settings, key, ledger, roster, admit, is_shared=url.startswith("postgresql")), key)
+        self._stack.push_async_callback(ledger.aclose)
+        try:
+            await self.seating.start()
+            self._keep(self.seating.run(), "seats")
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def roster_changed(self) -> None:
+        """There are other accounts than before: all rooms that keep something of them are told."""
+        await self.seating.roster_changed()
+
+    async def aclose(self) -> None:
+        """End what runs, and close the ledger. Whoever is signed in stays so."""
+        await self._stack.aclose()
+
+    def _keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._stack.push_async_callback(tasks.end, tasks.spawn(work, name))
+
+
+def _key_and_url(settings: Settings, folder: Path) -> tuple[bytes, str]:
+    """Of what signs, and of where the ledger is; the folder and the key are made where they are missing."""
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        key = _key(settings.seats.key or folder / "seats.key")
+        return key, _url(settings, folder)
+    except OSError as error:
+        raise SettingsError(f"seats: {error.filename or folder} cannot be used: {error.strerror}") from None
+
+
+def _key(path: Path) -> bytes:
+    with contextlib.suppress(FileExistsError):
+        path.touch(0o600, exist_ok=False)
+        with path.open("wb") as new:
+            new.write(secrets.token_hex(KEY_BYTES).encode() + b"\n")
+    key = path.read_bytes().strip()
+    if len(key) < KEY_BYTES:
+        raise SettingsError(f"seats.key: {path} has less than {KEY_BYTES} bytes; remove it, and a good one is made")
+    if path.stat().st_mode & 0o077:
+        raise SettingsError(f"seats.key: others can read {path}, and make links of their own: chmod 600")
+    return key
+
+
+def _url(settings: Settings, folder: Path) -> str:
+    seats = settings.seats
+    if (file := seats.ledger_file) is None:
+        return seats.ledger or f"sqlite:///{folder / 'ledger.sqlite'}"
+    url = file.read_text(errors="replace")[:LONGEST_URL].strip()
+    if not url.startswith(("postgresql://", "sqlite:///")):
+        raise SettingsError(f"seats.ledger: {file} should have postgresql://USER:PASSWORD@HOST/DATABASE in it")
+    return url

@@ -1,0 +1,467 @@
+"""Who sits where, and who may come in: the policy over the ledger, guessing and links.
+
+Seats, sessions and shares are kept in memory too, so that no page and no websocket waits for a database. Whatever
+changes is written first, then remembered, and then pushed to the engine, which lets in by what it has: where the
+ledger is away nobody new gets in, and whoever is in stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vncgate import cookies, seat_links
+from vncgate.engines.limits import neighbourhood
+from vncgate.errors import LedgerError, SeatTakenError
+from vncgate.guessing import Guessing
+from vncgate.ledger import Ledger
+from vncgate.model import Account, Roster, Secret
+from vncgate.people import AuditEntry, Mode, Person, Seat, Session, Share
+from vncgate.pins import BusyError, Pins, new_pin
+from vncgate.seat_links import SeatLink
+from vncgate.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REVOKED = "!"
+"""In the place of a PIN's hash: no PIN and no link opens this seat, until it has a new PIN."""
+FROZEN = "frozen"
+"""The ledger's note that says whether there are no new sessions."""
+LONGEST_SLEEP = 60.0
+"""Seconds after which the clock is looked at again, whatever was due: clocks are set."""
+POLL = 2.0
+"""Seconds between two looks at whether another gate changed a shared ledger."""
+BUSY_WAIT = 2.0
+"""Seconds after which who came in a flood may come again."""
+MOST_SHARES = 10
+"""Shares that a seat may have at once."""
+MOST_VISITORS = 50
+"""Browsers that may have come by one share."""
+
+Admissions = Mapping[str, Mapping[str, Mode]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Somebody is signed in: the session, and the value of its cookie, which nobody keeps but the browser."""
+
+    session: Session
+    cookie: Secret
+
+
+class Reason(enum.StrEnum):
+    """Why somebody was not let in. WRONG tells nobody whether there is such an account."""
+
+    WRONG = "wrong"
+    WAIT = "wait"
+    BUSY = "busy"
+    EXPIRED = "expired"
+    FROZEN = "frozen"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Somebody is not let in; may they come again, then in `wait` seconds."""
+
+    reason: Reason
+    wait: float = 0.0
+
+
+def utc_now() -> datetime:
+    """The time."""
+    return datetime.now(UTC)
+
+
+class Seating:
+    """Opens with `start()`, keeps itself current in `run()`, which its owner has under way.
+
+    What changes the ledger raises LedgerError, and has changed nothing then. `by` is who an organizer's deed is written
+    down for in the audit log.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        key: bytes,
+        ledger: Ledger,
+        roster: Callable[[], Roster],
+        admit: Callable[[Admissions], Awaitable[None]],
+        *,
+        is_shared: bool = False,
+        look_at: Pins | None = None,
+        now: Callable[[], datetime] = utc_now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`admit` tells the engine who may open the websockets of the accounts named. With `is_shared` other gates use
+        this ledger too.
+        """
+        self.refusals: Counter[Reason] = Counter()
+        """How often who was not let in, and why."""
+        self.entries = 0
+        """How often somebody was let in."""
+        self._settings = settings
+        self._key = key
+        self._ledger = ledger
+        self._roster = roster
+        self._push = admit
+        self._is_shared = is_shared
+        self._pins = look_at or Pins()
+        self._now = now
+        self._clock = clock
+        self._guessing = Guessing()
+        self._seats: dict[str, Seat] = {}
+        self._sessions: dict[str, Session] = {}
+        self._shares: dict[str, Share] = {}
+        self._frozen = False
+        self._seen = -1
+        self._changed = asyncio.Event()
+
+    # ---- what is ----
+
+    def seat(self, account: str) -> Seat:
+        """The seat of an account; one nobody has said anything of yet where it is unknown."""
+        return self._seats.get(account) or Seat(account)
+
+    def seats(self) -> Mapping[str, Seat]:
+        """The seats of all accounts, in the token file's order."""
+        return {account: self.seat(account) for account in self._roster()}
+
+    def shows(self, account: str) -> str:
+        """The account whose desktop the seat of `account` shows."""
+        return self.seat(account).shows
+
+    def desk(self, session: Session) -> Account | None:
+        """The account whose desktop a session may open; None for an organizer's, and where that account is gone."""
+        return self._roster().get(self.shows(session.seat)) if session.seat else None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there are no new sessions."""
+        return self._frozen
+
+    def sessions(self, account: str) -> list[Session]:
+        """The sessions on a seat that hold now, visitors' too."""
+        return [each for each in self._sessions.values() if each.seat == account and self._holds(each)]
+
+    def shares(self, account: str) -> list[tuple[Share, int]]:
+        """The shares of a seat that hold now, each with the number of browsers that came by it."""
+        now, came = self._now(), Counter(each.share for each in self.sessions(account))
+        return [
+            (each, came[each.id]) for each in self._shares.values() if each.account == account and each.expires > now
+        ]
+
+    async def session(self, cookie: str) -> Session | None:
+        """The session of a cookie's value; None where there is none that holds now."""
+        digest = cookies.digest(cookie)
+        found = self._sessions.get(digest)
+        if found is None and self._is_shared and (found := await self._ledger.session(digest, self._now())):
+            await self._refresh()  # another gate let them in a moment ago
+            found = self._sessions.get(digest)
+        return found if found and self._holds(found) else None
+
+    # ---- coming in ----
+
+    async def sign_in(self, account: str, pin: Secret, client: str) -> Entry | Refusal:
+        """Let somebody in with a PIN. Whether the account exists is told neither by the answer nor by its time."""
+        client = neighbourhood(client)
+        if self._frozen:
+            return self._refuse(Reason.FROZEN, account, client)
+        if self._pins.is_busy:
+            return self._refuse(Reason.BUSY, account, client, BUSY_WAIT)
+        if wait := self._guessing.attempt(account, client, self._clock()):
+            return self._refuse(Reason.WAIT, account, client, wait)
+        known = self._roster().get(account)
+        seat, plain = self.seat(account), known.pin if known else Secret("")
+        try:
+            fits = await self._pins.fits(pin, seat.pin_hash, plain)
+        except BusyError:
+            return self._refuse(Reason.BUSY, account, client, BUSY_WAIT)
+        if not fits or known is None or not self._is_open(seat):
+            return self._refuse(Reason.WRONG, account, client)
+        self._guessing.succeeded(account, client)
+        return await self._enter(account, "with the PIN")
+
+    async def enter_by_link(self, token: Secret, client: str) -> Entry | Refusal:
+        """Let somebody in with a seat link: what stands behind the # of its address."""
+        link = seat_links.read_seat_token(self._key, token.reveal())
+        account = link.account if link else ""
+        if link is None or account not in self._roster() or not self._is_open(seat := self.seat(account)):
+            return self._refuse(Reason.WRONG, account, client)
+        if link.epoch != seat.epoch:
+            return self._refuse(Reason.WRONG, account, client)
+        if link.expires <= self._now().timestamp():
+            return self._refuse(Reason.EXPIRED, account, client)
+        if self._frozen:
+            return self._refuse(Reason.FROZEN, account, client)
+        return await self._enter(account, "with a link")
+
+    async def enter_by_share(self, token: Secret, client: str) -> Entry | Refusal:
+        """Let a visitor in to the desktop of whoever made this share."""
+        share = self._shares.get(seat_links.verified(self._key, seat_links.SHARE, token.reveal()) or "")
+        if share is None or share.account not in self._roster() or not self._is_open(self.seat(share.account)):
+            return self._refuse(Reason.WRONG, "", client)
+        if share.expires <= self._now():
+            return self._refuse(Reason.EXPIRED, share.account, client)
+        if self._frozen:
+            return self._refuse(Reason.FROZEN, share.account, client)
+        if sum(each.share == share.id for each in self.sessions(share.account)) >= MOST_VISITORS:
+            return self._refuse(Reason.FULL, share.account, client)
+        return await self._enter(share.account, "as a visitor", share)
+
+    async def begin(self, account: str) -> Entry | Refusal:
+        """Let somebody in whom the gate itself has just given the seat."""
+        return await self._enter(account, "after signing up")
+
+    async def begin_as_organizer(self, name: str) -> Entry:
+        """Let an organizer in, who has shown the API token of this name."""
+        cookie, session = self._new(organizer=name)
+        await self._add(session)
+        return Entry(session, cookie)
+
+    async def sign_out(self, session: Session) -> None:
+        """End one session."""
+        await self._ledger.end_session(session.digest)
+        self._sessions.pop(session.digest, None)
+        await self._admit(session.seat)
+
+    async def sign_out_everywhere(self, account: str) -> None:
+        """End all sessions of a seat, visitors' too. Its links and shares can be used again: they are not sessions."""
+        await self._ledger.end_sessions(account)
+        self._drop(lambda each: each.seat == account)
+        await self._admit(account)
+
+    # ---- what organizers do ----
+
+    def link(self, account: str) -> Secret:
+        """The address that opens a seat; it can be used until it expires, or the seat is renewed or revoked."""
+        expires = self._now() + timedelta(days=self._settings.seats.link_days)
+        token = seat_links.seat_token(self._key, SeatLink(account, int(expires.timestamp()), self.seat(account).epoch))
+        return Secret(f"{self._settings.public_url}seat#{token}")
+
+    async def new_pin(self, account: str, by: str) -> Secret:
+        """A new PIN, in place of the one before and of the token file's; it opens a revoked seat again."""
+        pin = new_pin()
+        await self._change(account, pin_hash=await self._pins.hash(pin))
+        self._guessing.forget(account)
+        await self._audit(by, "new PIN", account)
+        return pin
+
+    async def assign(self, person_id: str, account: str, by: str) -> Person:
+        """Give a free seat to somebody. Raises SeatTakenError."""
+        person = await self._ledger.assign(person_id, account)
+        return await self._moved(person, by, "assign", account)
+
+    async def release(self, account: str, by: str) -> Person | None:
+        """Free a seat: whoever had it is signed out, and their links are worthless."""
+        person = await self._ledger.release(account)
+        await self._emptied(account)
+        await self._audit(by, "release", account)
+        return person
+
+    async def move(self, person_id: str, account: str, by: str) -> Person:
+        """Give somebody another seat; the one before is free then, and its links worthless. Raises SeatTakenError."""
+        before = await self._ledger.person(person_id)
+        person = await self._ledger.move(person_id, account)
+        if before and before.account and before.account != account:
+            await self._emptied(before.account)
+        return await self._moved(person, by, "move", account)
+
+    async def swap(self, account: str, by: str, spare: str = "") -> Seat:
+        """Have a seat show a spare desktop: sessions and links go on. Raises SeatTakenError where there is none."""
+        free = [each for each in self._spares() if spare in ("", each)]
+        if not free:
+            raise SeatTakenError(f"{spare} is no free spare" if spare else "there is no free spare seat")
+        return await self._show(account, free[0], by, "swap")
+
+    async def swap_back(self, account: str, by: str) -> Seat:
+        """Have a seat show its own desktop again."""
+        return await self._show(account, "", by, "swap back")
+
+    async def revoke(self, account: str, by: str) -> Seat:
+        """Close a seat: nobody is signed in any more, no link and no PIN opens it before it has a new PIN."""
+        await self._ledger.change_seat(account, pin_hash=REVOKED)
+        await self._ledger.renew_seat(account)
+        await self._emptied(account)
+        await self._audit(by, "revoke", account)
+        return self.seat(account)
+
+    async def extend(self, account: str, until: datetime | None, by: str) -> Seat:
+        """Say when a seat ends; None: with the workshop."""
+        seat = await self._change(account, until=until)
+        await self._audit(by, "extend", account)
+        return seat
+
+    async def freeze(self, *, on: bool) -> None:
+        """No new sessions; or let people in again."""
+        await self._ledger.set_note(FROZEN, "1" if on else "")
+        self._frozen = on
+
+    # ---- what a seat's owner does ----
+
+    async def share(self, account: str, mode: Mode, until: datetime) -> Secret | Refusal:
+        """The address by which others see the desktop of this seat, or use it, until then at most."""
+        now = self._now()
+        if len(self.shares(account)) >= MOST_SHARES:
+            return self._refuse(Reason.FULL, account, "")
+        share = Share(secrets.token_urlsafe(15), account, mode, now, until)
+        await self._ledger.add_share(share)
+        self._shares[share.id] = share
+        await self._audit(f"seat {account}", f"share ({mode})", account)
+        return Secret(f"{self._settings.public_url}share#{seat_links.sign(self._key, seat_links.SHARE, share.id)}")
+
+    async def end_share(self, share_id: str) -> None:
+        """End a share, and with it the connections of all who came by it."""
+        await self._ledger.end_share(share_id)
+        share = self._shares.pop(share_id, None)
+        self._drop(lambda each: each.share == share_id)
+        if share:
+            await self._admit(share.account)
+
+    # ---- keeping it ----
+
+    async def start(self) -> None:
+        """Take up what the ledger has, and tell the engine whom to let in: before it accepts anybody."""
+        await self._refresh()
+
+    async def run(self) -> None:
+        """End what expires, when it does, and follow what other gates do; until cancelled."""
+        while True:
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause()):
+                    await self._changed.wait()
+            try:
+                if self._is_shared and await self._ledger.changes() != self._seen:
+                    await self._refresh()
+            except LedgerError as error:
+                log.warning("%s; whoever is signed in stays", error)
+            await self._expire()
+
+    async def roster_changed(self) -> None:
+        """There are other accounts than before."""
+        await self._admit(*self._roster())
+
+    async def look_again(self, *accounts: str) -> None:
+        """Something else of this gate has changed these seats in the ledger, as a sign-up does."""
+        for account in accounts:
+            self._seats[account] = await self._ledger.seat(account)
+
+    async def _refresh(self) -> None:
+        now = self._now()
+        self._seen = await self._ledger.changes()  # first: what changes meanwhile is seen the next time
+        seats, sessions = await self._ledger.seats(), await self._ledger.sessions(now)
+        shares, frozen = await self._ledger.shares(now), await self._ledger.get_note(FROZEN)
+        self._seats = dict(seats)
+        self._sessions = {each.digest: each for each in sessions}
+        self._shares = {each.id: each for each in shares}
+        self._frozen = bool(frozen)
+        await self._admit(*self._roster())
+
+    async def _expire(self) -> None:
+        ended = [each for each in self._sessions.values() if self._ends(each) <= self._now()]
+        now = self._now()
+        self._shares = {each.id: each for each in self._shares.values() if each.expires > now}
+        if ended:
+            gone = {each.digest for each in ended}
+            self._drop(lambda each: each.digest in gone)
+            await self._admit(*{each.seat for each in ended})
+
+    def _pause(self) -> float:
+        """Seconds until something is due."""
+        now, longest = self._now(), POLL if self._is_shared else LONGEST_SLEEP
+        due = min((self._ends(each) for each in self._sessions.values()), default=None)
+        return longest if due is None else min(longest, max(0.0, (due - now).total_seconds()))
+
+    async def _enter(self, account: str, how: str, share: Share | None = None) -> Entry | Refusal:
+        if share:
+            cookie, session = self._new(share.expires, seat=account, mode=share.mode, share=share.id)
+        else:
+            cookie, session = self._new(seat=account)
+        if not await self._add(session, self.seat(account).epoch):
+            return self._refuse(Reason.WRONG, account, "")  # the seat was renewed, or the share ended, meanwhile
+        log.info("account %s: somebody signed in %s", account, how)
+        await self._admit(account)
+        return Entry(session, cookie)
+
+    def _new(self, until: datetime | None = None, **whose: Any) -> tuple[Secret, Session]:
+        now, cookie = self._now(), secrets.token_urlsafe(cookies.SIZE)
+        expires = now + timedelta(hours=self._settings.seats.session_hours)
+        return Secret(cookie), Session(cookies.digest(cookie), now, min(until or expires, expires), **whose)
+
+    async def _add(self, session: Session, epoch: int | None = None) -> bool:
+        if not await self._ledger.add_session(session, epoch):
+            return False
+        self._sessions[session.digest] = session
+        self._changed.set()
+        self.entries += 1
+        return True
+
+    def _refuse(self, reason: Reason, account: str, client: str, wait: float = 0.0) -> Refusal:
+        self.refusals[reason] += 1
+        whose = f"account {account}" if account in self._roster() else "no account of ours"
+        log.info("sign-in refused: %s (%s, from %s)", reason, whose, client or "a page")
+        return Refusal(reason, wait)
+
+    async def _moved(self, person: Person, by: str, what: str, account: str) -> Person:
+        await self.look_again(account)
+        await self._audit(by, what, account)
+        return person
+
+    async def _show(self, account: str, desktop: str, by: str, what: str) -> Seat:
+        before = self.shows(account)
+        seat = await self._change(account, desktop=desktop)
+        await self._admit(account, before)
+        await self._audit(by, what, account)
+        return seat
+
+    async def _emptied(self, account: str) -> None:
+        """The ledger has renewed this seat: what opened it is worthless."""
+        await self.look_again(account)
+        self._drop(lambda each: each.seat == account)
+        self._shares = {each.id: each for each in self._shares.values() if each.account != account}
+        await self._admit(account)
+
+    async def _change(self, account: str, **changes: object) -> Seat:
+        seat = self._seats[account] = await self._ledger.change_seat(account, **changes)
+        self._changed.set()
+        return seat
+
+    async def _audit(self, by: str, what: str, about: str) -> None:
+        await self._ledger.note(AuditEntry(self._now(), by, what, about))
+
+    async def _admit(self, *seats: str) -> None:
+        """Tell the engine who may open what these seats show, and what they are the own desktops of."""
+        desktops = {desktop for account in seats if account for desktop in (account, self.shows(account))}
+        admissions: dict[str, dict[str, Mode]] = {desktop: {} for desktop in desktops & self._roster().keys()}
+        for each in self._sessions.values():
+            if each.seat and (mine := admissions.get(self.shows(each.seat))) is not None and self._holds(each):
+                mine[each.digest] = each.mode
+        if admissions:
+            await self._push(admissions)
+
+    def _spares(self) -> Iterable[str]:
+        shown = {self.shows(account) for account in self._roster() if self.seat(account).desktop}
+        return (account for account, seat in self.seats().items() if seat.spare and account not in shown)
+
+    def _drop(self, which: Callable[[Session], bool]) -> None:
+        self._sessions = {digest: each for digest, each in self._sessions.items() if not which(each)}
+
+    def _holds(self, session: Session) -> bool:
+        return self._ends(session) > self._now() and (not session.seat or session.seat in self._roster())
+
+    def _ends(self, session: Session) -> datetime:
+        until = self.seat(session.seat).until if session.seat else None
+        return min(session.expires, until) if until else session.expires
+
+    def _is_open(self, seat: Seat) -> bool:
+        return seat.pin_hash != REVOKED and (seat.until is None or seat.until > self._now())
