@@ -16,6 +16,8 @@
     ├── FullError         there is no seat, nor a place on a waiting list
     ├── SeatTakenError    somebody else has that seat, or a person's own is another
     ├── UnknownPersonError  nobody with that id has signed up
+    ├── WorkshopError     the workshop is not in a phase in which that can be done
+    ├── PrintError        cards, or the report, cannot be made
     └── ControlError      the operator's command cannot be carried out
 
 A command prints the message of any of these and exits; none of them ever shows a traceback, and none
@@ -97,6 +99,14 @@ class SeatTakenError(VncgateError):
 
 class UnknownPersonError(VncgateError):
     """Nobody with that id has signed up, or they were forgotten."""
+
+
+class WorkshopError(VncgateError):
+    """The workshop is not in a phase in which that can be done; the message says what can."""
+
+
+class PrintError(VncgateError):
+    """Access cards, or the report, cannot be made; the message says why."""
 
 
 class ControlError(VncgateError):

@@ -70,6 +70,30 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
     return True
 
 
+def write_private(path: Path, data: bytes, *, over: bool = False) -> None:
+    """Make a file, whole and with mode 0600, that was not there; with `over`, also in the place of one that was.
+
+    It blocks on the disk. Raises FileExistsError, or another OSError; then all is as it was.
+    """
+    if not over:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # its name is ours from here on
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=".vncgate-", dir=path.parent)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, no path)
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
+    except BaseException:
+        if not over:
+            path.unlink()
+        raise
+
+
 def _regular_file(path: Path) -> os.stat_result | None:
     try:
         found = path.stat()

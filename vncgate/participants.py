@@ -77,7 +77,7 @@ def _key_and_url(settings: Settings, folder: Path) -> tuple[bytes, str]:
     try:
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         key = _key(settings.seats.key or folder / "seats.key")
-        return key, _url(settings, folder)
+        return key, ledger_url(settings, folder)
     except OSError as error:
         raise SettingsError(f"seats: {error.filename or folder} cannot be used: {error.strerror}") from None
 
@@ -95,7 +95,10 @@ def _key(path: Path) -> bytes:
     return key
 
 
-def _url(settings: Settings, folder: Path) -> str:
+def ledger_url(settings: Settings, folder: Path) -> str:
+    """Where the ledger is, with its password if it has one; `folder` is what outlives the daemon. It blocks on the
+    disk. Raises SettingsError, or OSError where a file with the address cannot be read.
+    """
     seats = settings.seats
     if (file := seats.ledger_file) is None:
         return seats.ledger or f"sqlite:///{folder / 'ledger.sqlite'}"

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from vncgate.errors import WorkshopError
 from vncgate.kinds import Section
 
 
@@ -154,10 +155,6 @@ COMMANDS: Mapping[tuple[Phase, Command], Phase] = {
 """What an organizer may do. END and PURGE again do again what was left undone."""
 
 
-class NotNowError(Exception):
-    """A command is not for this phase; the message says what would be."""
-
-
 @dataclass(frozen=True, slots=True)
 class Work:
     """END or PURGE under way: `deeds` are those that are done, so that whoever goes on with it does none twice."""
@@ -257,12 +254,12 @@ def passed(record: Record, when: datetime) -> Record:
 
 
 def ordered(record: Record, command: Command, now: datetime, by: str) -> Record:
-    """The record after an organizer's word: what the clock had to do until now is done with. Raises NotNowError."""
+    """The record after an organizer's word: what the clock had to do until now is done with. Raises WorkshopError."""
     phase = COMMANDS.get((record.phase, command))
     if phase is None:
-        raise NotNowError(_why_not(record.phase, command))
+        raise WorkshopError(_why_not(record.phase, command))
     if record.work and command is not Command.END and command is not Command.PURGE:
-        raise NotNowError(f"{record.work.step} right now; wait until that is done (vncgate workshop status)")
+        raise WorkshopError(f"{record.work.step} right now; wait until that is done (vncgate workshop status)")
     match command:
         case Command.END:
             changed = replace(record, work=Work(Step.END, by), said=(), frozen=False)
