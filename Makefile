@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 600
 PROCESSES ?= 4
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz bench bench-full install lint format lock clean
+.PHONY: demo test fuzz bench bench-full install lint format words lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench-full  the same with more rounds and ten minutes of soak, in half an hour or more'
 	@echo 'make install   only .venv with vncgate in it'
 	@echo 'make lint      ruff, mypy, import contract'
+	@echo 'make words     brings the catalogues of texts (vncgate/locale) up to date'
 
 demo: install
 	@exec $(BIN)/vncgate demo $(DEMO)
@@ -55,6 +56,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+words: $(VENV)/.dev
+	@$(BIN)/python -m tests.words
 
 lock: $(VENV)/.bench
 	$(BIN)/pip freeze --exclude-editable | sort > $(CONSTRAINTS)

@@ -1,9 +1,11 @@
 import pytest
 
 from tests.web.values import DESKTOPS, Started, account, accounts, launched_account, status
+from vncgate.languages import Words
 from vncgate.model import DesktopState, Readiness, Roster, State, Want
 from vncgate.render.cards import Offer, Shown, cards, shown
 
+ENGLISH = Words()
 REFUSED = "desktop node01:5901 refused the connection"
 
 
@@ -49,7 +51,9 @@ def test_an_account_without_a_status_is_being_checked_and_the_order_is_the_files
 
 def test_the_api_tells_no_more_than_the_page_shows():
     card = cards(accounts(1), [])["ws01"]
-    assert card.public == {"path": "ws01", "name": "ws01", "title": "Person 1", "state": "checking", "reason": ""}
+    assert card.public(ENGLISH) == {
+        "path": "ws01", "name": "ws01", "title": "Person 1", "state": "checking", "label": "checking", "reason": "",
+    }  # fmt: skip
 
 
 def launched(state, proxy=None, *, finds=True, is_over=False, **more):
@@ -123,7 +127,7 @@ def test_that_it_goes_on_by_itself_is_said_by_the_viewer_alone():
 def test_every_state_has_a_headline_and_no_raw_words(state, is_again, kind, is_over):
     card = launched(state, kind=kind, is_again=is_again, is_over=is_over, reason="sbatch: /srv/x: node01: error")
     assert card.desktop.headline
-    assert not {"sbatch", "/srv/x", "node01"} & set(str(card.public).replace(":", " ").split())
+    assert not {"sbatch", "/srv/x", "node01"} & set(str(card.public(ENGLISH)).replace(":", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -153,13 +157,13 @@ def test_nothing_is_offered_when_the_workshop_is_over(state):
 
 
 def test_the_times_of_a_desktop_are_told_where_they_mean_something():
-    assert launched(DesktopState.PENDING, starts=5.0, ends=9.0).public["desktop"] == {
+    assert launched(DesktopState.PENDING, starts=5.0, ends=9.0).public(ENGLISH)["desktop"] == {
         "state": "PENDING", "headline": "Your desktop is in the queue", "reason": "", "starts": 5.0, "ends": None,
         "idle_end": None, "offer": "", "comes": True, "kind": "on_demand",
     }  # fmt: skip
-    told = launched(DesktopState.RUNNING, {}, starts=5.0, ends=9.0, is_ending=True, idle_end=7.0).public["desktop"]
+    told = launched(DesktopState.RUNNING, {}, starts=5.0, ends=9.0, is_ending=True, idle_end=7.0).public(ENGLISH)["desktop"]
     assert (told["starts"], told["ends"], told["idle_end"]) == (None, 9.0, 7.0)
-    assert launched(DesktopState.RUNNING, {}, ends=9.0).public["desktop"]["ends"] is None  # nobody is warned yet
+    assert launched(DesktopState.RUNNING, {}, ends=9.0).public(ENGLISH)["desktop"]["ends"] is None  # nobody is warned yet
 
 
 def test_a_desktop_to_which_browsers_are_not_led_yet_is_starting():
@@ -169,4 +173,4 @@ def test_a_desktop_to_which_browsers_are_not_led_yet_is_starting():
 def test_an_account_that_has_its_own_server_has_no_desktop_of_the_gates():
     assert not cards(accounts(1), [])["ws01"].is_launched
     assert cards(Roster((launched_account(),)), [])["ws01"].is_launched
-    assert "desktop" not in cards(accounts(1), [])["ws01"].public
+    assert "desktop" not in cards(accounts(1), [])["ws01"].public(ENGLISH)

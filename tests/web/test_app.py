@@ -221,7 +221,8 @@ async def test_a_listener_hears_of_changes_alone(browse, gate, monkeypatch):
         gate.now = Roster((account("new"),))
         _, value = await next_event(stream)
         assert value["removed"] == ["ws01", "ws02", "ws03"]
-        assert value["changed"][0] == {"path": "new", "name": "new", "title": "new", "state": "checking", "reason": ""}
+        assert value["changed"][0] == {"path": "new", "name": "new", "title": "new", "state": "checking",
+                                       "label": "checking", "reason": ""}  # fmt: skip
 
 
 async def test_a_shutdown_waits_for_no_listener(browse):

@@ -79,6 +79,7 @@ async def test_the_whole_list_first_then_only_what_differs(live, gate):
                         "name": "ws02",
                         "title": "Person 2",
                         "state": "offline",
+                        "label": "offline",
                         "reason": "the desktop is away",
                     }
                 ],

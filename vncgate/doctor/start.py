@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vncgate import __version__, control
+from vncgate import __version__, catalogues, control
 from vncgate import settings as settings_module
 from vncgate.checks import check_roster, check_settings, doubts, root_desktops
 from vncgate.doctor.base import AS_ROOT, Case, Finding, Result, count, is_root, some
@@ -55,7 +55,7 @@ def settings(config: Path | None, environ: Mapping[str, str], whose: str = "") -
     try:
         loaded = settings_module.load(config, environ)
         check_settings(loaded)
-        assets.load(loaded.landing)
+        assets.load(loaded.landing, catalogues.load(loaded.languages))
     except SettingsError as error:
         advice = f"mend it{f' in {config}' if config else ''}; docs/settings.md has every setting"
         return None, [Finding(step, Result.ERROR, line, advice) for line in str(error).splitlines()]

@@ -9,6 +9,7 @@ from typing import Any
 
 from vncgate.desktop_words import AWAY
 from vncgate.kinds import Kind, Policy
+from vncgate.languages import N_, Words
 from vncgate.model import Account, AccountStatus, DesktopState, DesktopStatus, Readiness, Roster, State, Want
 
 OVER = "the workshop is over"
@@ -22,26 +23,26 @@ GOES_ON = "this page then goes on by itself"
 class Shown(enum.StrEnum):
     """An account's state as participants see it."""
 
-    READY = "ready"
-    IN_USE = "in use"
-    OFFLINE = "offline"
-    ATTENTION = "needs attention"
-    CHECKING = "checking"
-    STOPPED = "stopped"
-    REQUESTED = "waiting"
-    PENDING = "in the queue"
-    STARTING = "starting"
-    STOPPING = "being ended"
-    AGAIN = "trying again"
-    FAILED = "failed"
+    READY = N_("ready")
+    IN_USE = N_("in use")
+    OFFLINE = N_("offline")
+    ATTENTION = N_("needs attention")
+    CHECKING = N_("checking")
+    STOPPED = N_("stopped")
+    REQUESTED = N_("waiting")
+    PENDING = N_("in the queue")
+    STARTING = N_("starting")
+    STOPPING = N_("being ended")
+    AGAIN = N_("trying again")
+    FAILED = N_("failed")
 
 
 class Offer(enum.StrEnum):
     """What a participant may have done with a desktop that is not there."""
 
     NOTHING = ""
-    START = "start"
-    AGAIN = "try again"
+    START = N_("start")
+    AGAIN = N_("try again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,24 @@ class Card:
         """Whether the gate starts the desktop."""
         return self.desktop is not None or self.account.desktop is None
 
-    @property
-    def public(self) -> dict[str, Any]:
-        """What the API tells: nothing that the pages do not show."""
-        body = {
+    def public(self, words: Words) -> dict[str, Any]:
+        """What the API tells, in the language of `words`: nothing that the pages do not show. `state` is for programs
+        and `label` the same for people.
+        """
+        state = self.state or Shown.CHECKING
+        body: dict[str, Any] = {
             "path": self.account.path,
             "name": self.account.name,
             "title": self.account.title,
-            "state": self.state or Shown.CHECKING,
-            "reason": self.reason,
+            "state": state,
+            "label": words.of(state),
+            "reason": words.of(self.reason),
         }
-        return body if self.desktop is None else body | {"desktop": asdict(self.desktop)}
+        if self.desktop is None:
+            return body
+        said = {"headline": self.desktop.headline, "reason": self.desktop.reason, "offer": self.desktop.offer}
+        spoken = {name: words.of(text) for name, text in said.items()}
+        return body | {"desktop": {**asdict(self.desktop), **spoken}}
 
 
 def cards(

@@ -6,6 +6,7 @@ read once, so that a mistake in one shows at start and not in a participant's br
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from markupsafe import Markup
 
 from vncgate import __version__
 from vncgate.errors import SettingsError
+from vncgate.languages import Languages, Words
 from vncgate.render.cards import Card
 from vncgate.render.headers import policy
 from vncgate.render.reach import Reach
@@ -42,10 +44,22 @@ class Pages:
     site's root ("./", "../"), so that the site can be mounted anywhere. `static` makes pages for files that a
     web server sends: these carry their policy themselves, and show a state only when a daemon tells them one.
 
+    They speak the default one of `languages`; `speaking()` gives those of another. A page can be had in all of them,
+    but not a static one, behind which nobody looks at what a browser asks for.
+
     Raises SettingsError when the site's folder of templates, or a template, cannot be used.
     """
 
-    def __init__(self, settings: LandingSettings, files: Mapping[str, bytes], *, static: bool = False) -> None:
+    def __init__(
+        self,
+        settings: LandingSettings,
+        files: Mapping[str, bytes],
+        languages: Languages | None = None,
+        *,
+        static: bool = False,
+    ) -> None:
+        languages = languages or Languages()
+        self.words = languages.default
         self.edition = edition(files)
         self._static = static
         if settings.templates and not settings.templates.is_dir():
@@ -59,7 +73,11 @@ class Pages:
             lstrip_blocks=True,
             keep_trailing_newline=True,
             auto_reload=False,
+            extensions=["jinja2.ext.i18n"],
         )
+        self._environment.policies["ext.i18n.trimmed"] = True
+        # One environment for all languages, so that templates are compiled once: a page's own is in its variables.
+        self._environment.install_gettext_callables(_gettext, _ngettext, newstyle=True)  # type: ignore[attr-defined]
         self._environment.globals |= {
             "asset": _asset_function(f"static/{self.edition}/", files),
             "modules": functools.cache(lambda entry: modules(entry, files)),
@@ -69,11 +87,19 @@ class Pages:
                 "logo": logo_name(settings),
                 "stylesheet": STYLESHEET if settings.stylesheet else "",
             },
+            "languages": [] if static or len(languages) == 1 else list(languages.values()),
+            "words_module": lambda language: name if (name := words_module(language)) in files else "",
             "policy": policy(meta=True) if static else "",
             "version": __version__,
         }
         for name in TEMPLATES:
             self._template(name)
+
+    def speaking(self, words: Words) -> Pages:
+        """The same pages in another language."""
+        pages = copy.copy(self)
+        pages.words = words
+        return pages
 
     def landing(self, cards: Iterable[Card], reach: Reach, *, root: str = "./") -> str:
         """The landing page: a card for each account, in the order given."""
@@ -83,7 +109,8 @@ class Pages:
                 "title": card.account.title,
                 "name": card.account.name,
                 "state": card.state or "",
-                "reason": card.reason,
+                "label": self.words.of(card.state) if card.state else "",
+                "reason": self.words.of(card.reason),
                 "href": reach.link(card.account, root, is_launched=card.is_launched),
             }
             for card in cards
@@ -120,7 +147,7 @@ class Pages:
 
     def _render(self, name: str, **values: Any) -> str:
         try:
-            return self._template(name).render(values)
+            return self._template(name).render(values, language=self.words)
         except jinja2.TemplateError as error:
             raise SettingsError(f"template {name}: {error.message}") from None
 
@@ -128,6 +155,11 @@ class Pages:
 def logo_name(settings: LandingSettings) -> str:
     """The site's logo, below static/; empty where there is none."""
     return f"site/logo{settings.logo.suffix.lower()}" if settings.logo else ""
+
+
+def words_module(words: Words) -> str:
+    """The module with the scripts' texts in this language, below static/."""
+    return f"words/{words.code}.js"
 
 
 def markdown(text: str) -> str:
@@ -141,6 +173,16 @@ def _lower_headings(state: StateCore) -> None:
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
+
+
+@jinja2.pass_context
+def _gettext(context: jinja2.runtime.Context, message: str) -> str:
+    return str(context["language"].gettext(message))
+
+
+@jinja2.pass_context
+def _ngettext(context: jinja2.runtime.Context, one: str, many: str, count: int) -> str:
+    return str(context["language"].ngettext(one, many, count))
 
 
 def _asset_function(folder: str, files: Container[str]) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from aiohttp import web
 
-from vncgate import tasks
+from vncgate import catalogues, tasks
 from vncgate.errors import SettingsError
 from vncgate.forwarded import TrustedProxies
 from vncgate.model import AccountStatus, DesktopStatus, Roster
@@ -27,6 +27,7 @@ from vncgate.settings import Settings
 from vncgate.web import api, assets
 from vncgate.web.desktops import DesktopDeeds, deeds
 from vncgate.web.events import Events
+from vncgate.web.tongues import LANGUAGE, PAGES, Tongues
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def build(
     templates, logo, style sheet or noVNC folder cannot be used.
     """
     site = Site(settings, roster, statuses, desktops)
-    app = web.Application(middlewares=[site.in_plain_words])
+    app = web.Application(middlewares=[site.tongues.choose, site.in_plain_words])
     app.on_response_prepare.append(site.add_headers)
     app.on_shutdown.append(site.end_streams)
     app.cleanup_ctx.append(site.sampler)
@@ -109,8 +110,10 @@ class Site:
         self._roster = roster
         self._statuses = statuses
         self._desktops = desktops
-        self._assets = assets.load(settings.landing)
-        self._pages = Pages(settings.landing, assets.bodies(self._assets))
+        languages = catalogues.load(settings.languages)
+        self._assets = assets.load(settings.landing, languages)
+        self._pages = Pages(settings.landing, assets.bodies(self._assets), languages)
+        self.tongues = Tongues(languages, self._pages)
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._events = Events(self.cards)
 
@@ -134,7 +137,7 @@ class Site:
 
     async def landing(self, request: web.Request) -> web.Response:
         """The landing page."""
-        return _page(self._pages.landing(self.cards().values(), self._reach(request)))
+        return _page(request[PAGES].landing(self.cards().values(), self._reach(request)))
 
     async def desk(self, request: web.Request) -> web.Response:
         """The viewer page of one account; only it may open that account's websocket."""
@@ -142,20 +145,20 @@ class Site:
         if card is None:
             raise web.HTTPNotFound(text="There is no desktop of this name. It may have been renamed or removed.")
         reach = self._reach(request)
-        response = _page(self._pages.desk(card, reach, root=_root(request)))
+        response = _page(request[PAGES].desk(card, reach, root=_root(request)))
         response.headers[POLICY] = policy(reach.origins(card.account))
         return response
 
-    async def accounts(self, _: web.Request) -> web.Response:
+    async def accounts(self, request: web.Request) -> web.Response:
         """All accounts and their state."""
-        return web.json_response([card.public for card in self.cards().values()])
+        return web.json_response([card.public(request[LANGUAGE]) for card in self.cards().values()])
 
     async def account(self, request: web.Request) -> web.Response:
         """One account and its state."""
         card = self.card(request.match_info["path"])
         if card is None:
             raise web.HTTPNotFound(text="there is no such account")
-        return web.json_response(card.public)
+        return web.json_response(card.public(request[LANGUAGE]))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """The stream of changes, of all accounts or with ?path= of one. Ends when the browser goes, when it takes
@@ -163,7 +166,8 @@ class Site:
         """
         # X-Accel-Buffering is nginx's; Apache passes on what it gets.
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        async with contextlib.aclosing(self._events.listen(request.query.get("path", ""))) as messages:
+        listening = self._events.listen(request.query.get("path", ""), request[LANGUAGE])
+        async with contextlib.aclosing(listening) as messages:
             try:
                 await response.prepare(request)
                 async for message in messages:
@@ -219,7 +223,7 @@ class Site:
             return web.json_response({"error": text}, status=status)
         title = "Not found" if status == 404 else "That did not work"
         try:
-            return _page(self._pages.error(title, text, root=_root(request)), status)
+            return _page(request[PAGES].error(title, text, root=_root(request)), status)
         except SettingsError as error:  # the site's own frame is what is broken
             log.error("%s", error)
             return web.Response(text=f"{text}\n", status=status)

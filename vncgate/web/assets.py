@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vncgate import languages
 from vncgate.errors import SettingsError
-from vncgate.render.pages import STYLESHEET, THEME, logo_name
+from vncgate.languages import Languages
+from vncgate.render.pages import STYLESHEET, THEME, logo_name, words_module
 from vncgate.render.theme import theme
 from vncgate.settings import LandingSettings
 
@@ -30,14 +32,18 @@ class Asset:
     media_type: str
 
 
-def load(settings: LandingSettings) -> Mapping[str, Asset]:
-    """All files below static/ by their name there ("site.css", "novnc/core/rfb.js", "site/theme.css").
+def load(settings: LandingSettings, offered: Languages | None = None) -> Mapping[str, Asset]:
+    """All files below static/ by their name there ("site.css", "novnc/core/rfb.js", "site/theme.css", "words/de.js").
 
     It blocks on the disk. Raises SettingsError when the site's logo or style sheet cannot be used.
     """
     files = {path.relative_to(OURS).as_posix(): path for path in sorted(OURS.rglob("*")) if path.is_file()}
     assets = {name: _asset(name, path.read_bytes()) for name, path in files.items()}
     assets[THEME] = _asset(THEME, theme(settings.accent).encode())
+    scripts = [path.read_text() for path in OURS.glob("*.js")]
+    for words in (offered or {}).values():
+        if text := languages.module(words, scripts):
+            assets[words_module(words)] = _asset(words_module(words), text.encode())
     if settings.stylesheet is not None:
         assets[STYLESHEET] = _asset(STYLESHEET, _read(settings.stylesheet, "landing.stylesheet"))
     if settings.logo is not None:

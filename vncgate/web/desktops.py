@@ -20,6 +20,7 @@ from vncgate.launchers import base
 from vncgate.render.cards import Card
 from vncgate.scrape import Handler
 from vncgate.settings import Settings
+from vncgate.web.tongues import LANGUAGE
 
 
 class DesktopDeeds(base.DesktopCommands, Protocol):
@@ -49,7 +50,7 @@ def deeds(desktops: DesktopDeeds, settings: Settings, card_of: Callable[[str], C
         if card is None or card.desktop is None:
             raise web.HTTPNotFound(text="there is no such desktop")
         ways[deed](card.account.name)
-        return web.json_response((card_of(path) or card).public)
+        return web.json_response((card_of(path) or card).public(request[LANGUAGE]))
 
     return do
 

@@ -5,7 +5,7 @@ The stream is that of server-sent events (WHATWG HTML, section 9.2): first `acco
 for: it holds the list it saw last, and gets the difference to the newest one when it can take it. So it costs
 one message and its connection's own buffer, however long it lags. A listener to one account is told of that alone,
 and is not even woken by what happens to others: a class in its waiting rooms costs what changes there. Those who come
-together, as when class begins, share one look.
+together, as when class begins, share one look, and the message of their language.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 
+from vncgate.languages import Words
 from vncgate.render.cards import Card
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ MOMENT = 0.02
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that no proxy takes the stream for dead."""
 
+ENGLISH = Words()
 Cards = Mapping[str, Card]
 ALL = ""
 """In the place of a path: all accounts."""
@@ -43,8 +45,10 @@ class Events:
         self._wanted = asyncio.Event()
         self._come = asyncio.Event()
         self._cards: Cards = {}
-        self._whole: tuple[Cards, bytes] | None = None  # a list, and the message that has all of it
-        self._step: tuple[Cards, bytes] = ({}, b"")  # the list before this one, and the message from it to this one
+        self._before: Cards = {}  # the list before this one
+        # By language, as far as somebody asked: the message that has all of the list, and that from the one before.
+        self._wholes: dict[str, bytes] = {}
+        self._steps: dict[str, bytes] = {}
         self._closed = False
 
     async def run(self) -> None:
@@ -66,8 +70,8 @@ class Events:
         for news in set().union(*self._listeners.values()):
             news.set()
 
-    async def listen(self, path: str = ALL) -> AsyncGenerator[bytes]:
-        """The messages of one listener, a heartbeat among them where nothing happens; ends at `close()`.
+    async def listen(self, path: str = ALL, words: Words = ENGLISH) -> AsyncGenerator[bytes]:
+        """The messages of one listener, with a heartbeat where nothing happens, in its language; ends at `close()`.
 
         They are about all accounts, or about the one of `path`, whether it is there or not.
         """
@@ -75,12 +79,12 @@ class Events:
         try:
             await self._first_look(path, news)
             seen = self._of(path)
-            yield self._all(seen)
+            yield self._all(seen, words)
             while await self._wait(news):
                 if (now := self._of(path)) == seen:
                     yield b": still here\n\n"
                 else:
-                    text, seen = self._since(seen, now), now
+                    text, seen = self._since(seen, now, words), now
                     yield text
         finally:
             self._leave(path, news)
@@ -122,8 +126,8 @@ class Events:
         self._come.clear()
         before, now = self._cards, self._look()
         if now != before:
-            self._step = (before, difference(before, now))
-            self._cards = now
+            self._before, self._cards = before, now
+            self._wholes, self._steps = {}, {}
             for path in self._listeners.keys() & {ALL, *_differing(before, now)}:
                 for news in self._listeners[path]:
                     news.set()
@@ -131,16 +135,19 @@ class Events:
             news.set()
         self._newcomers.clear()
 
-    def _all(self, seen: Cards) -> bytes:
+    def _all(self, seen: Cards, words: Words) -> bytes:
         if seen is not self._cards:
-            return message("accounts", [card.public for card in seen.values()])
-        if self._whole is None or self._whole[0] is not seen:
-            self._whole = seen, message("accounts", [card.public for card in seen.values()])
-        return self._whole[1]
+            return whole(seen, words)
+        if words.code not in self._wholes:
+            self._wholes[words.code] = whole(seen, words)
+        return self._wholes[words.code]
 
-    def _since(self, seen: Cards, now: Cards) -> bytes:
-        before, text = self._step
-        return text if before is seen and now is self._cards else difference(seen, now)
+    def _since(self, seen: Cards, now: Cards, words: Words) -> bytes:
+        if seen is not self._before or now is not self._cards:
+            return difference(seen, now, words)
+        if words.code not in self._steps:
+            self._steps[words.code] = difference(seen, now, words)
+        return self._steps[words.code]
 
 
 def _differing(before: Cards, after: Cards) -> list[str]:
@@ -148,9 +155,14 @@ def _differing(before: Cards, after: Cards) -> list[str]:
     return [path for path in {**before, **after} if before.get(path) != after.get(path)]
 
 
-def difference(before: Cards, after: Cards) -> bytes:
+def whole(cards: Cards, words: Words = ENGLISH) -> bytes:
+    """The `accounts` message."""
+    return message("accounts", [card.public(words) for card in cards.values()])
+
+
+def difference(before: Cards, after: Cards, words: Words = ENGLISH) -> bytes:
     """The `change` message that makes `after` of `before`."""
-    changed = [card.public for path, card in after.items() if before.get(path) != card]
+    changed = [card.public(words) for path, card in after.items() if before.get(path) != card]
     return message("change", {"changed": changed, "removed": [path for path in before if path not in after]})
 
 

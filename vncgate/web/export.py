@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from vncgate import catalogues
 from vncgate.errors import PublishError
 from vncgate.files import replace_file
 from vncgate.model import Roster
@@ -42,8 +43,9 @@ def export(directory: Path, settings: Settings, roster: Roster) -> None:
 
 def _site(settings: Settings, roster: Roster) -> dict[str, bytes]:
     """All files by name, in the order in which they are written."""
-    loaded = assets.load(settings.landing)
-    pages = Pages(settings.landing, assets.bodies(loaded), static=True)
+    languages = catalogues.load(settings.languages)
+    loaded = assets.load(settings.landing, languages)
+    pages = Pages(settings.landing, assets.bodies(loaded), languages, static=True)
     reach = Reach(settings, fronted=True)
     files = {f"static/{pages.edition}/{name}": asset.body for name, asset in loaded.items()}
     for account in roster.values():

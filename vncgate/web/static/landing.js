@@ -1,6 +1,7 @@
 /* The landing page: live state by server-sent events, and the filter box. The page works without it. */
 
 import { expected } from "./desk-room.js";
+import { say } from "./words.js";
 
 const section = document.querySelector(".desktops");
 const notice = document.getElementById("not-live");
@@ -26,7 +27,7 @@ function applyFilter() {
     shown += card.hidden ? 0 : 1;
   }
   noMatch.hidden = shown > 0 || all.length === 0;
-  count.textContent = words.length ? `${shown} of ${all.length} desktops` : "";
+  count.textContent = words.length ? say("{shown} of {all} desktops", { shown, all: all.length }) : "";
 }
 
 function showFilter() {
@@ -70,7 +71,7 @@ function show(entry) {
   const card = cards().find((one) => one.dataset.path === entry.path);
   if (!card || card.querySelector(".card-title").textContent !== entry.title) return false;
   if (card.dataset.state !== entry.state) card.dataset.state = entry.state;
-  card.querySelector(".state-text").textContent = entry.state;
+  card.querySelector(".state-text").textContent = entry.label;
   const when = entry.desktop ? expected(entry.desktop, Date.now() / 1000, true) : "";
   card.querySelector(".reason").textContent = [entry.reason, when].filter(Boolean).join("; ");
   return true;
@@ -126,7 +127,7 @@ function connect() {
   source.onerror = () => {
     source.close();
     if (!wasLive) return; // a static page, and no daemon behind it
-    notice.textContent = "State is not live; reconnecting";
+    notice.textContent = say("State is not live; reconnecting");
     section.classList.add("stale");
     timer = setTimeout(connect, delay * (1 + Math.random() / 4));
     delay = Math.min(delay * 2, LONGEST_DELAY);
