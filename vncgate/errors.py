@@ -18,6 +18,8 @@
     ├── UnknownPersonError  nobody with that id has signed up
     ├── WorkshopError     the workshop is not in a phase in which that can be done
     ├── PrintError        cards, or the report, cannot be made
+    ├── OrganizingError   what an organizer asks for cannot be done now
+    │   └── GivenError        what they gave for it cannot be used (carries a table's problems)
     └── ControlError      the operator's command cannot be carried out
 
 A command prints the message of any of these and exits; none of them ever shows a traceback, and none
@@ -30,7 +32,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vncgate.model import Readiness
+    from collections.abc import Sequence
+
+    from vncgate.model import Problem, Readiness
 
 
 class VncgateError(Exception):
@@ -107,6 +111,18 @@ class WorkshopError(VncgateError):
 
 class PrintError(VncgateError):
     """Access cards, or the report, cannot be made; the message says why."""
+
+
+class OrganizingError(VncgateError):
+    """What an organizer asks for cannot be done now; the message says why."""
+
+
+class GivenError(OrganizingError):
+    """What was given for a deed cannot be used; `problems` are those of a table, where it was one."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class ControlError(VncgateError):
