@@ -137,6 +137,10 @@ class Pages:
         """A page that says in plain words why there is nothing else."""
         return self._render("error.html", root=root, title=title, text=text)
 
+    def page(self, template: str, *, root: str, **values: Any) -> str:
+        """A page of another room's, by the name of its template, with what that needs."""
+        return self._render(template, root=root, **values)
+
     def _template(self, name: str) -> jinja2.Template:
         try:
             return self._environment.get_template(name)

@@ -110,8 +110,8 @@ class Doorkeeper:
             )
         return self._token(request, cookie)
 
-    async def form(self, request: web.Request) -> MultiDictProxy[str]:
-        """The fields of a form that was sent, urlencoded. Raises HTTPForbidden where it does not come from a page of
+    async def form(self, request: web.Request, largest: int = LARGEST_FORM) -> MultiDictProxy[str]:
+        """The fields of a form that was sent, urlencoded, of at most `largest` bytes. Raises HTTPForbidden where it does not come from a page of
         ours, and HTTPRequestEntityTooLarge.
         """
         if not self.is_secure(request):
@@ -120,7 +120,7 @@ class Doorkeeper:
             raise web.HTTPForbidden(text=NOT_OURS)
         if request.content_type != "application/x-www-form-urlencoded":
             raise web.HTTPUnsupportedMediaType(text="This takes a form.")
-        fields = MultiDictProxy(MultiDict(parse_qsl((await _body(request)).decode(errors="replace"), True)))
+        fields = MultiDictProxy(MultiDict(parse_qsl((await _body(request, largest)).decode(errors="replace"), True)))
         cookie, token = request.cookies.get(self._form_cookie, ""), fields.get(FORM, "")
         right = hmac.compare_digest(token.encode(errors="replace"), self._token(request, cookie).encode())
         if not right or not _FORM_COOKIE.fullmatch(cookie):
@@ -149,14 +149,14 @@ def root(request: web.Request) -> str:
     return "../" * (request.raw_path.partition("?")[0].count("/") - 1) or "./"
 
 
-async def _body(request: web.Request) -> bytes:
+async def _body(request: web.Request, largest: int) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(FORM_TIMEOUT):
             while piece := await request.content.readany():
                 body += piece
-                if len(body) > LARGEST_FORM:
-                    raise web.HTTPRequestEntityTooLarge(LARGEST_FORM, len(body), text="This form is too long.")
+                if len(body) > largest:
+                    raise web.HTTPRequestEntityTooLarge(largest, len(body), text="This form is too long.")
     except TimeoutError:
         raise web.HTTPRequestTimeout(text="This form took too long to come. Please try again.") from None
     return bytes(body)
