@@ -153,6 +153,36 @@ def render(accounts: Iterable[Account]) -> str:
     return "\n".join([_HEADER, *lines, ""])
 
 
+def rekeyed(
+    text: str,
+    accounts: Iterable[Account],
+    password: Callable[[], str],
+    pin: Callable[[], str] | None = None,
+) -> str:
+    """A token file in which these accounts, which were read from it, have new passwords; with `pin` also new PINs,
+    where they have one. Comments, order and columns stay.
+    """
+    lines = text.split("\n")
+    for account in accounts:
+        line = lines[account.line - 1].removesuffix("\r")
+        end = lines[account.line - 1][len(line) :]
+        at = [column - 1 for column, _ in _split(line)[0]]
+        if pin:
+            for begin in at[len(FIELDS) :]:
+                if line.startswith("pin=", begin):
+                    line = _with_field(line, begin, f"pin={pin()}")
+        lines[account.line - 1] = _with_field(line, at[len(FIELDS) - 1], password()) + end
+    return "\n".join(lines)
+
+
+def _with_field(line: str, begin: int, text: str) -> str:
+    end = begin
+    while piece := _PIECE.match(line, end):
+        end = piece.end()
+    rest = line[end:]
+    return line[:begin] + (text.ljust(end - begin) if rest.strip() else text) + rest
+
+
 def name_fault(text: str) -> str:
     """What is wrong with an account's name or a websocketpath; empty when it is good."""
     if text in RESERVED:

@@ -1,4 +1,4 @@
-"""`vncgate check` and `vncgate tokens new`: look at a token file, and write a new one."""
+"""`vncgate check`, `vncgate tokens new` and `rekey`: look at a token file, write a new one, give it new passwords."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from vncgate.cli.config import add_config
 from vncgate.errors import HostListError, NewAccountsError, TokensError
 from vncgate.files import is_there
 from vncgate.model import Account, Problem, Roster, Severity, bracketed
+from vncgate.rekeying import rekey
 from vncgate.roster import load_tokens
 from vncgate.tokens import host_fault, name_fault, render
 
@@ -37,6 +38,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     check.set_defaults(run=_check)
     tokens = commands.add_parser("tokens", help="make token files").add_subparsers(metavar="ACTION", required=True)
     _register_new(tokens)
+    _register_rekey(tokens)
 
 
 def _register_new(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,8 +60,24 @@ def _register_new(actions: argparse._SubParsersAction[argparse.ArgumentParser]) 
     flag("--prefix", default="ws", help="what account names begin with")
     flag("--first-websocketport", type=_port, default=7000, metavar="PORT", help="they count up from it; - for none")
     flag("--first-vncport", type=int, default=5901, metavar="PORT", help="on each host they count up from it")
+    flag("--pins", action="store_true", default=argparse.SUPPRESS, help="with a PIN for each, to sign in with")
     flag("-o", dest="output", default="workshop.tokens", metavar="FILE", help="the new file; - for standard output")
-    new.set_defaults(run=_new)
+    new.set_defaults(run=_new, pins=False)
+
+
+def _register_rekey(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rekey = actions.add_parser(
+        "rekey",
+        help="new VNC passwords in a token file",
+        description="Put new random VNC passwords into a token file, for the accounts whose desktops the gate starts "
+        "(vnchost -); all else in it stays as it is. Where the gate follows the file it takes them at once, and "
+        "desktops that run then go on with the old ones until they end.",
+    )
+    rekey.add_argument("tokens", type=Path, metavar="TOKENS", help="the token file")
+    rekey.add_argument("--pins", action="store_true", help="new PINs, too: old cards are worthless then")
+    rekey.add_argument("--all", action="store_true", help="also for desktops that have a VNC server of their own, "
+                       "which must be given them by hand")  # fmt: skip
+    rekey.set_defaults(run=_rekey)
 
 
 def _port(text: str) -> int | None:
@@ -144,6 +162,14 @@ def _new(args: argparse.Namespace) -> int:
     return 0
 
 
+def _rekey(args: argparse.Namespace) -> int:
+    done = rekey(args.tokens, with_pins=args.pins, of_all=args.all)
+    print(f"{args.tokens}: {_count(done.given, 'account')} with new VNC passwords{' and PINs' if args.pins else ''}")
+    if done.others:
+        print(f"{_count(done.others, 'account')} with a VNC server of its own: its password is that server's (--all)")
+    return 0
+
+
 def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
     """The accounts. Raises HostListError or NewAccountsError when they are no good."""
     hosts = hostlist.expand(args.hosts) if args.hosts != "-" else None
@@ -157,6 +183,7 @@ def _plan(args: argparse.Namespace) -> tuple[Account, ...]:
         prefix=args.prefix,
         first_websocketport=args.first_websocketport,
         first_vncport=args.first_vncport,
+        with_pins=args.pins,
     )
     if fault := name_fault(accounts[-1].name):
         raise NewAccountsError(f"--prefix: the account name {accounts[-1].name!r} {fault}")
