@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -248,9 +248,11 @@ class Seating:
         token = seat_links.seat_token(self._key, SeatLink(account, int(expires.timestamp()), self.seat(account).epoch))
         return Secret(f"{self._settings.public_url}seat#{token}")
 
-    async def new_pin(self, account: str, by: str) -> Secret:
-        """A new PIN, in place of the one before and of the token file's; it opens a revoked seat again."""
-        pin = new_pin()
+    async def new_pin(self, account: str, by: str, pin: Secret | None = None) -> Secret:
+        """A new PIN, in place of the one before and of the token file's; it opens a revoked seat again. `pin` is
+        for who has made one that is as random as ours.
+        """
+        pin = pin or new_pin()
         await self._change(account, pin_hash=await self._pins.hash(pin))
         self._guessing.forget(account)
         await self._audit(by, "new PIN", account)
@@ -300,6 +302,20 @@ class Seating:
         seat = await self._change(account, until=until)
         await self._audit(by, "extend", account)
         return seat
+
+    async def set_spare(self, account: str, by: str, *, on: bool) -> Seat:
+        """Keep a seat back for swaps: no sign-up gives it away. Or no more."""
+        seat = await self._change(account, spare=on)
+        await self._audit(by, "spare" if on else "no spare", account)
+        return seat
+
+    async def take_in(
+        self, new: Sequence[Person], changes: Mapping[str, Mapping[str, Any]], seats: Mapping[str, str], by: str
+    ) -> None:
+        """Make true what a table of people says, all of it or nothing (see Ledger). Raises SeatTakenError."""
+        await self._ledger.take_in(new, changes, seats)
+        await self._refresh()
+        await self._audit(by, f"table of {len(new) + len({*changes, *seats})} people", "")
 
     async def freeze(self, *, on: bool) -> None:
         """No new sessions; or let people in again."""

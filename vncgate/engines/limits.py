@@ -16,11 +16,12 @@ SPAN = 10.0
 
 
 class HandshakeRates:
-    """Handshakes a second, `overall` and for `each` client."""
+    """Handshakes a second, `overall` and for `each` client, on average over `span` seconds."""
 
-    def __init__(self, overall: int, each: int) -> None:
+    def __init__(self, overall: float, each: float, span: float = SPAN) -> None:
         self._overall = overall
         self._each = each
+        self._span = span
         self._full = 0.0
         self._full_each: OrderedDict[str, float] = OrderedDict()
 
@@ -34,17 +35,26 @@ class HandshakeRates:
         `client` is its address (None: a proxy's that does not name its clients, and counts in all only); `now` is
         in seconds and never goes back.
         """
+        if wait := self.would_wait(client, now):
+            return wait
         key = neighbourhood(client) if client is not None else None
         full = self._full_each.get(key, now) if key is not None else now
-        wait = max(_wait(self._full, self._overall, now), _wait(full, self._each, now))
-        if wait > 0:
-            return wait
         self._full = max(self._full, now) + 1 / self._overall
         if key is not None:
             self._full_each[key] = max(full, now) + 1 / self._each
             self._full_each.move_to_end(key)
         self._forget(now)
         return 0.0
+
+    def would_wait(self, client: str | None, now: float) -> float:
+        """What `wait()` would tell; nobody is let in."""
+        full = self._full_each.get(neighbourhood(client), now) if client is not None else now
+        return max(self._left(self._full, self._overall, now), self._left(full, self._each, now))
+
+    def _left(self, full: float, rate: float, now: float) -> float:
+        """Seconds until a bucket that is full again at `full` has a token."""
+        wait = full - now - (self._span - 1 / rate)
+        return wait if wait > 1e-6 else 0.0  # what adding up fractions costs in precision is no reason to wait
 
     def _forget(self, now: float) -> None:
         """Drop the buckets that are full, the ones not used for longest first."""
@@ -66,9 +76,3 @@ def neighbourhood(address: str) -> str:
     if ip.ipv4_mapped:
         return str(ip.ipv4_mapped)
     return f"{ipaddress.IPv6Address(int(ip) >> 64 << 64)}/64"
-
-
-def _wait(full: float, rate: int, now: float) -> float:
-    """Seconds until a bucket that is full again at `full` has a token."""
-    wait = full - now - (SPAN - 1 / rate)
-    return wait if wait > 1e-6 else 0.0  # what adding up fractions costs in precision is no reason to wait

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -152,7 +152,9 @@ class Seats:
             if person.account:
                 until = _seat(connection, person.account).until
                 _stand_up(connection, person_id, Standing.LEFT)
-                connection.execute(update(SEATS).where(SEATS.c.account == person.account).values(until=None, pin_hash=""))
+                connection.execute(
+                    update(SEATS).where(SEATS.c.account == person.account).values(until=None, pin_hash="")
+                )
                 _renew(connection, person.account)
             _sit_down(connection, person_id, account)
             if until is not None:
@@ -215,6 +217,50 @@ class Seats:
 
         return await self._database.write(change)
 
+    async def standings(self) -> dict[Standing, int]:
+        """How many people there are of each standing."""
+
+        def standings(connection: Connection) -> dict[Standing, int]:
+            counted = connection.execute(select(PEOPLE.c.standing, func.count()).group_by(PEOPLE.c.standing))
+            return dict.fromkeys(Standing, 0) | {Standing(standing): count for standing, count in counted.tuples()}
+
+        return await self._database.read(standings)
+
+    async def ahead(self, place: int) -> int:
+        """How many of those who wait came before this place."""
+        ahead = select(func.count()).where(PEOPLE.c.standing == Standing.WAITING, PEOPLE.c.place < place)
+        return await self._database.read(lambda connection: connection.scalar(ahead) or 0)
+
+    async def take_in(
+        self, new: Sequence[Person], changes: Mapping[str, Mapping[str, Any]], seats: Mapping[str, str]
+    ) -> None:
+        """Have new people at the end of the waiting list, other values in fields of others, and who sits where (by id;
+        empty: on the waiting list): all of it or nothing. Seats may change hands among them.
+
+        What opened a seat that somebody leaves is worthless, as by `release()`. SeatTakenError, UnknownPersonError.
+        """
+
+        def take_in(connection: Connection) -> None:
+            last = connection.scalar(select(func.coalesce(func.max(PEOPLE.c.place), 0))) or 0
+            for place, person in enumerate(new, last + 1):
+                waits = {"place": place, "standing": Standing.WAITING, "account": None}
+                connection.execute(insert(PEOPLE).values(**values_of_person(person) | waits))
+            for person_id, fields in changes.items():
+                _known(connection, person_id)
+                connection.execute(update(PEOPLE).where(PEOPLE.c.id == person_id).values(**fields))
+            moving = {id_: account for id_, account in seats.items() if _known(connection, id_).account != account}
+            for person_id in moving:
+                if left := _known(connection, person_id).account:
+                    _stand_up(connection, person_id, Standing.WAITING)
+                    connection.execute(update(SEATS).where(SEATS.c.account == left).values(until=None))
+                    _renew(connection, left)
+            for person_id, account in moving.items():
+                if account:
+                    _need_free(connection, account)
+                    _sit_down(connection, person_id, account)
+
+        await self._database.write(take_in)
+
     async def about(self, person_id: str) -> dict[str, Any]:
         """All that is kept of somebody, as plain data. UnknownPersonError."""
         return await self._database.read(lambda connection: _about(connection, person_id))
@@ -227,7 +273,9 @@ class Seats:
             if person is None:
                 return False
             if person.account:
-                connection.execute(update(SEATS).where(SEATS.c.account == person.account).values(until=None, pin_hash=""))
+                connection.execute(
+                    update(SEATS).where(SEATS.c.account == person.account).values(until=None, pin_hash="")
+                )
                 _renew(connection, person.account)
             connection.execute(update(AUDIT).where(AUDIT.c.about == id).values(about=""))
             connection.execute(delete(PEOPLE).where(PEOPLE.c.id == id))  # and their mails
