@@ -20,6 +20,7 @@
     ├── PrintError        cards, or the report, cannot be made
     ├── OrganizingError   what an organizer asks for cannot be done now
     │   └── GivenError        what they gave for it cannot be used (carries a table's problems)
+    ├── FilesError        a file or folder of an account cannot be had (carries the kind)
     └── ControlError      the operator's command cannot be carried out
 
 A command prints the message of any of these and exits; none of them ever shows a traceback, and none
@@ -127,3 +128,15 @@ class GivenError(OrganizingError):
 
 class ControlError(VncgateError):
     """The daemon refused an operator's command, or there is no daemon at the control socket."""
+
+
+class FilesError(VncgateError):
+    """A file or a folder of an account cannot be had; `kind` is one of those of takeaway/agent, or "busy" or "away"
+    where nobody could be asked. `about` is the name, and `more` the figures that belong to it.
+    """
+
+    def __init__(self, message: str, kind: str, about: str = "", **more: object) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.about = about
+        self.more = more

@@ -242,20 +242,23 @@ async def run(
         files = [stack.enter_context(os.fdopen(os.memfd_create(name), "w+b")) for name in names]
         files[0].write(stdin.encode(errors="surrogateescape"))  # as os.fsencode() has names of files
         files[0].seek(0)
-        process = await _start(argv, files, env)
+        process = await start(argv, files, env)
         try:
             async with asyncio.timeout(timeout):
                 status = await _ended(process, files[1:])
         except BaseException:
-            await _kill(process)
+            await kill(process)
             raise
         out, err = (_content(file) for file in files[1:])
     return Result(status, out, err)
 
 
-async def _start(
-    argv: Sequence[str | Path], files: Sequence[IO[bytes]], env: Mapping[str, str] | None
+async def start(
+    argv: Sequence[str | Path], files: Sequence[int | IO[bytes]], env: Mapping[str, str] | None
 ) -> asyncio.subprocess.Process:
+    """Start a command with these files as stdin, stdout and stderr, in a session of its own; its owner ends it with
+    `kill()`. Raises OSError. Cancelled, it leaves no process.
+    """
     stdin, stdout, stderr = files
     starting = tasks.spawn(
         asyncio.create_subprocess_exec(
@@ -274,7 +277,7 @@ async def _start(
     except asyncio.CancelledError:
         # As in spawn(): the loop raises before the child is there to be ended.
         with contextlib.suppress(OSError):
-            await _kill(await starting)
+            await kill(await starting)
         raise
 
 
@@ -290,7 +293,8 @@ async def _ended(process: asyncio.subprocess.Process, outputs: Sequence[IO[bytes
             return status
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
+async def kill(process: asyncio.subprocess.Process) -> None:
+    """Kill what `start()` started, with all in its session, and reap it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(TimeoutError):

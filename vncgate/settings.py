@@ -38,6 +38,7 @@ from vncgate.kinds import (
     Words,
     like,
 )
+from vncgate.files_settings import FilesSettings
 from vncgate.language_settings import LanguagesSettings
 from vncgate.model import bracketed
 from vncgate.seat_settings import SeatSettings
@@ -267,6 +268,7 @@ class Settings(Section):
     workshop: WorkshopSettings = WorkshopSettings()
     signup: SignupSettings = SignupSettings()
     mail: MailSettings = MailSettings()
+    files: FilesSettings = FilesSettings()
 
     @property
     def accounts_port(self) -> int:
