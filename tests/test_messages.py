@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vncgate import messages
 from vncgate.messages import LONGEST, MOST_ACCOUNTS, MOST_ROUTES, Elsewhere, Holds, Ready, Report, decode, encode
 from vncgate.model import Desktop, Route
+from vncgate.people import Mode
 from vncgate.tally import Refusal, Tally
 from vncgate.tokens import LONGEST_NAME, LONGEST_SOCKET
 
@@ -30,6 +31,7 @@ FIELDS = {
     "dict[str, Any] | None": st.none() | st.dictionaries(st.text(), VALUES, max_size=4),
     "dict[str, int]": st.dictionaries(st.text(), st.integers(0, 2**53), max_size=4),
     "dict[str, float]": st.dictionaries(st.text(), st.floats(0, 1e12), max_size=4),
+    "dict[str, dict[str, str]]": st.dictionaries(st.text(), st.dictionaries(st.text(), st.text()), max_size=4),
     "list[dict[str, Any]]": st.lists(st.dictionaries(st.text(), VALUES, max_size=4), max_size=3),
     "dict[str, tuple[int, int | None, int | None]]": st.dictionaries(
         st.text(), st.lists(st.none() | st.integers(0, 2**53), min_size=3, max_size=3), max_size=4
@@ -104,9 +106,18 @@ full = Tally(
     "message",
     [
         # Ten terabytes each way, each; used after ten years.
-        Report(100_000, dict.fromkeys(names, (9999, 10**13, 10**13)), None, dict.fromkeys(names, 315360000.1234567)),
+        Report(
+            100_000,
+            dict.fromkeys(names, (9999, 10**13, 10**13)),
+            None,
+            dict.fromkeys(names, 315360000.1234567),
+            dict.fromkeys(names, 3599.1234567),
+        ),
         Report(100_000, {}, full.to_json()),
         Elsewhere(dict.fromkeys(names, 9999)),
+        *messages.admits(2**53, {name: {f"{name:f>64}": Mode.CONTROL} for name in names}),
+        *messages.admits(2**53, {name: {} for name in (*names, *(f"more{name[4:]}" for name in names))}),
+        *messages.admits(2**53, {names[0]: {f"{n:064}": Mode.CONTROL for n in range(1500)}}),
         Holds(
             [
                 messages.route_to_json(Route(name, Desktop(unix="\udcff" * LONGEST_SOCKET), name, 65535))
@@ -120,7 +131,7 @@ full = Tally(
             ]
         ),
     ],
-    ids=["Report", "tally", "Elsewhere", "Holds, of sockets", "Holds, of hosts"],
+    ids=lambda message: type(message).__name__,
 )
 def test_the_longest_messages_are_received_whole(message):
     line = encode(message)
@@ -135,6 +146,7 @@ def test_the_longest_messages_are_received_whole(message):
         Route("ws01", Desktop(unix="/run/vnc/\udcff"), "path-1", 6101),
         Route("ws01", None, "path-1", 6101),
         Route("ws01", Desktop("::1", 5901), "path-1", None, watch_input=True),
+        Route("ws01", Desktop("::1", 5901), "path-1", None, guarded=True),
     ],
 )
 def test_routes_arrive_as_they_were(route):
@@ -144,12 +156,34 @@ def test_routes_arrive_as_they_were(route):
 
 def test_what_earlier_versions_say_is_understood_and_they_understand_us():
     told = b'{"is":"Report","connections":1,"traffic":{"ws01":[1,7,9]},"tally":null}'
-    assert decode(told) == Report(1, {"ws01": [1, 7, 9]}, None, {})
+    assert decode(told) == Report(1, {"ws01": [1, 7, 9]}, None, {}, {})
+    assert decode(b'{"is":"Suspect","name":"ws01","reason":"x"}') == messages.Suspect("ws01", "x", is_refused=False)
     asked = {"name": "ws01", "desktop": None, "path": "path-1", "port": None}
-    assert messages.route_from_json(asked) == Route("ws01", None, "path-1", None, watch_input=False)
+    assert messages.route_from_json(asked) == Route("ws01", None, "path-1", None, watch_input=False, guarded=False)
     # They take three figures of each account, and what they know of a route.
     assert json.loads(encode(Report(1, {"ws01": (1, 7, 9)}, None, {"ws01": 5.0})))["traffic"] == {"ws01": [1, 7, 9]}
     assert asked.items() <= messages.route_to_json(Route("ws01", None, "path-1", None, watch_input=True)).items()
+
+
+ADMISSIONS = st.dictionaries(
+    st.text(max_size=3), st.dictionaries(st.text(max_size=3), st.sampled_from(Mode), max_size=9), max_size=9
+)
+
+
+@given(ADMISSIONS, st.integers(2, 12))
+def test_admissions_of_any_length_arrive_as_they_were(admissions, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messages, "MOST_ADMITTED", most)
+        parts = list(messages.admits(7, admissions))
+    assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
+    for part in parts:
+        assert sum(1 + len(admitted) for admitted in part.admissions.values()) <= most
+    assert messages.admissions_from([decode(encode(part)) for part in parts]) == admissions
+
+
+def test_what_is_no_mode_here_admits_nobody():
+    told = messages.Admit(1, {"ws01": {"a": "teach", "b": "view"}})
+    assert messages.admissions_from([told]) == {"ws01": {"b": Mode.VIEW}}
 
 
 def test_the_first_word_is_plain():

@@ -45,7 +45,7 @@ class FakeEngine:
         self.broken: dict[str, Exception] = {}
         self.suspects = {}
 
-    async def open(self, account, listener, suspect):
+    async def open(self, account, listener, suspect, login):
         await asyncio.sleep(0.05)
         if error := self.broken.get(account.name):
             self.log.append(("failed", account.name))

@@ -8,6 +8,10 @@
       | Close -------------------------------> |  end an account and its sessions
       | <------------------------------ Closed |  with the ticket of the Close
       | Elsewhere ---------------------------> |  connections that accounts have in other workers
+      | Admit -------------------------------> |  who may open the websockets of guarded accounts
+      | <---------------------------- Admitted |  with the ticket of the Admit
+      | <--------------------------- Challenge |  a browser is to be logged in to its desktop
+      | Answer ------------------------------> |  with the ticket of the Challenge
       | Rest --------------------------------> |  accept on the shared port, or leave it to others for a while
       | Leave -------------------------------> |  accept nothing more, but end nothing: all is being stopped
       | <-------------------------------- Left |  with the ticket of the Leave: who was accepted is connected
@@ -19,22 +23,27 @@
       | Stop --------------------------------> |  end all sessions now, then yourself
 
 A master and a worker may be of different versions, after an upgrade: a kind or a field that is not known is ignored,
-and a field that came later than its message has a default. No message holds a secret.
+and a field that came later than its message has a default. No message holds a secret: cookies travel as their digests,
+and the answer to a challenge is good for that challenge alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from vncgate.model import Desktop, Route
+from vncgate.people import Mode
 
 LONGEST = 131072
 """Bytes of a message at most: below what a socket pair takes at once (net.core.wmem_default, socket(7))."""
-MOST_ACCOUNTS = 600
+MOST_ACCOUNTS = 400
 """Accounts that one Report or Elsewhere tells of; more come in further ones."""
+MOST_ADMITTED = 1000
+"""Accounts and digests, taken together, that one Admit names."""
 MOST_ROUTES = 100
 """The same for a Holds."""
 
@@ -112,6 +121,43 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Admit:
+    """Who may open the websockets of these guarded accounts from now on: digest of a cookie, and what they may do.
+
+    With `more` to come it is the beginning of a long list, and nothing is changed before the last of it is there.
+    """
+
+    ticket: int
+    admissions: dict[str, dict[str, str]]
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """That of an Admit is so, and who had to go is sent away."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A VncAuth challenge of an account's desktop, in hex. An empty one asks whether it may be logged in to now."""
+
+    ticket: int
+    name: str
+    challenge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To a Challenge: the response in hex, or why there is to be no login now."""
+
+    ticket: int
+    response: str
+    objection: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Rest:
     """While `on`, as from the start, do not accept on the shared port; a change waits for all Opens before it."""
 
@@ -136,21 +182,24 @@ class Left:
 class Report:
     """All connections now; of accounts whose traffic changed: connections, bytes up, bytes down; a `tally.Tally`.
 
-    `used` has those of them that were ever used, as far as that is watched (model.Traffic.used).
+    `used` has those of them that were ever used, as far as that is watched, `delay` those whose browsers answered a
+    ping (model.Traffic).
     """
 
     connections: int
     traffic: dict[str, tuple[int, int | None, int | None]]
     tally: dict[str, Any] | None = None
     used: dict[str, float] = field(default_factory=dict)
+    delay: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A desktop could not be connected to."""
+    """A desktop could not be connected to; or it refused the password (`is_refused`)."""
 
     name: str
     reason: str
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +238,10 @@ Message: TypeAlias = (
     | Close
     | Closed
     | Elsewhere
+    | Admit
+    | Admitted
+    | Challenge
+    | Answer
     | Rest
     | Leave
     | Left
@@ -227,11 +280,38 @@ def route_to_json(route: Route) -> dict[str, Any]:
     desktop = route.desktop
     place = dataclasses.asdict(desktop) if desktop else None
     body = {"name": route.name, "desktop": place, "path": route.path, "port": route.port}
-    return {**body, "watch_input": route.watch_input}
+    return {**body, "watch_input": route.watch_input, "guarded": route.guarded}
 
 
 def route_from_json(body: dict[str, Any]) -> Route:
     """The reverse of `route_to_json()`."""
     desktop = body["desktop"]
-    watch_input = bool(body.get("watch_input", False))  # which masters of a version before did not send
-    return Route(body["name"], Desktop(**desktop) if desktop else None, body["path"], body["port"], watch_input)
+    later = {name: bool(body.get(name, False)) for name in ("watch_input", "guarded")}  # than the first version
+    return Route(body["name"], Desktop(**desktop) if desktop else None, body["path"], body["port"], **later)
+
+
+def admits(ticket: int, admissions: Mapping[str, Mapping[str, Mode]]) -> Iterator[Admit]:
+    """The messages that say so, each of a size that can be sent; there is at least one."""
+    part: dict[str, dict[str, str]] = {}
+    size = 0
+    for name, admitted in admissions.items():
+        digests = list(admitted.items())
+        while digests or name not in part:
+            if size >= MOST_ADMITTED - 1:
+                yield Admit(ticket, part, more=True)
+                part, size = {}, 0
+            some, digests = digests[: MOST_ADMITTED - size - 1], digests[MOST_ADMITTED - size - 1 :]
+            part[name] = {digest: str(mode) for digest, mode in some}
+            size += 1 + len(some)
+    yield Admit(ticket, part)
+
+
+def admissions_from(parts: Sequence[Admit]) -> dict[str, dict[str, Mode]]:
+    """The reverse of `admits()`. What somebody may do in a way that is not known here is not admitted."""
+    known = {str(mode): mode for mode in Mode}
+    admissions: dict[str, dict[str, Mode]] = {}
+    for part in parts:
+        for name, admitted in part.admissions.items():
+            some = {digest: known[mode] for digest, mode in admitted.items() if mode in known}
+            admissions.setdefault(name, {}).update(some)
+    return admissions

@@ -75,7 +75,8 @@ class Route:
     """What a proxy needs of its account: when this changes, the proxy is replaced. It has no secret.
 
     `path` is the websocket's on the shared port, `port` its own (None: it has none). With `watch_input`, what browsers
-    send is read so far that Traffic tells when somebody last used the desktop.
+    send is read so far that Traffic tells when somebody last used the desktop. A `guarded` one opens for those alone
+    who were admitted (engines.base), and the gate logs in to its desktop itself.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Route:
     path: str
     port: int | None
     watch_input: bool = False
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class Account:
     `desktop` is None where the line leaves it to a launcher (`-`); `port` is None where the account has
     no websocket port of its own (`-`). `kind` and `size` are what a launcher is to start (empty: the default ones),
     `policy` when (empty: as its kind says). `pin` opens its seat by hand (empty: none does). `watch_input` is whether
-    it matters when somebody last used it. `line` is where it stands (1-based), and is no part of equality.
+    it matters when somebody last used it, `guarded` whether the gate lets people in and logs in for them (setting
+    `access`). `line` is where it stands (1-based), and is no part of equality.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Account:
     policy: str = ""
     pin: Secret = field(default=Secret(""))
     watch_input: bool = False
+    guarded: bool = False
     line: int = field(default=0, compare=False)
 
     @property
@@ -116,7 +120,7 @@ class Account:
     @property
     def route(self) -> Route:
         """What its proxy depends on."""
-        return Route(self.name, self.desktop, self.path, self.port, self.watch_input)
+        return Route(self.name, self.desktop, self.path, self.port, self.watch_input, self.guarded)
 
 
 @dataclass(frozen=True)
@@ -202,12 +206,15 @@ class Traffic:
 
     `used` is when somebody last used the desktop by key, pointer or clipboard, in seconds of CLOCK_MONOTONIC, which all
     processes of a machine share. 0: never, or not known, as with engine websockify and where the route does not ask.
+    `delay` is how many seconds the last ping to a browser that is connected now took there and back, and with it all
+    that waited before it; of several browsers the longest. 0: not known.
     """
 
     connections: int = 0
     bytes_up: int | None = 0
     bytes_down: int | None = 0
     used: float = 0.0
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

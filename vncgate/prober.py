@@ -51,9 +51,12 @@ class Prober:
         self.finding = Finding()
         self._plan()
 
-    def suspect(self, reason: str) -> None:
-        """A browser could not be connected to the desktop: it is offline until a probe succeeds."""
-        self._note(self.finding.suspected(reason))
+    def suspect(self, reason: str, readiness: Readiness = Readiness.OFFLINE) -> None:
+        """A browser could not be connected to the desktop: it is offline until a probe succeeds. Or the gate logged in
+        for a browser, and the password was wrong: that counts as a probe that found so.
+        """
+        wrong = readiness is Readiness.WRONG_PASSWORD
+        self._note(self.finding.found(readiness, reason) if wrong else self.finding.suspected(reason))
         self._plan()
 
     def stop(self) -> None:
@@ -86,7 +89,8 @@ class Prober:
 
     def _due(self) -> None:
         self._timer = None
-        if self._in_use():
+        # Where the gate logs in, a password that was wrong may be right by now, and nobody else would find out.
+        if self._in_use() and not (self._account.guarded and self.finding.wrong):
             self._note(self.finding.in_use())
             self._plan()
         else:

@@ -19,13 +19,14 @@ from typing import Any
 
 from vncgate import tasks
 from vncgate.engines.base import POLICY, SERVICE_RESTART, Engine, Proxy
-from vncgate.errors import ControlError, VncgateError
+from vncgate.errors import ControlError, DesktopError, VncgateError
 from vncgate.lifecycle import Action, Event, Life, step
 from vncgate.listeners import Listeners
-from vncgate.model import Account, AccountStatus, Roster, State, Traffic, Want
+from vncgate.model import Account, AccountStatus, Readiness, Roster, State, Traffic, Want
 from vncgate.plan import Plan, plan
 from vncgate.prober import Prober, Probing
 from vncgate.readiness import Finding
+from vncgate.rfb import Refusal, vnc_auth
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,8 @@ class Runner:
         self._proxy: Proxy | None = None
         self._before = Traffic()
         self._prober: Prober | None = None
+        self._unprobed = Finding()
+        """What browsers found of a desktop that is not probed: how often the password was wrong."""
         self._last_error = ""
         self._farewell = (SERVICE_RESTART, "")
         self._deed: asyncio.Task[None] | None = None
@@ -220,11 +223,13 @@ class Runner:
     def update(self, account: Account) -> None:
         """Take over what does not concern the proxy, and probe the desktop anew."""
         self.account = account
+        self._unprobed = Finding()
         if self._prober is not None:
             self._prober.update(account)
 
     def probe_again(self) -> None:
         """Have another look at a desktop whose password was wrong too often."""
+        self._unprobed = Finding()
         if self._prober is not None and self._prober.finding.is_final:
             self._prober.update(self.account)
 
@@ -274,12 +279,13 @@ class Runner:
 
     async def _launch(self) -> Event:
         account = self.account
+        self._unprobed = Finding()
         await self._end_prober()
         try:
             port = account.port
             listener = self._all.listeners.open(port, f"account {account.name}") if port is not None else None
             async with self._all.opening, asyncio.timeout(OPEN_TIMEOUT):
-                proxy = await self._all.engine.open(account.route, listener, self._suspect)
+                proxy = await self._all.engine.open(account.route, listener, self._suspect, self._log_in)
         except TimeoutError:
             self._last_error = f"the proxy did not start within {OPEN_TIMEOUT:g} s"
             return Event.START_FAILED
@@ -314,10 +320,24 @@ class Runner:
             self._prober.stop()
         self._handle(Event.DIED)
 
-    def _suspect(self, reason: str) -> None:
+    def _suspect(self, reason: str, readiness: Readiness = Readiness.OFFLINE, /) -> None:
         if self._prober is not None:
-            self._prober.suspect(reason)
-        self._all.suspected(self.account.name)
+            self._prober.suspect(reason, readiness)
+        elif readiness is Readiness.WRONG_PASSWORD:
+            self._unprobed = self._unprobed.found(readiness)
+        if readiness is Readiness.OFFLINE:
+            self._all.suspected(self.account.name)
+
+    async def _log_in(self, challenge: bytes) -> bytes:
+        """See engines.base.Login. A password that was refused too often is not tried until it is another, or an
+        operator wants it: browsers that come again and again would have the desktop refuse everybody.
+        """
+        known = self._prober.finding if self._prober is not None else self._unprobed
+        if known.is_final:
+            raise DesktopError(
+                f"desktop {self.account.desktop} {Refusal.WRONG_PASSWORD.value}", Readiness.WRONG_PASSWORD
+            )
+        return vnc_auth(self.account.password.reveal(), challenge) if challenge else b""
 
     def _traffic(self) -> Traffic:
         if self._proxy is None:
@@ -328,6 +348,7 @@ class Runner:
             _sum(self._before.bytes_up, now.bytes_up),
             _sum(self._before.bytes_down, now.bytes_down),
             max(self._before.used, now.used),
+            now.delay,
         )
 
     async def _end_prober(self) -> None:

@@ -24,6 +24,8 @@ class Refusal(enum.StrEnum):
 
     NOT_FOUND = "not found"
     OTHER_SITE = "other site"
+    NOT_SIGNED_IN = "not signed in"
+    INSECURE = "not over https"
     NO_WEBSOCKET = "no websocket"
     BAD_REQUEST = "bad request"
     TOO_LARGE = "headers too large"

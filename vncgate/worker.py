@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import dataclasses
 import fcntl
+import functools
+import itertools
 import logging
 import os
 import signal
@@ -24,13 +26,17 @@ from vncgate import __version__, log, tasks
 from vncgate.channel import Channel
 from vncgate.engines.base import GOING_AWAY, Limits
 from vncgate.engines.relay import Relay, RelayProxy
-from vncgate.errors import ProxyError
+from vncgate.errors import DesktopError, ProxyError
 from vncgate.listeners import raise_descriptor_limit
 from vncgate.messages import (
     MOST_ACCOUNTS,
     MOST_ROUTES,
+    Admit,
+    Admitted,
     Adopt,
+    Answer,
     Begin,
+    Challenge,
     Close,
     Closed,
     Drain,
@@ -47,10 +53,11 @@ from vncgate.messages import (
     Rest,
     Stop,
     Suspect,
+    admissions_from,
     route_from_json,
     route_to_json,
 )
-from vncgate.model import Route, Traffic
+from vncgate.model import Readiness, Route, Traffic
 from vncgate.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -58,6 +65,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT = 1.0
 """Seconds between two reports of a worker that lives."""
 _NOTHING = Traffic()
+RENEWED = "the gate is being renewed: connect again"
+"""What a browser is told that cannot be logged in, because the master is gone or has no time."""
 TABLE_SIZE = 4095
 """Descriptors that the process's table has room for from the start; a desktop in use takes two."""
 PROMPT = 0.02
@@ -82,6 +91,10 @@ class Worker:
         self._reported: dict[str, Traffic] = {}
         self._reported_in_all = 0
         self._elsewhere: dict[str, int] = {}
+        self._admits: list[Admit] = []
+        self._tickets = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._is_orphan = False
         self._turns: dict[str, asyncio.Task[None]] = {}
         self._draining: asyncio.Task[None] | None = None
         self._prompt: asyncio.TimerHandle | None = None
@@ -109,17 +122,8 @@ class Worker:
     def _receive(self, message: Message, beside: socket.socket | None) -> None:
         match message:
             case Begin():
-                self._in_turn("", self._begin(message, beside))
-            case Open():
-                route = route_from_json(message.route)
-                self._in_turn(route.name, self._open(message, route, beside))
-            case Close():
-                self._elsewhere.pop(message.name, None)
-                self._in_turn(message.name, self._close(message))
-            case Elsewhere():
-                self._elsewhere.update(message.connections)  # also for accounts whose Open has not had its turn
-                for name in message.connections:
-                    self._tell_of_elsewhere(name)
+                self._relay = self._begin(message)
+                self._in_turn("", self._start(self._relay, beside))
             case Rest():
                 self._in_turn("", self._rest(message.on, list(self._turns.values())))
             case Leave():
@@ -131,6 +135,27 @@ class Worker:
             case Stop():
                 self._farewell = (message.code, message.reason)
                 self._ended.set()
+            case _:
+                self._serve(message, beside)
+
+    def _serve(self, message: Message, beside: socket.socket | None) -> None:
+        """Follow a message that is about accounts."""
+        match message:
+            case Open():
+                route = route_from_json(message.route)
+                self._in_turn(route.name, self._open(message, route, beside))
+            case Close():
+                self._elsewhere.pop(message.name, None)
+                self._in_turn(message.name, self._close(message))
+            case Elsewhere():
+                self._elsewhere.update(message.connections)  # also for accounts whose Open has not had its turn
+                for name in message.connections:
+                    self._tell_of_elsewhere(name)
+            case Admit():
+                self._admit(message)
+            case Answer():
+                if (answer := self._asked.get(message.ticket)) and not answer.done():
+                    answer.set_result(message)
 
     def _in_turn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` after what is under way for the same account (the shared port is the account without a name)."""
@@ -145,7 +170,7 @@ class Worker:
         self._turns[name] = task
         task.add_done_callback(lambda done: self._turns.pop(name) if self._turns.get(name) is done else None)
 
-    async def _begin(self, message: Begin, shared: socket.socket | None) -> None:
+    def _begin(self, message: Begin) -> Relay:
         logging.getLogger(log.OURS).setLevel(message.log_level.upper())
         self._drain_timeout = message.drain_timeout
         known = {field.name for field in dataclasses.fields(Limits)}
@@ -154,10 +179,13 @@ class Worker:
             for name, value in message.limits.items()
             if name in known
         }
-        self._relay = Relay(Limits(**limits))
-        self._relay.on_change = self._report_soon
+        relay = Relay(Limits(**limits))
+        relay.on_change = self._report_soon
+        return relay
+
+    async def _start(self, relay: Relay, shared: socket.socket | None) -> None:
         self._shared = shared
-        await self._relay.start(shared)
+        await relay.start(shared)
 
     async def _open(self, message: Open, route: Route, listener: socket.socket | None) -> None:
         try:
@@ -169,7 +197,9 @@ class Worker:
                 await self._relay.listen(self._proxies[route.name], listener)
                 self._channel.send(Opened(message.ticket))
                 return
-            self._proxies[route.name] = await self._relay.open(route, listener, lambda why: self._suspect(route, why))
+            suspect = functools.partial(self._suspect, route.name)
+            log_in = functools.partial(self._log_in, route.name)
+            self._proxies[route.name] = await self._relay.open(route, listener, suspect, log_in)
             self._routes[route.name] = route
             self._tell_of_elsewhere(route.name)
             self._channel.send(Opened(message.ticket))
@@ -186,13 +216,43 @@ class Worker:
             self._reported.pop(message.name, None)
         self._channel.send(Closed(message.ticket))
 
+    def _admit(self, message: Admit) -> None:
+        """Follow it out of turn: an account that is opened next accepts by it."""
+        self._admits.append(message)
+        if not message.more:
+            if self._relay is not None:
+                self._relay.let_in(admissions_from(self._admits))
+            self._admits.clear()
+            self._channel.send(Admitted(message.ticket))
+
+    async def _log_in(self, name: str, challenge: bytes) -> bytes:
+        """See engines.base.Login: the master has the password."""
+        assert self._relay is not None  # noqa: S101
+        ticket = next(self._tickets)
+        asked = self._asked[ticket] = asyncio.get_running_loop().create_future()
+        if self._is_orphan:
+            asked.set_result(Answer(ticket, "", RENEWED))
+        self._channel.send(Challenge(ticket, name, challenge.hex()))
+        try:
+            async with asyncio.timeout(self._relay.limits.handshake_timeout):
+                answer = await asked
+        except TimeoutError:
+            raise DesktopError(RENEWED, Readiness.UNKNOWN) from None
+        finally:
+            del self._asked[ticket]
+        if answer.objection:
+            raise DesktopError(answer.objection, Readiness.UNKNOWN)
+        return bytes.fromhex(answer.response)
+
     def _tell_of_elsewhere(self, name: str) -> None:
         if proxy := self._proxies.get(name):
             proxy.elsewhere = self._elsewhere.get(name, 0)
 
-    def _suspect(self, route: Route, reason: str) -> None:
-        if not self._channel.is_behind:  # else nobody listens now, and the next browser will find the same
-            self._channel.send(Suspect(route.name, reason))
+    def _suspect(self, name: str, reason: str, readiness: Readiness = Readiness.OFFLINE) -> None:
+        is_refused = readiness is Readiness.WRONG_PASSWORD
+        # Where nobody listens now, the next browser will find the same; but a wrong password is not tried at will.
+        if is_refused or not self._channel.is_behind:
+            self._channel.send(Suspect(name, reason, is_refused))
 
     async def _rest(self, on: bool, opens: Sequence[asyncio.Task[None]]) -> None:
         if opens and not on:
@@ -216,6 +276,10 @@ class Worker:
         self._channel.send(self._ready)
 
     def _orphaned(self) -> None:
+        self._is_orphan = True
+        for ticket, asked in self._asked.items():
+            if not asked.done():
+                asked.set_result(Answer(ticket, "", RENEWED))
         logger.warning("the master is gone; %d desktops are kept until they end", self._connections())
         self._drain(self._drain_timeout)
 
@@ -275,6 +339,7 @@ class Worker:
         self._reported_in_all = self._connections()
         changed: dict[str, tuple[int, int | None, int | None]] = {}
         used: dict[str, float] = {}
+        delay: dict[str, float] = {}
         for proxy in proxies:
             now = proxy.traffic()
             if now != self._reported.get(proxy.name, _NOTHING):
@@ -282,10 +347,12 @@ class Worker:
                 changed[proxy.name] = (now.connections, now.bytes_up, now.bytes_down)
                 if now.used:
                     used[proxy.name] = now.used
+                if now.delay:
+                    delay[proxy.name] = now.delay
                 if len(changed) == MOST_ACCOUNTS:
-                    self._channel.send(Report(self._connections(), changed, None, used))
-                    changed, used = {}, {}
-        self._channel.send(Report(self._connections(), changed, tally.to_json() if tally else None, used))
+                    self._channel.send(Report(self._connections(), changed, None, used, delay))
+                    changed, used, delay = {}, {}, {}
+        self._channel.send(Report(self._connections(), changed, tally.to_json() if tally else None, used, delay))
 
 
 def main(sock: socket.socket) -> None:

@@ -71,7 +71,7 @@ async def test_two_browsers_share_an_account(engine, listener):
 
 async def test_a_desktop_that_is_not_there_is_a_suspect_and_the_browser_is_told(engine, listener, free_port):
     suspected = asyncio.Queue()
-    proxy = await engine.open(route(listener, free_port()), listener, suspected.put_nowait)
+    proxy = await engine.open(route(listener, free_port()), listener, lambda *told: suspected.put_nowait(told[0]))
     async with client(port_of(listener)) as (_, heard):
         await heard.until(lambda: heard.closed)
         code, reason = heard.closed

@@ -79,7 +79,7 @@ def route(peer, name="ws01", sock=None):
     return Route(name, Desktop("127.0.0.1", peer.port), f"path-{name}", port_of(sock) if sock else None)
 
 
-def ignore(reason):
+def ignore(*told):
     pass
 
 
@@ -300,7 +300,7 @@ async def test_desktops_that_cannot_be_reached_are_suspects(nursery, shared, bro
 
     suspected = asyncio.Queue()
     async with running(nursery(), shared) as engine:
-        await engine.open(route(Nobody), None, suspected.put_nowait)
+        await engine.open(route(Nobody), None, lambda *told: suspected.put_nowait(told[0]))
         heard = await browsers(shared)
         async with asyncio.timeout(PATIENCE):
             assert "refused the connection" in await suspected.get()

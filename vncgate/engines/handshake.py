@@ -27,6 +27,11 @@ class Refused:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+NOT_SIGNED_IN = Refused(403, "You are not signed in to such a desktop: sign in first.", Refusal.NOT_SIGNED_IN)
+"""The one answer to all who are not admitted to a guarded account, whether there is one of that path or not."""
+INSECURE = Refused(403, "Desktops are open over https only.", Refusal.INSECURE)
+
+
 def objection(path: bytes, headers: CIMultiDict[str], limits: Limits) -> Refused | None:
     """What is wrong with a request for a desktop that is there; None where it is as RFC 6455, section 4.2.1, has it."""
     size = len(path) + sum(len(name) + len(value) + 4 for name, value in headers.items())
@@ -51,6 +56,12 @@ def objection(path: bytes, headers: CIMultiDict[str], limits: Limits) -> Refused
         text = f"Pages of {origin!r:.200} may not open desktops; the setting `origins` lists exceptions."
         return Refused(403, text, Refusal.OTHER_SITE)
     return None
+
+
+def came_over_https(forwarded_proto: Sequence[str]) -> bool:
+    """Whether a trusted proxy's X-Forwarded-Proto headers say https, and nothing else."""
+    protocols = {name.strip().lower() for header in forwarded_proto for name in header.split(",")}
+    return protocols == {"https"}
 
 
 def origin_allowed(origin: str | None, hosts: Sequence[str], allowed: Sequence[str], web_port: int) -> bool:

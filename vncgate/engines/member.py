@@ -13,7 +13,11 @@ from collections.abc import Collection
 from typing import Protocol, TypeAlias
 
 from vncgate.channel import Channel
+from vncgate.engines.base import Admissions
 from vncgate.messages import (
+    Admitted,
+    Answer,
+    Challenge,
     Close,
     Closed,
     Failed,
@@ -26,19 +30,22 @@ from vncgate.messages import (
     Ready,
     Report,
     Suspect,
+    admits,
     route_from_json,
     route_to_json,
 )
-from vncgate.model import Route, Traffic
+from vncgate.model import Readiness, Route, Traffic
 from vncgate.tally import Tally
 
 log = logging.getLogger(__name__)
 
+LONGEST_DELAY = 3600.0
+"""Seconds that a browser may take to answer a ping, as far as anybody believes it."""
 _NOTHING = Traffic()
 _tickets = itertools.count(1)
 
 
-Answer: TypeAlias = Opened | Failed | Closed | Left | None
+Reply: TypeAlias = Opened | Failed | Closed | Left | Admitted | None
 """None: it ended before it gave one."""
 
 
@@ -48,8 +55,11 @@ class Events(Protocol):
     def reported(self, names: Collection[str]) -> None:
         """It reported; browsers of these accounts came or went."""
 
-    def suspects(self, name: str, reason: str) -> None:
-        """The desktop of an account could not be connected to."""
+    def suspects(self, name: str, reason: str, readiness: Readiness) -> None:
+        """The desktop of an account could not be connected to, or refused the password."""
+
+    def asks(self, member: Member, challenge: Challenge) -> None:
+        """A desktop is to be logged in to; the member waits for the Answer."""
 
 
 class Member:
@@ -76,26 +86,37 @@ class Member:
         """The connections elsewhere that it knows of."""
         self.channel = Channel(sock, self._receive, self.end)
         self._events = events
-        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._asked: dict[int, asyncio.Future[Reply]] = {}
 
-    def open(self, route: Route, listener: socket.socket | None) -> asyncio.Future[Answer]:
+    def open(self, route: Route, listener: socket.socket | None) -> asyncio.Future[Reply]:
         """Ask it to serve an account; the answer is None when it ends before it gave one."""
         ticket, answer = self._ask()
         self.channel.send(Open(ticket, route_to_json(route), listens=listener is not None), listener)
         return answer
 
-    def close(self, name: str, code: int, reason: str) -> asyncio.Future[Answer]:
+    def close(self, name: str, code: int, reason: str) -> asyncio.Future[Reply]:
         """Ask it to end an account; see `open()` for the answer."""
         ticket, answer = self._ask()
         self.channel.send(Close(ticket, name, code, reason))
         answer.add_done_callback(lambda _: self.traffic.pop(name, None))
         return answer
 
-    def leave(self) -> asyncio.Future[Answer]:
+    def leave(self) -> asyncio.Future[Reply]:
         """Have it accept nothing more; see `open()` for the answer."""
         ticket, answer = self._ask()
         self.channel.send(Leave(ticket))
         return answer
+
+    def admit(self, admissions: Admissions) -> asyncio.Future[Reply]:
+        """Tell it who may open guarded accounts; see `open()` for the answer."""
+        ticket, answer = self._ask()
+        for message in admits(ticket, admissions):
+            self.channel.send(message)
+        return answer
+
+    def answer(self, ticket: int, response: bytes, objection: str = "") -> None:
+        """What it is to say to a desktop's challenge, or why it is to leave that desktop alone."""
+        self.channel.send(Answer(ticket, response.hex(), objection))
 
     def kill(self) -> None:
         """End it at once: it hangs, or does not end as it should."""
@@ -114,9 +135,9 @@ class Member:
         if not self.gone.done():
             self.gone.set_result(None)
 
-    def _ask(self) -> tuple[int, asyncio.Future[Answer]]:
+    def _ask(self) -> tuple[int, asyncio.Future[Reply]]:
         ticket = next(_tickets)
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if self.gone.done():
             answer.set_result(None)
         else:
@@ -140,7 +161,7 @@ class Member:
                 self.pid, self.version, self.since = int(message.pid), str(message.version), float(message.since)
                 if not self.ready.done():
                     self.ready.set_result(None)
-            case Opened() | Failed() | Closed() | Left():
+            case Opened() | Failed() | Closed() | Left() | Admitted():
                 answer = self._asked.pop(message.ticket, None)
                 if answer is not None and not answer.done():
                     answer.set_result(message)
@@ -149,7 +170,11 @@ class Member:
             case Report():
                 self._take(message)
             case Suspect():
-                self._events.suspects(message.name, message.reason)
+                readiness = Readiness.WRONG_PASSWORD if message.is_refused else Readiness.OFFLINE
+                self._events.suspects(message.name, message.reason, readiness)
+            case Challenge():
+                bytes.fromhex(message.challenge)
+                self._events.asks(self, message)
 
     def _take(self, report: Report) -> None:
         self.connections = int(report.connections)
@@ -157,7 +182,9 @@ class Member:
         for name, (connections, up, down) in report.traffic.items():
             before = self.traffic.get(name, _NOTHING)
             used = min(self.heard, float(report.used.get(name, before.used)))  # never in the future, and so for good
-            now = self.traffic[name] = Traffic(int(connections), int(up or 0), int(down or 0), used)
+            delay = float(report.delay.get(name, 0.0))
+            delay = delay if 0.0 <= delay < LONGEST_DELAY else 0.0  # neither is what is no number
+            now = self.traffic[name] = Traffic(int(connections), int(up or 0), int(down or 0), used, delay)
             if now.connections != before.connections:
                 moved.append(name)
         if report.tally is not None:

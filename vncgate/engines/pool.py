@@ -12,16 +12,26 @@ import dataclasses
 import functools
 import logging
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from vncgate import tasks
-from vncgate.engines.base import GOING_AWAY, POLICY, SERVICE_RESTART, Limits
+from vncgate.engines.base import (
+    GOING_AWAY,
+    POLICY,
+    SERVICE_RESTART,
+    Admissions,
+    Limits,
+    Login,
+    Suspect,
+    no_login,
+)
 from vncgate.engines.member import Member
-from vncgate.errors import ProxyError
+from vncgate.errors import DesktopError, ProxyError
 from vncgate.listeners import Keeper
-from vncgate.messages import MOST_ACCOUNTS, Adopt, Begin, Drain, Elsewhere, Failed, Rest, Stop
-from vncgate.model import Route, Traffic, WorkerState, WorkerStatus
+from vncgate.messages import MOST_ACCOUNTS, Adopt, Begin, Challenge, Drain, Elsewhere, Failed, Rest, Stop
+from vncgate.model import Readiness, Route, Traffic, WorkerState, WorkerStatus
 from vncgate.nursery import Nursery
+from vncgate.people import Mode
 from vncgate.tally import End, Tally
 
 log = logging.getLogger(__name__)
@@ -34,6 +44,8 @@ OPEN_TIMEOUT = 3.0
 """Seconds that workers have to serve an account before it is said to run without the one that is late."""
 CLOSE_TIMEOUT = 3.0
 """Seconds that a worker has to end an account's sessions; it cuts them itself after 2."""
+ADMIT_TIMEOUT = 3.0
+"""Seconds that workers have to follow a change of who may open guarded accounts, before it is said to be late."""
 END_TIMEOUT = 1.0
 """Seconds that a worker has to end when all is being stopped, and its accounts are closed already."""
 LOOK = 1.0
@@ -86,6 +98,9 @@ class Pool:
         self._members: list[Member] = []
         self._adopted: list[Member] = []
         self._proxies: dict[str, PoolProxy] = {}
+        self._admissions: dict[str, Mapping[str, Mode]] = {}
+        self._unanswered: list[tuple[Member, Challenge]] = []
+        self._answering: set[asyncio.Task[None]] = set()
         self._shared: socket.socket | None = None
         self._resting = True
         self.lost = counted or Tally()
@@ -114,11 +129,13 @@ class Pool:
             self._adopted.clear()
             raise ProxyError("no worker process can be started; the log says why (`workers = 0` does without)")
 
-    async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> PoolProxy:
+    async def open(
+        self, route: Route, listener: socket.socket | None, suspect: Suspect, login: Login = no_login
+    ) -> PoolProxy:
         """See Engine.open. While there is no worker, the account waits for the next one."""
         if route.name in self._proxies:
             raise ProxyError(f"account {route.name} is served already")
-        proxy = self._proxies[route.name] = PoolProxy(self, route, listener, suspect)
+        proxy = self._proxies[route.name] = PoolProxy(self, route, listener, suspect, login)
         proxy.keep(*self._passed.pop(route.name, (0, 0)))
         if self._members:
             _own(min(self._members, key=lambda member: member.own_ports), proxy)
@@ -139,9 +156,20 @@ class Pool:
         """See Engine.rest. Adopted workers are not told to begin: they go on as their own master had them."""
         self._resting = on
         self._balance()
+        while self._unanswered and not on:
+            self.asks(*self._unanswered.pop(0))
         everyone = [*self._members, *self._adopted]
         if on and everyone:
             await asyncio.wait([member.leave() for member in everyone], timeout=LEAVE_TIMEOUT)
+
+    async def admit(self, admissions: Admissions) -> None:
+        """See Engine.admit. Workers to come are told before they serve anybody."""
+        self._admissions.update(admissions)
+        adopted = [member for member in self._adopted if any(route.guarded for route in member.routes.values())]
+        if answers := [member.admit(admissions) for member in (*self._members, *adopted)]:
+            _, late = await asyncio.wait(answers, timeout=ADMIT_TIMEOUT)
+            if late:
+                log.warning("%d workers do not know yet who is signed in, or signed out", len(late))
 
     async def settled(self, names: Collection[str]) -> None:
         """The roster stands, these accounts are in it: let adopted workers end with their last desktops.
@@ -153,7 +181,7 @@ class Pool:
 
     async def aclose(self) -> None:
         """See Engine.aclose: end all workers, those that drain too; also before `start()`."""
-        await tasks.end(*self._tasks)
+        await tasks.end(*self._tasks, *self._answering)
         self._adopt()
         everyone = [*self._members, *self._adopted]
         try:
@@ -193,6 +221,7 @@ class Pool:
             sum(traffic.bytes_up or 0 for traffic in seen),
             sum(traffic.bytes_down or 0 for traffic in seen),
             max((traffic.used for traffic in seen), default=0.0),
+            max((traffic.delay for traffic in seen), default=0.0),
         )
 
     def let_go(self, proxy: PoolProxy, code: int, reason: str) -> list[asyncio.Future[object]]:
@@ -211,10 +240,27 @@ class Pool:
         self._tell_of_elsewhere(names)
         self._balance()
 
-    def suspects(self, name: str, reason: str) -> None:
+    def suspects(self, name: str, reason: str, readiness: Readiness) -> None:
         """See member.Events."""
         if proxy := self._proxies.get(name):
-            proxy.suspect(reason)
+            proxy.suspect(reason, readiness)
+
+    def asks(self, member: Member, challenge: Challenge) -> None:
+        """See member.Events. What adopted workers ask before the accounts are known waits for these."""
+        if proxy := self._proxies.get(challenge.name):
+            task = tasks.spawn(self._answer(member, challenge, proxy.login), f"log in {challenge.name}")
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+        elif self._resting:
+            self._unanswered.append((member, challenge))
+        else:
+            member.answer(challenge.ticket, b"", "the account was removed, or stopped")
+
+    async def _answer(self, member: Member, challenge: Challenge, login: Login) -> None:
+        try:
+            member.answer(challenge.ticket, await login(bytes.fromhex(challenge.challenge)))
+        except DesktopError as error:
+            member.answer(challenge.ticket, b"", str(error))
 
     def _adopt(self) -> None:
         while self._to_adopt:
@@ -294,6 +340,7 @@ class Pool:
         self._members.append(member)
         self._keeper.keep(f"worker-{member.pid}", member.channel.sock)
         member.channel.send(self._begin, self._shared)
+        member.admit(self._admissions)
         vacant = len(self._slots) - len(self._members)  # places whose workers are to have their share, too
         for proxy in self._orphans()[:: 1 + vacant]:
             _own(member, proxy)
@@ -339,6 +386,7 @@ class Pool:
 
     async def _drain(self, member: Member, names: Collection[str]) -> None:
         await asyncio.wait([member.ready, member.gone], timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        member.admit({name: self._admissions[name] for name in member.routes if name in self._admissions})
         for name, route in member.routes.items():
             proxy = self._proxies.get(name)
             if name not in names:
@@ -409,15 +457,16 @@ class Pool:
 class PoolProxy:
     """One account in all workers: a Proxy to the supervisor."""
 
-    __slots__ = ("_pool", "_used", "before", "listener", "owner", "route", "suspect", "trouble")
+    __slots__ = ("_pool", "_used", "before", "listener", "login", "owner", "route", "suspect", "trouble")
     died = None
 
     def __init__(
-        self, pool: Pool, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]
+        self, pool: Pool, route: Route, listener: socket.socket | None, suspect: Suspect, login: Login
     ) -> None:
         self.route = route
         self.listener = listener
         self.suspect = suspect
+        self.login = login
         self.owner: Member | None = None
         """The worker that accepts on the account's own port."""
         self._pool = pool
@@ -437,7 +486,7 @@ class PoolProxy:
         now = self._pool.traffic(self.route.name)
         up, down = self.before
         used = max(self._used, now.used)
-        return Traffic(now.connections, up + (now.bytes_up or 0), down + (now.bytes_down or 0), used)
+        return Traffic(now.connections, up + (now.bytes_up or 0), down + (now.bytes_down or 0), used, now.delay)
 
     async def close(self, code: int, reason: str) -> None:
         """See Proxy.close."""

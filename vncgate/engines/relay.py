@@ -13,7 +13,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from picows import (
     WSCloseCode,
@@ -24,14 +24,23 @@ from picows import (
     ws_create_server,
 )
 
-from vncgate.engines.base import Limits
-from vncgate.engines.handshake import Refused, chosen_subprotocol, objection
+from vncgate import cookies
+from vncgate.engines.base import POLICY, SERVICE_RESTART, Admissions, Limits, Login, Suspect, no_login
+from vncgate.engines.handshake import (
+    INSECURE,
+    NOT_SIGNED_IN,
+    Refused,
+    came_over_https,
+    chosen_subprotocol,
+    objection,
+)
 from vncgate.engines.limits import HandshakeRates
 from vncgate.engines.listening import Listening, caller
-from vncgate.engines.session import CLOSE_GRACE, Browser
+from vncgate.engines.session import CLOSE_GRACE, Browser, Visitor
 from vncgate.errors import ProxyError
 from vncgate.forwarded import TrustedProxies
 from vncgate.model import Route, Traffic
+from vncgate.people import Mode
 from vncgate.tally import Refusal, Tally
 
 log = logging.getLogger(__name__)
@@ -48,6 +57,9 @@ SAMPLE_INTERVAL = 0.25
 """Seconds between two looks at how late the loop is."""
 COMPLAINT_INTERVAL = 60.0
 """Seconds between two lines of the log about too many handshakes."""
+
+ANYBODY = Visitor(Mode.CONTROL)
+"""Who comes to an account that is not guarded: its desktop asks for a password."""
 
 # picows' own lines name no account; what they say is said by the session, with account and client.
 _silent = logging.LoggerAdapter(logging.getLogger("picows.vncgate"))
@@ -69,6 +81,8 @@ class Relay:
         """Accounts whose browsers came or went since whoever looks at it cleared it."""
         self.counted = Tally()
         """All that was counted, but for what the sessions that are there now counted themselves."""
+        self.admitted: dict[str, dict[str, Mode]] = {}
+        """Who may open guarded accounts, which need not be there yet; see Engine.admit."""
         self._trusted = TrustedProxies(limits.trusted_proxies)
         self._rates = HandshakeRates(limits.handshakes, limits.client_handshakes)
         self._complained = -math.inf
@@ -89,11 +103,13 @@ class Relay:
         self._listener = shared
         self._sample(time.monotonic())
 
-    async def open(self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]) -> RelayProxy:
+    async def open(
+        self, route: Route, listener: socket.socket | None, suspect: Suspect, login: Login = no_login
+    ) -> RelayProxy:
         """See Engine.open."""
         if route.path in self.by_path:
             raise ProxyError(f"path {route.path} is taken by account {self.by_path[route.path].name}")
-        proxy = RelayProxy(route, self, suspect)
+        proxy = RelayProxy(route, self, suspect, login)
         if listener is not None:
             await self.listen(proxy, listener)
         self.by_path[route.path] = proxy
@@ -106,6 +122,21 @@ class Relay:
             proxy.server = await self._serve(listener, functools.partial(self._route_own, proxy))
         except OSError as error:
             raise ProxyError(f"the port of account {proxy.name} cannot be served: {error.strerror}") from None
+
+    async def admit(self, admissions: Admissions) -> None:
+        """See Engine.admit."""
+        self.let_in(admissions)
+
+    def let_in(self, admissions: Admissions) -> None:
+        """What `admit()` does, and it is so at once."""
+        for name, admitted in admissions.items():
+            if admitted:
+                self.admitted[name] = dict(admitted)
+            else:
+                self.admitted.pop(name, None)
+        for proxy in self.proxies:
+            if proxy.guarded and proxy.name in admissions:
+                proxy.send_away(admissions[proxy.name])
 
     def tally(self) -> Tally:
         """See Engine.tally."""
@@ -208,17 +239,44 @@ class Relay:
         client = self._trusted.client(connection.peer, headers.getall("X-Forwarded-For", []))
         if wait := self._rates.wait(None if self._trusted.trusts(client) else client, time.monotonic()):
             return self._refuse(self._too_many(client, wait))
-        if proxy is None or proxy.is_closed:  # closed since this browser's connection was accepted
+        if proxy is not None and proxy.is_closed:  # since this browser's connection was accepted
+            proxy = None
+        visitor: Visitor | Refused
+        if self.limits.guarded or (proxy is not None and proxy.guarded):
+            visitor = self._admitted(proxy, request, connection.peer)
+        elif proxy is None:
             return self._refuse(Refused(404, nothing, Refusal.NOT_FOUND))
-        refused = proxy.full() or objection(request.path, headers, self.limits)
-        if refused:
-            said = {"account": proxy.name, "client": client}
+        else:
+            visitor = proxy.full() or objection(request.path, headers, self.limits) or ANYBODY
+        if proxy is None or isinstance(visitor, Refused):
+            refused = visitor if isinstance(visitor, Refused) else NOT_SIGNED_IN
+            said = {"account": proxy.name if proxy else "", "client": client}
             log.warning("refused a browser (%s): %s", refused.reason, refused.text, extra=said)
             return self._refuse(refused)
         headers["Connection"] = "Upgrade"  # picows knows the single token only
         subprotocol = chosen_subprotocol(headers.getall("Sec-WebSocket-Protocol", []))
         extra = {"Sec-WebSocket-Protocol": subprotocol} if subprotocol else None
-        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(extra), Browser(proxy, client))
+        return WSUpgradeResponseWithListener(
+            WSUpgradeResponse.create_101_response(extra), Browser(proxy, client, visitor)
+        )
+
+    def _admitted(self, proxy: RelayProxy | None, request: WSUpgradeRequest, peer: str) -> Visitor | Refused:
+        """Who comes to a guarded account (None: there is none of that path).
+
+        What is refused to whom is not admitted depends on the request alone, not on what there is.
+        """
+        headers, secure = request.headers, self.limits.secure
+        if refused := objection(request.path, headers, self.limits):
+            return refused
+        forwarded = headers.getall("X-Forwarded-Proto", [])
+        if secure and not (self._trusted.trusts(peer) and came_over_https(forwarded)):
+            return INSECURE
+        cookie = cookies.session_value(headers.getall("Cookie", []), secure=secure)
+        if cookie is None or proxy is None or not proxy.guarded:
+            return NOT_SIGNED_IN
+        digest = cookies.digest(cookie)
+        mode = self.admitted.get(proxy.name, {}).get(digest)
+        return NOT_SIGNED_IN if mode is None else proxy.full() or Visitor(mode, digest)
 
     def _too_many(self, client: str, wait: float) -> Refused:
         now = time.monotonic()
@@ -268,8 +326,10 @@ class RelayProxy:
         "counted",
         "desktop",
         "elsewhere",
+        "guarded",
         "is_closed",
         "limits",
+        "log_in",
         "name",
         "server",
         "sessions",
@@ -278,8 +338,10 @@ class RelayProxy:
     )
     died = None  # it is no process, and has no task
 
-    def __init__(self, route: Route, relay: Relay, suspect: Callable[[str], None]) -> None:
+    def __init__(self, route: Route, relay: Relay, suspect: Suspect, login: Login) -> None:
         self.name = route.name
+        self.guarded = route.guarded
+        self.log_in = login
         self.desktop = route.desktop
         self.watch_input = route.watch_input
         self.limits = relay.limits
@@ -327,6 +389,15 @@ class RelayProxy:
         down = self._bytes_down + sum(session.bytes_down for session in self.sessions)
         used = max((session.used for session in self.sessions), default=0.0)
         return Traffic(len(self.sessions), up, down, max(self._used, used))
+
+    def send_away(self, admitted: Mapping[str, Mode]) -> None:
+        """End the sessions of those who are not among `admitted`, or may do something else now than they did."""
+        for session in list(self.sessions):
+            mode = admitted.get(session.visitor.digest)
+            if mode is None:
+                session.close(WSCloseCode(POLICY), "you were signed out")
+            elif mode is not session.visitor.mode:
+                session.close(WSCloseCode(SERVICE_RESTART), "what you may do here has changed: connect again")
 
     async def stop_accepting(self) -> None:
         """Leave the account's own port to others; what is connected stays."""

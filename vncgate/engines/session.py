@@ -16,6 +16,7 @@ import struct
 import termios
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -25,6 +26,7 @@ from vncgate.dial import connect
 from vncgate.engines.base import Limits
 from vncgate.errors import DesktopError
 from vncgate.model import Desktop
+from vncgate.people import Mode
 from vncgate.rfb_input import InputReader
 from vncgate.tally import End, Tally
 
@@ -97,11 +99,22 @@ class Host(Protocol):
         """The desktop could not be connected to."""
 
 
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Whose browser it is: what they may do, and the digest of the cookie that let them in (empty: none was asked
+    for).
+    """
+
+    mode: Mode
+    digest: str = ""
+
+
 class Browser(WSListener):
     """The websocket's side of a session, and the session itself."""
 
-    def __init__(self, host: Host, client: str) -> None:
+    def __init__(self, host: Host, client: str, visitor: Visitor) -> None:
         self.host = host
+        self.visitor = visitor
         self.socket: WSTransport | None = None
         self.desktop: asyncio.Transport | None = None
         self.end = End.BROWSER_VANISHED

@@ -8,6 +8,7 @@ each connection. What it cannot do, and `relay` can:
 - when it ends, its connections end with it at once, without a close code: browsers see 1006 (RFC 6455, section 7.1.5);
 - whoever connects has a process and counts as connected, from before the handshake on;
 - it does not count bytes, and waits for a desktop that does not answer as long as the kernel does;
+- it lets in whoever comes: guarded accounts need the other engine;
 - it cannot tell when somebody used a desktop: `idle_timeout` needs the other engine;
 - the limits of connections, handshakes, headers, frames and buffers are not its own.
 """
@@ -20,11 +21,10 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vncgate.engines.base import Limits
+from vncgate.engines.base import Admissions, Limits, Login, Suspect, no_login
 from vncgate.errors import ProxyError
 from vncgate.model import Desktop, Route, Traffic
 from vncgate.process import Process, describe_exit, inherited, spawn
@@ -75,9 +75,17 @@ class Websockify:
         """See Engine.rest: there is no shared port."""
 
     async def open(
-        self, route: Route, listener: socket.socket | None, suspect: Callable[[str], None]
+        self,
+        route: Route,
+        listener: socket.socket | None,
+        suspect: Suspect,
+        login: Login = no_login,  # noqa: ARG002
     ) -> WebsockifyProxy:
         """See Engine.open. The proxy serves when this returns."""
+        if route.guarded:
+            raise ProxyError(
+                f'account {route.name}: engine websockify lets anybody in; `access = "seat"` needs engine relay'
+            )
         if listener is None:
             raise ProxyError(
                 f"account {route.name}: engine websockify needs a websocketport of its own; "
@@ -114,6 +122,9 @@ class Websockify:
             await process.stop(0)
             raise ProxyError(f"account {route.name}: websockify did not serve within {START_TIMEOUT:g} s")
         return WebsockifyProxy(process)
+
+    async def admit(self, admissions: Admissions) -> None:
+        """See Engine.admit: there are no guarded accounts here."""
 
     def tally(self) -> Tally:
         """See Engine.tally. The processes keep no count."""
@@ -159,7 +170,7 @@ class WebsockifyProxy:
 class Translator:
     """Makes of websockify's lines the events of our log, without a path, which may carry what is secret."""
 
-    def __init__(self, account: str, desktop: Desktop, suspect: Callable[[str], None]) -> None:
+    def __init__(self, account: str, desktop: Desktop, suspect: Suspect) -> None:
         self.serves: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.last_line = ""
         self._account = account
