@@ -1,0 +1,242 @@
+"""Signing up: who comes gets a seat, or a place on the waiting list, once; the policy over ledger, seating and mail.
+
+A form has a secret key of its own. The person's id and their PIN follow from it (`signup_form`), so a form that is sent
+twice, in a hurry or after the gate was killed, means the same person, the same seat and the same PIN, and of none of it
+more is kept than the id, and the PIN's hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from vncgate.engines.limits import HandshakeRates
+from vncgate.errors import LedgerError
+from vncgate.ledger import Ledger
+from vncgate.model import Roster, Secret
+from vncgate.people import Acceptance, Person, Standing
+from vncgate.pins import DIGITS
+from vncgate.seating import Seating
+from vncgate.settings import Settings
+from vncgate.signup_form import Filled, person_id, pin_of
+from vncgate.signup_texts import SignupTexts
+
+if TYPE_CHECKING:
+    from vncgate.mailing import Mailing
+
+log = logging.getLogger(__name__)
+
+POLL = 5.0
+"""Seconds between two looks at whether a seat has become free for who waits."""
+AT_ONCE = 8
+"""PINs of those who sign up that are hashed at the same time: who signs in waits behind no more."""
+LETS_IN = timedelta(minutes=10)
+"""How long after signing up the form's key opens the seat once more, for a form that is sent twice."""
+SPAN = 2400.0
+"""Seconds over which sign-ups and wrong codes are counted."""
+WRONG_CODES = 40
+"""Wrong event codes of one client in this time: of a class behind one address, each may err once or twice."""
+ALL_WRONG_CODES = 10_000
+"""Wrong event codes in all."""
+LEAST_SIGN_UPS = 100
+"""Sign-ups of one client in this time; twice the number of seats where that is more."""
+BY = "sign-up"
+"""Who the audit log says it was."""
+
+
+class Phase(enum.StrEnum):
+    """Whether the form is open."""
+
+    EARLY = "early"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class SigningUp:
+    """`run()` gives free seats to who waits, as long as it is under way. Times are aware."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        seating: Seating,
+        roster: Callable[[], Roster],
+        texts: SignupTexts,
+        mailing: Mailing | None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.texts = texts
+        self.mailing = mailing
+        self._settings = settings
+        self._ledger = ledger
+        self._seating = seating
+        self._roster = roster
+        self._now = now
+        self._clock = clock
+        self._hashing = asyncio.Semaphore(AT_ONCE)
+        self._wrong = HandshakeRates(ALL_WRONG_CODES / SPAN, WRONG_CODES / SPAN, SPAN)
+        self._rates: tuple[int, HandshakeRates] = (0, self._wrong)
+
+    @property
+    def opens(self) -> datetime | None:
+        """When the form opens; None: it is open."""
+        return self._settings.workshop.signup_opens or self._settings.signup.opens
+
+    @property
+    def phase(self) -> Phase:
+        """Whether the form is open now; not while there are no new sessions."""
+        now, closes = self._now(), self._settings.signup.closes
+        if self.opens and now < self.opens:
+            return Phase.EARLY
+        is_over = (closes is not None and now >= closes) or self._seating.is_frozen
+        return Phase.CLOSED if is_over else Phase.OPEN
+
+    async def is_full(self) -> bool:
+        """Whether who comes now gets no seat at once."""
+        standings = await self._ledger.standings()
+        return bool(standings[Standing.WAITING]) or standings[Standing.SEATED] >= self._capacity()
+
+    # ---- who comes ----
+
+    def wait(self, client: str) -> float:
+        """Let somebody with a good form come (0.0), or tell in how many seconds; many at once may be a class."""
+        most = max(LEAST_SIGN_UPS, 2 * self._capacity())
+        if self._rates[0] != most:
+            self._rates = most, HandshakeRates(50 * most / SPAN, most / SPAN, SPAN)
+        return self._rates[1].wait(client, self._clock())
+
+    def wait_for_code(self, client: str) -> float:
+        """Seconds until this client's event code is looked at."""
+        return self._wrong.would_wait(client, self._clock())
+
+    def wrong_code(self, client: str) -> None:
+        """The event code that this client gave was wrong."""
+        self._wrong.wait(client, self._clock())
+
+    async def sign_up(self, filled: Filled, language: str) -> Person:
+        """Somebody sends a form that is good: they are SEATED, or WAITING; who sent it before is who they were then.
+
+        Raises FullError where there is neither, LedgerError, and BusyError, after which all that is missing is done
+        when the form is sent again.
+        """
+        now = self._now()
+        answers = dict(filled.answers)
+        person = Person(
+            id=person_id(filled.key),
+            name=answers.pop("name", ""),
+            email=answers.pop("email", ""),
+            signed_up=now,
+            language=language,
+            answers=answers,
+            accepted=tuple(Acceptance(name, sha256, now) for name, sha256 in filled.accepted.items()),
+        )
+        waits = self._settings.signup.waiting
+        person = await self._ledger.sign_up(
+            person, self._free(), capacity=self._settings.signup.capacity, waiting=waits
+        )
+        if person.standing is Standing.SEATED:
+            await self._hand_over(person, filled.key)
+        elif person.standing is Standing.WAITING and person.signed_up == now:
+            await self._mail(person, "mail_waiting.txt", place=await self.place(person))
+            log.info("somebody signed up, and waits for a seat")
+        return person
+
+    async def known(self, key: str) -> Person | None:
+        """Who sent the form with this key; None: nobody, or they were forgotten."""
+        return await self._ledger.person(person_id(key)) if key else None
+
+    async def collect(self, person: Person, key: str) -> bool:
+        """Whether the key opens the seat of who has one: right after they signed up and, where they waited, once."""
+        if person.standing is not Standing.SEATED:
+            return False
+        return await self._hand_over(person, key) or self._now() - person.signed_up < LETS_IN
+
+    async def place(self, person: Person) -> int:
+        """Their place on the waiting list, from 1 on."""
+        return 1 + await self._ledger.ahead(person.place)
+
+    # ---- what is kept of somebody ----
+
+    async def person_of(self, account: str) -> Person | None:
+        """Who has a seat; None: nobody who signed up."""
+        seat = await self._ledger.seat(account)
+        return await self._ledger.person(seat.person) if seat.person else None
+
+    async def about(self, person: Person) -> dict[str, Any]:
+        """All that is kept of somebody, as plain data."""
+        return await self._ledger.about(person.id)
+
+    async def forget(self, person: Person) -> None:
+        """Delete all that is kept of somebody. Their seat is free, and nothing that they have opens it any more."""
+        await self._ledger.forget(person.id)
+        if person.account:
+            await self._seating.release(person.account, BY)
+        log.info("somebody's data was deleted, as they wished")
+
+    async def leave(self, person: Person) -> None:
+        """Take somebody off the waiting list."""
+        if person.standing is Standing.WAITING:
+            await self._ledger.change_person(person.id, standing=Standing.LEFT)
+
+    # ---- the waiting list ----
+
+    async def run(self) -> None:
+        """Give seats that become free to who waits, and tell them; until cancelled."""
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                await self.move_up()
+            except LedgerError as error:
+                log.warning("%s; who waits for a seat waits on", error)
+
+    async def move_up(self) -> list[Person]:
+        """Give what seats are free to those who have waited longest; returns who got one."""
+        if not (await self._ledger.standings())[Standing.WAITING]:
+            return []
+        moved = await self._ledger.move_up(self._free(), capacity=self._settings.signup.capacity)
+        await self._seating.look_again(*(person.account for person in moved))
+        for person in moved:
+            await self._mail(person, "mail_moved_up.txt", **self._seat_values(person))
+            log.info("account %s: given to who has waited longest", person.account)
+        return moved
+
+    # ---- parts ----
+
+    async def _hand_over(self, person: Person, key: str) -> bool:
+        """Give somebody the PIN of their seat, and have it mailed, unless that was done before; whether it was not.
+
+        The PIN comes last: where it stands, all else is done.
+        """
+        async with self._hashing:
+            await self._seating.look_again(person.account)
+            if self._seating.seat(person.account).pin_hash:
+                return False
+            pin = Secret(pin_of(key, DIGITS))
+            await self._mail(person, "mail_seat.txt", pin=pin.reveal(), **self._seat_values(person))
+            await self._seating.new_pin(person.account, BY, pin)
+        log.info("account %s: taken by somebody who signed up", person.account)
+        return True
+
+    async def _mail(self, person: Person, template: str, **values: object) -> None:
+        if self.mailing and person.email:
+            await self.mailing.queue(person, template, values)
+
+    def _seat_values(self, person: Person) -> Mapping[str, object]:
+        return {"account": person.account, "link": self._seating.link(person.account).reveal()}
+
+    def _free(self) -> list[str]:
+        """The accounts that may be given away, in the token file's order: not those whose PIN somebody has already."""
+        return [account for account, seat in self._seating.seats().items() if not seat.pin_hash]
+
+    def _capacity(self) -> int:
+        spares = sum(seat.spare for seat in self._seating.seats().values())
+        everywhere = len(self._roster()) - spares
+        capacity = self._settings.signup.capacity
+        return everywhere if capacity is None else min(capacity, everywhere)
