@@ -1,19 +1,22 @@
 """The ledger: people, seats, sessions, and what else must outlive the gate, in SQLite or in PostgreSQL.
 
-`Ledger` is all that others see. `seats`, `sessions` and `papers` are its parts: what is asked of the tables (`tables`),
-as functions of a connection. `database` does these as transactions; `databases` is the little in which the two kinds
-of database differ; `migrations` brings an older ledger to this version.
+`Ledger` is all that others see. `people`, `seats`, `sessions`, `papers` and `personal` are its parts: what is asked of
+the `tables`, as functions of a connection; `placing` has those by which somebody comes to a seat and leaves it.
+`database` does them as transactions; `databases` is the little in which the two kinds of database differ; `migrations`
+brings an older ledger to this version.
 """
 
 from __future__ import annotations
 
 from vncgate.ledger.database import Database
 from vncgate.ledger.papers import Papers
+from vncgate.ledger.people import People
+from vncgate.ledger.personal import PersonalData
 from vncgate.ledger.seats import Seats
 from vncgate.ledger.sessions import Sessions
 
 
-class Ledger(Seats, Sessions, Papers):
+class Ledger(People, Seats, Sessions, Papers, PersonalData):
     """Every method raises LedgerError, in plain words without a secret, when the database does not do as asked; a call
     ends within 20 s. What a method that writes returns is on disk. All times are in UTC, and aware of it.
     """

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from vncgate.ledger.database import Database
-from vncgate.ledger.seats import count_change
+from vncgate.ledger.placing import count_change
 from vncgate.ledger.tables import (
     AUDIT,
     FIGURES,

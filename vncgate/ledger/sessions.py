@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select
 
 from vncgate.ledger.database import Database
-from vncgate.ledger.seats import count_change
+from vncgate.ledger.placing import count_change
 from vncgate.ledger.tables import COUNTERS, SEATS, SESSIONS, SHARES, session_of, share_of
 from vncgate.people import Session, Share
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    DDL,
     JSON,
     Boolean,
     CheckConstraint,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    event,
 )
 
 from vncgate.people import Acceptance, AuditEntry, Mail, Mode, Person, Seat, Session, Share, Standing
@@ -156,6 +158,12 @@ NOTES = Table(
     Column("value", Text, nullable=False),
 )
 
+
+# PostgreSQL's planner takes samples of what is in a table, and keeps them when it is deleted.
+for _table in (PEOPLE, MAILS, AUDIT):
+    _columns = ", ".join(f"ALTER {column.name} SET STATISTICS 0" for column in _table.c)
+    _ddl = DDL(f"ALTER TABLE %(fullname)s {_columns}")  # type: ignore[no-untyped-call]
+    event.listen(_table, "after_create", _ddl.execute_if(dialect="postgresql"))
 
 _Row: TypeAlias = Row[*tuple[Any, ...]]
 
