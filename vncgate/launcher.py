@@ -108,6 +108,7 @@ class Launcher:
         self._endings: list[Ending] = []
         self._tidying: asyncio.Task[None] | None = None
         self._is_over = False
+        self._is_shut = False
         self._closed = False
         self._end: asyncio.TimerHandle | None = None
 
@@ -168,6 +169,17 @@ class Launcher:
         runner = self._runners.get(name)
         return runner.view.password if runner else None
 
+    def shut(self, *, on: bool) -> None:
+        """With `on`, start no desktop by itself, nor because somebody opens its page or asks for it there: the workshop
+        is not open. Those that are there stay, and an operator may start more.
+        """
+        was, self._is_shut = self._is_shut, on
+        if was and not on:
+            for runner in self._runners.values():
+                if runner.want is Want.DOWN and runner.state is DesktopState.STOPPED:
+                    self._begin(runner)
+            self._fill()
+
     async def start_desktops(self, names: Iterable[str]) -> list[str]:
         """Ask for desktops; returns their accounts at once, statuses say how it goes on.
 
@@ -182,11 +194,13 @@ class Launcher:
                 self._want(runner)
         return list(named)
 
-    async def stop_desktops(self, names: Iterable[str]) -> list[str]:
-        """End desktops, as `start_desktops()` asks for them. A pool stays empty until one of its kind is asked for."""
+    async def stop_desktops(self, names: Iterable[str], reason: str = _STOPPED) -> list[str]:
+        """End desktops, as `start_desktops()` asks for them; `reason` is what is told. A pool stays empty until one of
+        its kind is asked for.
+        """
         named = self._named(names, "stop")
         for runner in named.values():
-            runner.stop(f"{_STOPPED}: {_RESTING}" if runner.in_pool else _STOPPED)
+            runner.stop(f"{reason}: {_RESTING}" if runner.in_pool else reason)
         return list(named)
 
     async def start_as(self, name: str, kind: str, size: str) -> None:
@@ -219,7 +233,7 @@ class Launcher:
     def visit(self, name: str) -> None:
         """The participant opened the page: a desktop that starts on demand does so now."""
         runner = self._runners.get(name)
-        if runner is None or self._is_over or runner.view.policy not in _OPENED:
+        if runner is None or self._is_over or self._is_shut or runner.view.policy not in _OPENED:
             return
         if runner.want is Want.DOWN and runner.state is not DesktopState.FAILED:
             self._want(runner)
@@ -227,7 +241,7 @@ class Launcher:
     def retry(self, name: str) -> None:
         """The participant asks for it, whatever became of it before; but one that an operator is to start stays so."""
         runner = self._runners.get(name)
-        if runner is None or self._is_over:
+        if runner is None or self._is_over or self._is_shut:
             return
         if runner.view.policy is not Policy.MANUAL or runner.state is DesktopState.FAILED:
             self._want(runner)
@@ -274,7 +288,7 @@ class Launcher:
 
     def _begin(self, runner: Runner) -> None:
         """A desktop that is new in the roster: its policy has the word. One that cannot be started says so at once."""
-        if runner.view.policy in (None, Policy.EAGER):
+        if runner.view.policy in (None, Policy.EAGER) and not self._is_shut:
             runner.start()
 
     def _update(self, runner: Runner, account: Account) -> None:
@@ -313,7 +327,7 @@ class Launcher:
                 self._fill()
 
     def _fill(self, asked: str = "") -> None:
-        if not self._is_over and not self._closed:
+        if not (self._is_over or self._is_shut or self._closed):
             self._pools.fill(asked)
 
     def _take_up(self, roster: Roster) -> None:

@@ -297,6 +297,13 @@ class Seating:
         await self._audit(by, "revoke", account)
         return self.seat(account)
 
+    async def renew(self, account: str, by: str) -> Seat:
+        """End the sessions and links of a seat; its PIN still opens it."""
+        await self._ledger.renew_seat(account)
+        await self._emptied(account)
+        await self._audit(by, "renew", account)
+        return self.seat(account)
+
     async def extend(self, account: str, until: datetime | None, by: str) -> Seat:
         """Say when a seat ends; None: with the workshop."""
         seat = await self._change(account, until=until)

@@ -116,11 +116,14 @@ class Command(enum.StrEnum):
     PURGE = "purge"
 
 
+CLOCK = "the clock"
+"""Who takes steps when they are due."""
 WARNINGS = {Step.WARN_15: timedelta(minutes=15), Step.WARN_5: timedelta(minutes=5)}
 IS_OPEN = frozenset({Phase.OPEN, Phase.OVERTIME})
 """Phases in which people use their desktops."""
 WITH_SIGN_UP = frozenset({Phase.SIGN_UP, Phase.OPEN})
 """Phases in which people may sign up."""
+_WORK = {Command.END: Step.END, Command.PURGE: Step.PURGE}
 _NEWS = frozenset({Step.WARN_15, Step.WARN_5, Step.TIME_UP})
 """Steps that tell people something, of which only the last is of use."""
 
@@ -237,7 +240,7 @@ def due(settings: WorkshopSettings, record: Record, now: datetime) -> tuple[date
     return next((row for row in missed if row[1] not in _NEWS), news[-1] if news else None)
 
 
-def after(record: Record, step: Step, when: datetime, by: str = "the clock") -> Record | None:
+def after(record: Record, step: Step, when: datetime, by: str = CLOCK) -> Record | None:
     """The record once `step`, which was due at `when`, is taken; None where it is passed over in this phase."""
     phase = STEPS.get((record.phase, step))
     if phase is None:
@@ -258,15 +261,14 @@ def ordered(record: Record, command: Command, now: datetime, by: str) -> Record:
     phase = COMMANDS.get((record.phase, command))
     if phase is None:
         raise WorkshopError(_why_not(record.phase, command))
-    if record.work and command is not Command.END and command is not Command.PURGE:
+    if record.work and record.work.step != _WORK.get(command):
         raise WorkshopError(f"{record.work.step} right now; wait until that is done (vncgate workshop status)")
-    match command:
-        case Command.END:
-            changed = replace(record, work=Work(Step.END, by), said=(), frozen=False)
-        case Command.PURGE:
-            changed = replace(record, work=Work(Step.PURGE, by), said=(), frozen=False)
-        case _:
-            changed = replace(record, frozen=command is Command.FREEZE)
+    if record.work:
+        return record  # it goes on
+    if step := _WORK.get(command):
+        changed = replace(record, work=Work(step, by), said=(), frozen=False)
+    else:
+        changed = replace(record, frozen=command is Command.FREEZE)
     return passed(replace(changed, phase=phase), now)
 
 
