@@ -34,6 +34,8 @@ NO_SUCH_KIND = "there is no kind of desktop"
 
 def check_settings(settings: Settings) -> None:
     """Raise SettingsError for settings that contradict each other."""
+    if settings.access is Access.SEAT:
+        _check_seats(settings)
     if settings.snippet_form is Form.SINGLE and not settings.accounts_port:
         raise SettingsError(
             f"apache.form: `single` needs the shared port, {_why_not_shared(settings)}; use form `guide`"
@@ -59,6 +61,20 @@ def _check_mail(settings: Settings) -> None:
         raise SettingsError("public_url: is missing; mails have links to it")
     if bool(mail.user) != (mail.password_file is not None):
         raise SettingsError("mail.user: goes with mail.password_file; write both, or none")
+
+
+def _check_seats(settings: Settings) -> None:
+    """What access `seat` needs, and what does not go with it."""
+    if settings.engine is not EngineName.RELAY:
+        raise SettingsError('access: `seat` needs engine `relay`, which logs in to desktops; or write access = "vnc"')
+    if not settings.public_url:
+        raise SettingsError("public_url: access `seat` needs it, as https://workshop.example.org/: links begin with it")
+    if not settings.web:
+        raise SettingsError("web: is off, but with access `seat` people sign in on the pages")
+    if settings.landing.export:
+        raise SettingsError("landing.export: pages as files let nobody sign in; leave it out with access `seat`")
+    if settings.landing.novnc_dir:
+        raise SettingsError("landing.novnc_dir: with access `seat` only our own viewer is let in; leave it out")
 
 
 def doubts(settings: Settings, is_there: Callable[[Path], bool], now: datetime) -> Iterator[str]:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -43,7 +43,7 @@ from vncgate.prober import Probing
 from vncgate.publications import Publications
 from vncgate.render import status
 from vncgate.render.metrics import Facts
-from vncgate.settings import EngineName, Settings
+from vncgate.settings import Access, EngineName, Settings
 from vncgate.supervisor import Supervisor
 from vncgate.systemd import Notifier
 from vncgate.tally import Tally
@@ -51,6 +51,9 @@ from vncgate.token_file import TokenFile
 from vncgate.tokens import render
 from vncgate.watch import Watcher
 from vncgate.web import app
+
+if TYPE_CHECKING:
+    from vncgate.participants import Participants
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +117,7 @@ class Gate:
         )
         look = self._desktops.launcher.look
         self._supervisor = Supervisor(self._engine, self._listeners, probing, suspected=look)
+        self._participants: Participants | None = None
         self._published = Publications(settings)
         self._doors = Doors(settings, self._listeners, self, self._metrics, self._pages)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -194,6 +198,9 @@ class Gate:
         self._spawn(self._keep_finding(), "find desktops")
         self._spawn(self._desktops.keep_using(self._supervisor.statuses), "see who uses desktops")
         await self._take(roster, self._inherited.state.stopped)
+        if self._settings.access is Access.SEAT:
+            self._participants = await self._open_participants()
+            stack.push_async_callback(self._participants.aclose)
         await self._doors.show()
         await self._engine.rest(on=False)
         self._listeners.settled()
@@ -363,7 +370,28 @@ class Gate:
             statuses=self._supervisor.statuses,
             metrics=self._metrics if settings.web == settings.metrics.address else None,
             desktops=self.desktops,
+            participants=self._participants,
         )
+
+    async def _open_participants(self) -> Participants:
+        """It is imported here: a gate to which nobody signs in needs neither a database nor argon2."""
+        from vncgate.participants import Participants
+
+        return await Participants.open(
+            self._settings,
+            self._environ,
+            lambda: self._roster,
+            self._engine.admit,
+            self._supervisor.statuses,
+            self.desktops,
+        )
+
+    def _served(self, roster: Roster) -> Roster:
+        """The roster with the desktops that were found, and guarded where people sign in."""
+        found = self._desktops.found(roster)
+        if self._settings.access is not Access.SEAT:
+            return found
+        return Roster(tuple(dataclasses.replace(account, guarded=True) for account in found.accounts))
 
     async def _probe(self, account: Account) -> None:
         settings = self._settings
@@ -379,7 +407,9 @@ class Gate:
         self._roster = roster
         self._file.serves(roster)
         self._desktops.launcher.apply(roster)
-        done = await self._supervisor.apply(self._desktops.found(roster), stopped)
+        done = await self._supervisor.apply(self._served(roster), stopped)
+        if self._participants:
+            await self._participants.roster_changed()
         self._roster_loaded = time.time()
         if done.is_empty:
             self._supervisor.probe_again()
@@ -393,7 +423,7 @@ class Gate:
         while True:
             await self._found.wait()
             self._found.clear()
-            if (roster := self._desktops.found(self._roster)) != self._supervisor.roster:
+            if (roster := self._served(self._roster)) != self._supervisor.roster:
                 with contextlib.suppress(ControlError):  # all is being stopped
                     await self._supervisor.apply(roster)
 

@@ -32,6 +32,7 @@ RESERVED = frozenset(
     {
         "api",
         "desk",
+        "end-share",
         "favicon.ico",
         "files",
         "healthz",

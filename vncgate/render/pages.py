@@ -20,6 +20,7 @@ from markupsafe import Markup
 from vncgate import __version__
 from vncgate.errors import SettingsError
 from vncgate.languages import Languages, Words
+from vncgate.people import Session
 from vncgate.render.cards import Card
 from vncgate.render.headers import policy
 from vncgate.render.reach import Reach
@@ -119,8 +120,8 @@ class Pages:
             "landing.html", root=root, cards=shown, live=not self._static, with_filter=len(shown) >= FILTER_FROM
         )
 
-    def desk(self, card: Card, reach: Reach, *, root: str) -> str:
-        """The viewer page of one account."""
+    def desk(self, card: Card, reach: Reach, *, root: str, session: Session | None = None) -> str:
+        """The viewer page of one account; for the `session` that opens it, where people sign in."""
         account, path = card.account, quote(card.account.path, safe="")
         return self._render(
             "desk.html",
@@ -131,6 +132,7 @@ class Pages:
             status_url=f"{root}api/accounts/{path}",
             desktop_url=f"{root}api/desktops/{path}/" if card.is_launched else "",
             events_url=f"{root}api/events?path={path}" if card.is_launched else "",
+            session=session,
         )
 
     def error(self, title: str, text: str, *, root: str) -> str:

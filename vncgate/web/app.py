@@ -11,13 +11,17 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from aiohttp import web
 
 from vncgate import catalogues, tasks
-from vncgate.errors import SettingsError
+from vncgate.errors import LedgerError, SettingsError
 from vncgate.forwarded import TrustedProxies
+from vncgate.languages import N_
 from vncgate.model import AccountStatus, DesktopStatus, Roster
+from vncgate.people import Session
 from vncgate.render.cards import Card, cards
 from vncgate.render.headers import IMMUTABLE, REVALIDATE, STATIC_HEADERS, novnc_policy, policy
 from vncgate.render.pages import Pages
@@ -26,8 +30,13 @@ from vncgate.scrape import Handler
 from vncgate.settings import Settings
 from vncgate.web import api, assets
 from vncgate.web.desktops import DesktopDeeds, deeds
+from vncgate.web.doorkeeper import NOT_YOURS, Doorkeeper, root
 from vncgate.web.events import Events
+from vncgate.web.lobby import Lobby
 from vncgate.web.tongues import LANGUAGE, PAGES, Tongues
+
+if TYPE_CHECKING:
+    from vncgate.participants import Participants
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +47,11 @@ WORDS = {403: "This may not be read.", 404: "There is no such page.", 405: "This
 """What is said where a handler gave no words of its own."""
 OUT_OF_ORDER = "This page is out of order. Please tell the organizers; the gate's log says more."
 """What is said where a template of the site's own fails."""
+AWAY = N_(
+    "The gate cannot look up who sits where at the moment. Desktops that are open stay open. Please try again soon."
+)
+"""What is said where the ledger does not answer."""
+NO_DESKTOP = N_("There is no desktop of this name. It may have been renamed or removed.")
 AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 """What a Host header may be (RFC 3986, section 3.2.2, without the exotic): it goes into a header of ours."""
 
@@ -52,27 +66,34 @@ def build(
     statuses: Callable[[], Sequence[AccountStatus]],
     metrics: Handler | None = None,
     desktops: DesktopDeeds | None = None,
+    participants: Participants | None = None,
 ) -> web.Application:
     """The application, for an aiohttp runner. `roster` and `statuses` give what is now, and must not block.
 
     `desktops` are those that the gate starts itself, if any; `roster` has their accounts also while they are not there.
+    With `participants`, everybody signs in and sees their own desktop alone.
     `metrics`, where given, is for clients that ask us themselves, without a proxy.
     It reads templates and files at once, and blocks meanwhile. Raises SettingsError when the site's own
     templates, logo, style sheet or noVNC folder cannot be used.
     """
-    site = Site(settings, roster, statuses, desktops)
+    site = Site(settings, roster, statuses, desktops, participants)
     app = web.Application(middlewares=[site.tongues.choose, site.in_plain_words])
     app.on_response_prepare.append(site.add_headers)
     app.on_shutdown.append(site.end_streams)
     app.cleanup_ctx.append(site.sampler)
-    app.router.add_get("/", site.landing)
+    if site.lobby is None:
+        app.router.add_get("/", site.landing)
+    else:
+        _add_rooms(app, site.lobby)
     app.router.add_get("/desk/{path}", site.desk)
     app.router.add_get("/desk/{path}/", site.desk)  # as the static export has it
     app.router.add_get("/api/accounts", site.accounts)
     app.router.add_get("/api/accounts/{path}", site.account)
     app.router.add_get("/api/events", site.events, allow_head=False)
     if desktops is not None:
-        app.router.add_post("/api/desktops/{path}/{deed:visit|start|stay}", deeds(desktops, settings, site.card))
+        app.router.add_post(
+            "/api/desktops/{path}/{deed:visit|start|stay}", site.of_owners(deeds(desktops, settings, site.card))
+        )
     api.add(app, settings, roster, statuses, desktops)
     app.router.add_get("/static/{edition:[0-9a-f]{16}}/{name:.+}", site.static)
     app.router.add_get("/healthz", site.health)
@@ -83,6 +104,14 @@ def build(
             raise SettingsError(f"landing.novnc_dir: there is no vnc.html in {settings.landing.novnc_dir}")
         app.router.add_static("/novnc", settings.landing.novnc_dir, follow_symlinks=True)
     return app
+
+
+def _add_rooms(app: web.Application, lobby: Lobby) -> None:
+    """The pages of those who take part. They are imported here, as the database and argon2 come with them."""
+    from vncgate.web import organizer, sign_in
+
+    sign_in.add(app, lobby)
+    organizer.add(app, lobby)
 
 
 def unless_proxied(handler: Handler) -> Handler:
@@ -105,11 +134,15 @@ class Site:
         roster: Callable[[], Roster],
         statuses: Callable[[], Sequence[AccountStatus]],
         desktops: DesktopDeeds | None,
+        participants: Participants | None,
     ) -> None:
         self._settings = settings
         self._roster = roster
         self._statuses = statuses
         self._desktops = desktops
+        self._door = Doorkeeper(settings, participants.seating, participants.key) if participants else None
+        self.lobby = Lobby(settings, participants, self._door, self.card) if participants and self._door else None
+        """What the pages of those who take part stand on."""
         languages = catalogues.load(settings.languages)
         self._assets = assets.load(settings.landing, languages)
         self._pages = Pages(settings.landing, assets.bodies(self._assets), languages)
@@ -141,20 +174,27 @@ class Site:
 
     async def desk(self, request: web.Request) -> web.Response:
         """The viewer page of one account; only it may open that account's websocket."""
-        card = self.card(request.match_info["path"])
+        path = request.match_info["path"]
+        session = await _seated(self._door, request, path) if self._door else None
+        card = self.card(path)
         if card is None:
-            raise web.HTTPNotFound(text="There is no desktop of this name. It may have been renamed or removed.")
+            raise web.HTTPNotFound(text=NO_DESKTOP)
         reach = self._reach(request)
-        response = _page(request[PAGES].desk(card, reach, root=_root(request)))
+        response = _page(request[PAGES].desk(card, reach, root=root(request), session=session))
         response.headers[POLICY] = policy(reach.origins(card.account))
         return response
 
     async def accounts(self, request: web.Request) -> web.Response:
-        """All accounts and their state."""
+        """All accounts and their state; to who signs in, their own."""
+        if self._door:
+            card = self.card(await self._door.own_path(request))
+            return web.json_response([card.public(request[LANGUAGE])] if card else [])
         return web.json_response([card.public(request[LANGUAGE]) for card in self.cards().values()])
 
     async def account(self, request: web.Request) -> web.Response:
         """One account and its state."""
+        if self._door and (own := await self._door.own_path(request)) != request.match_info["path"]:
+            return web.json_response({"error": NOT_YOURS, "desk": own}, status=404)
         card = self.card(request.match_info["path"])
         if card is None:
             raise web.HTTPNotFound(text="there is no such account")
@@ -164,13 +204,19 @@ class Site:
         """The stream of changes, of all accounts or with ?path= of one. Ends when the browser goes, when it takes
         nothing any more, or at shutdown.
         """
+        path = request.query.get("path", "")
+        if self._door:
+            path = path or await self._door.own_path(request)
+            await self._door.at_desk(request, path)
         # X-Accel-Buffering is nginx's; Apache passes on what it gets.
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-        listening = self._events.listen(request.query.get("path", ""), request[LANGUAGE])
+        listening = self._events.listen(path, request[LANGUAGE])
         async with contextlib.aclosing(listening) as messages:
             try:
                 await response.prepare(request)
                 async for message in messages:
+                    if self._door and await self._door.session(request) is None:
+                        break
                     async with asyncio.timeout(WRITE_TIMEOUT):
                         await response.write(message)
             except TimeoutError:
@@ -217,13 +263,28 @@ class Site:
         except SettingsError as error:
             log.error("%s", error)
             return self._error(request, 500, OUT_OF_ORDER)
+        except LedgerError as error:
+            log.error("%s", error)
+            return self._error(request, 503, AWAY)
+
+    def of_owners(self, handler: Handler) -> Handler:
+        """A handler of {path}, for the owner of the seat that shows it alone, where people sign in."""
+
+        async def owned(request: web.Request) -> web.StreamResponse:
+            if self._door:
+                await self._door.owner(request, request.match_info["path"])
+            return await handler(request)
+
+        return owned
 
     def _error(self, request: web.Request, status: int, text: str) -> web.Response:
+        words = request[LANGUAGE]
+        text = words.of(text)
         if request.path.startswith("/api/"):
             return web.json_response({"error": text}, status=status)
-        title = "Not found" if status == 404 else "That did not work"
+        title = words.of(N_("Not found") if status == 404 else N_("That did not work"))
         try:
-            return _page(request[PAGES].error(title, text, root=_root(request)), status)
+            return _page(request[PAGES].error(title, text, root=root(request)), status)
         except SettingsError as error:  # the site's own frame is what is broken
             log.error("%s", error)
             return web.Response(text=f"{text}\n", status=status)
@@ -234,7 +295,8 @@ class Site:
             response.headers.setdefault(name, value)
         if request.path.startswith("/novnc/"):
             response.headers[POLICY] = novnc_policy(self._reach(request).origins())
-        response.headers.setdefault("Cache-Control", "no-store" if request.path.startswith("/api/") else REVALIDATE)
+        is_kept = not request.path.startswith("/api/") and (self._door is None or request.path.startswith("/static/"))
+        response.headers.setdefault("Cache-Control", REVALIDATE if is_kept else "no-store")
 
     async def sampler(self, _: web.Application) -> AsyncIterator[None]:
         """The one task that looks at the accounts for all listeners."""
@@ -260,3 +322,14 @@ def _page(html: str, status: int = 200) -> web.Response:
 
 def _root(request: web.Request) -> str:
     return "../" * (request.raw_path.partition("?")[0].count("/") - 1) or "./"
+
+
+async def _seated(door: Doorkeeper, request: web.Request, path: str) -> Session:
+    """Whose desktop it is. All others are led to their own or to signing in, whether there is such a desktop or not."""
+    try:
+        return await door.at_desk(request, path)
+    except web.HTTPUnauthorized:
+        raise web.HTTPSeeOther(f"{root(request)}?next=desk/{quote(path, safe='')}/") from None
+    except web.HTTPNotFound:
+        own = await door.own_path(request)
+        raise web.HTTPSeeOther(root(request) + (f"desk/{quote(own, safe='')}/" if own else "")) from None

@@ -22,7 +22,8 @@ from multidict import MultiDict, MultiDictProxy
 
 from vncgate import cookies, seat_links
 from vncgate.forwarded import TrustedProxies
-from vncgate.people import Mode, Session
+from vncgate.languages import N_
+from vncgate.people import Session
 from vncgate.settings import Settings
 from vncgate.web.desktops import from_our_pages
 
@@ -35,11 +36,15 @@ LARGEST_FORM = 65536
 """Bytes of a form."""
 FORM_TIMEOUT = 10.0
 """Seconds that a form may take to come."""
-NOT_OURS = "This did not come from a page of this site. Please open the page anew, and try again."
-TOO_OLD = "This page is out of date. Please open it anew, and try again."
-NOT_SECURE = "Here nobody can sign in: this connection is not encrypted. Please open the site's own address: {url}"
-SIGN_IN = "Please sign in first."
-NOT_YOURS = "This is not for your seat."
+NOT_OURS = N_("This did not come from a page of this site. Please open the page anew, and try again.")
+TOO_OLD = N_("This page is out of date. Please open it anew, and try again.")
+NOT_SECURE = N_(
+    "This connection is not encrypted, so nobody can sign in here. Please open the address that the organizers gave "
+    "you, which begins with https."
+)
+SIGN_IN = N_("Please sign in first.")
+NOT_YOURS = N_("This is not for your seat.")
+OWNERS = N_("Only the owner of this desktop may do this.")
 
 _FORM_COOKIE = re.compile(r"[A-Za-z0-9_-]{22}")
 
@@ -79,16 +84,29 @@ class Doorkeeper:
             raise web.HTTPUnauthorized(text=SIGN_IN)
         return session
 
-    async def owner(self, request: web.Request, path: str) -> Session:
-        """The session of who owns the seat that shows the desktop of this path. Raises HTTPUnauthorized without a
-        session, and HTTPNotFound for any other path, whether there is such a desktop or not.
+    async def own_path(self, request: web.Request) -> str:
+        """The path of the desktop that the session of a request shows; empty where it has none. Raises
+        HTTPUnauthorized.
+        """
+        desk = self._seating.desk(await self.participant(request))
+        return desk.path if desk else ""
+
+    async def at_desk(self, request: web.Request, path: str) -> Session:
+        """The session of who may see the desktop of this path. Raises HTTPUnauthorized without a session, and
+        HTTPNotFound for any other path, whether there is such a desktop or not.
         """
         session = await self.participant(request)
-        desk = self._seating.desk(session)
-        if desk is None or desk.path != path:
+        if path == "" or await self.own_path(request) != path:
             raise web.HTTPNotFound(text=NOT_YOURS)
-        if session.share or session.mode is not Mode.CONTROL:
-            raise web.HTTPForbidden(text="Only the owner of this desktop may do this.")
+        return session
+
+    async def owner(self, request: web.Request, path: str) -> Session:
+        """The session of who owns the seat that shows the desktop of this path. Raises as `at_desk()`, and
+        HTTPForbidden for visitors.
+        """
+        session = await self.at_desk(request, path)
+        if session.share:
+            raise web.HTTPForbidden(text=OWNERS)
         return session
 
     async def organizer(self, request: web.Request) -> Session:
@@ -111,11 +129,11 @@ class Doorkeeper:
         return self._token(request, cookie)
 
     async def form(self, request: web.Request, largest: int = LARGEST_FORM) -> MultiDictProxy[str]:
-        """The fields of a form that was sent, urlencoded, of at most `largest` bytes. Raises HTTPForbidden where it does not come from a page of
-        ours, and HTTPRequestEntityTooLarge.
+        """The fields of a form that was sent, urlencoded, of at most `largest` bytes. Raises HTTPForbidden where it
+        does not come from a page of ours, and HTTPRequestEntityTooLarge.
         """
         if not self.is_secure(request):
-            raise web.HTTPForbidden(text=NOT_SECURE.format(url=self._settings.public_url))
+            raise web.HTTPForbidden(text=NOT_SECURE)
         if not from_our_pages(request, self._settings):
             raise web.HTTPForbidden(text=NOT_OURS)
         if request.content_type != "application/x-www-form-urlencoded":
