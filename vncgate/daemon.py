@@ -39,9 +39,10 @@ from vncgate.handover import Inheritance, State
 from vncgate.launcher import Launcher
 from vncgate.model import Account, Roster, Want, WorkerStatus
 from vncgate.nursery import Nursery
+from vncgate.people import Mode
 from vncgate.prober import Probing
 from vncgate.publications import Publications
-from vncgate.render import status
+from vncgate.render import report, status
 from vncgate.render.metrics import Facts
 from vncgate.settings import Access, EngineName, Settings
 from vncgate.supervisor import Supervisor
@@ -201,6 +202,9 @@ class Gate:
         if self._settings.access is Access.SEAT:
             self._participants = await self._open_participants()
             stack.push_async_callback(self._participants.aclose)
+            await self._participants.begin_life(
+                self._settings, self._desktops.launcher, self._file.rekey, self._figures
+            )
         await self._doors.show()
         await self._engine.rest(on=False)
         self._listeners.settled()
@@ -381,10 +385,22 @@ class Gate:
             self._settings,
             self._environ,
             lambda: self._roster,
-            self._engine.admit,
+            self._admit,
             self._supervisor.statuses,
             self.desktops,
         )
+
+    async def _admit(self, admissions: Mapping[str, Mapping[str, Mode]]) -> None:
+        """Tell the engine who is let in; nobody is where the workshop is not open."""
+        life = self._participants.life if self._participants else None
+        open_ = {name: who if life is None or life.opens(name) else {} for name, who in admissions.items()}
+        await self._engine.admit(open_)
+
+    def _figures(self) -> tuple[Mapping[str, float], frozenset[str]]:
+        """What the workshop's report is made of, and the accounts whose desktops are in use."""
+        facts = self.facts()
+        used = frozenset(each.name for each in facts.statuses if each.traffic.connections)
+        return report.figures(facts), used
 
     def _served(self, roster: Roster) -> Roster:
         """The roster with the desktops that were found, and guarded where people sign in."""

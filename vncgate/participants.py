@@ -9,18 +9,27 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vncgate import tasks
+from vncgate import catalogues, tasks
 from vncgate.errors import SettingsError
 from vncgate.files import state_folder
+from vncgate.launcher import Launcher
+from vncgate.launchers.base import DesktopCommands
 from vncgate.ledger import Ledger
-from vncgate.model import Roster
+from vncgate.model import AccountStatus, Roster
+from vncgate.organizing import Organizing
 from vncgate.seat_links import KEY_BYTES
 from vncgate.seating import Admissions, Seating
 from vncgate.settings import Settings
+from vncgate.signing_up import SigningUp
+from vncgate.signup_texts import SignupTexts
+from vncgate.workshop_life import Figures, Life
+
+if TYPE_CHECKING:
+    from vncgate.mailing import Mailing
 
 LONGEST_URL = 4096
 """Bytes of a file that has the ledger's address in it."""
@@ -29,11 +38,15 @@ LONGEST_URL = 4096
 class Participants:
     """All rooms of those who take part. `open()` makes it, `aclose()` ends it; what runs in between is its own."""
 
-    def __init__(self, ledger: Ledger, seating: Seating, key: bytes) -> None:
+    def __init__(self, ledger: Ledger, seating: Seating, organizing: Organizing, key: bytes) -> None:
         self.ledger = ledger
         self.seating = seating
+        self.organizing = organizing
         self.key = key
         """What signs links and forms. A secret."""
+        self.signing_up: SigningUp
+        self.life: Life | None = None
+        """The workshop's life, once it has begun."""
         self._stack = contextlib.AsyncExitStack()
 
     @classmethod
@@ -43,6 +56,8 @@ class Participants:
         environ: Mapping[str, str],
         roster: Callable[[], Roster],
         admit: Callable[[Admissions], Awaitable[None]],
+        statuses: Callable[[], Sequence[AccountStatus]],
+        desktops: DesktopCommands,
     ) -> Participants:
         """Open the ledger, and tell the engine (`admit`) who is let in. Raises SettingsError where the key or the
         ledger's address cannot be read, and LedgerError where there is no ledger to be had.
@@ -50,15 +65,40 @@ class Participants:
         folder = state_folder(environ, os.getuid())
         key, url = await asyncio.to_thread(_key_and_url, settings, folder)
         ledger = await Ledger.open(url)
-        self = cls(ledger, Seating(settings, key, ledger, roster, admit, is_shared=url.startswith("postgresql")), key)
+        seating = Seating(settings, key, ledger, roster, admit, is_shared=url.startswith("postgresql"))
+        self = cls(ledger, seating, Organizing(settings, seating, ledger, roster, statuses, desktops), key)
         self._stack.push_async_callback(ledger.aclose)
         try:
             await self.seating.start()
             self._keep(self.seating.run(), "seats")
+            await self._open_sign_up(settings, roster)
         except BaseException:
             await self.aclose()
             raise
         return self
+
+    async def _open_sign_up(self, settings: Settings, roster: Callable[[], Roster]) -> None:
+        texts = await asyncio.to_thread(SignupTexts, settings.signup)
+        mailing = await asyncio.to_thread(_mailing, settings, self.ledger) if settings.mail.host else None
+        self.signing_up = SigningUp(settings, self.ledger, self.seating, roster, texts, mailing)
+        if mailing:
+            self._keep(mailing.run(), "mails")
+        if settings.signup.enabled:
+            self._keep(self.signing_up.run(), "waiting list")
+
+    async def begin_life(
+        self,
+        settings: Settings,
+        launcher: Launcher,
+        rekey: Callable[[], Awaitable[str]],
+        figures: Callable[[], tuple[Figures, frozenset[str]]],
+    ) -> None:
+        """Live the workshop's life, from now on. See Life."""
+        notes = self.organizing.notes
+        self.life = Life(settings.workshop, self.ledger, self.seating, launcher, notes, rekey=rekey, figures=figures)
+        await self.life.start()
+        self._keep(self.life.run(), "workshop's life")
+        self._keep(self.life.keep_figures(), "workshop's figures")
 
     async def roster_changed(self) -> None:
         """There are other accounts than before: all rooms that keep something of them are told."""
@@ -70,6 +110,12 @@ class Participants:
 
     def _keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._stack.push_async_callback(tasks.end, tasks.spawn(work, name))
+
+
+def _mailing(settings: Settings, ledger: Ledger) -> Mailing:
+    from vncgate.mailing import Mailing  # here, as aiosmtplib comes with it
+
+    return Mailing(settings, catalogues.load(settings.languages), ledger)
 
 
 def _key_and_url(settings: Settings, folder: Path) -> tuple[bytes, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from vncgate.control import HandedOver
 from vncgate.errors import TokensError
 from vncgate.handover import State
 from vncgate.model import Problem, Roster, Severity
+from vncgate.rekeying import rekey
 from vncgate.roster import parse_tokens, read_tokens
 from vncgate.settings import Settings
 from vncgate.tokens import Parsed, parse
@@ -80,6 +82,19 @@ class TokenFile:
         handed = self._handed
         self.source = handed.name if handed else str(self._path)
         return await self._judged(_parse(handed) if handed else read_tokens(self._path), lacks_settings)
+
+    async def rekey(self) -> str:
+        """Give the desktops that the gate starts new passwords; tells what was done, or what command does it. Its owner
+        hears of the change as of any other.
+        """
+        command = "vncgate tokens rekey TOKENS" if self.is_credential else f"vncgate tokens rekey {self._path}"
+        if self.is_credential or not os.access(self._path.parent, os.W_OK):
+            return f"new VNC passwords are yours to write, as the gate may not: {command}"
+        try:
+            done = await asyncio.to_thread(rekey, self._path)
+        except TokensError as error:
+            return f"{error}; then give the desktops new VNC passwords: {command}"
+        return f"new VNC passwords: {done.given} in the token file, {done.others} left to VNC servers of their own"
 
     def serves(self, roster: Roster) -> None:
         """Told when a roster is made true."""

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from vncgate import workshop
 from vncgate.errors import VncgateError, WorkshopError
 from vncgate.languages import N_
 from vncgate.model import DesktopState
-from vncgate.people import AuditEntry
+from vncgate.people import AuditEntry, Standing
 from vncgate.viewer_notes import Notes
 from vncgate.workshop import CLOCK, IS_OPEN, WITH_SIGN_UP, Command, Phase, Record, Step, WorkshopSettings
 
@@ -130,10 +131,8 @@ class Life:
         return self.phase in IS_OPEN or (self.phase is Phase.ENDED and self._archives is not None)
 
     def opens(self, account: str) -> bool:
-        """Whether the desktop that the seat of `account` shows may be used now. Who has more time goes on."""
-        if self.phase in IS_OPEN:
-            return True
-        return self.phase is Phase.ENDED and self._has_more_time(account)
+        """Whether the desktop of `account` may be used now. Who has more time goes on after the end."""
+        return self.phase in IS_OPEN or (self.phase is Phase.ENDED and self._stays(account))
 
     def status(self) -> dict[str, Any]:
         """All of it, as JSON values."""
@@ -182,6 +181,25 @@ class Life:
             f"{len(people)} people, with their answers, mails, seats, sessions and the audit log",
             "figures without names stay, for the report",
         ]
+
+    async def report(self, *, names: bool) -> dict[str, Any]:
+        """What the report is made of, as JSON values; the names of those who came only with `names`."""
+        people = await self._ledger.people()
+        counts = Counter(person.standing for person in people)
+        sits = {person.account: person.name for person in people if person.account}
+        settings, came = self._settings, sorted(self._came)
+        return {
+            "title": settings.title,
+            "place": settings.place,
+            "opens": settings.doors_open.isoformat() if settings.doors_open else None,
+            "ends": settings.ends.isoformat() if settings.ends else None,
+            "phase": self.phase,
+            "accounts": len(self._seating.seats()),
+            "came": len(came),
+            "names": [[account, sits.get(account, "")] for account in came] if names else None,
+            "people": {str(standing): counts[standing] for standing in Standing},
+            "figures": [[when.isoformat(), figures] for when, figures in await self._ledger.recorded()],
+        }
 
     # ---- what organizers say ----
 
