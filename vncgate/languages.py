@@ -193,11 +193,9 @@ def said(script: str) -> Iterator[tuple[int, str, str]]:
 
 
 def module(words: Words, scripts: Iterable[str]) -> str:
-    """The module that tells words.js what `scripts` say, in this language; empty where that is what they say anyway."""
+    """The module that tells words.js what `scripts` say in this language."""
     asked = {text for script in scripts for _, text, _ in said(script)}
     known = {text: forms for text in sorted(asked) if (forms := words.catalogue.texts.get(text))}
-    if not known and words.code == ENGLISH:
-        return ""
     values: dict[str, Any] = {text: forms[0] if len(forms) == 1 else forms for text, forms in known.items()}
     table = json.dumps(values, ensure_ascii=False, indent=0)
     # Nothing but a rule can stand there: c2py() has read it.

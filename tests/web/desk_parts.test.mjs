@@ -67,7 +67,7 @@ test("readiness in a person's words", () => {
   assert.equal(readiness(null), null);
   assert.equal(readiness({ state: "checking", reason: "" }), null);
   assert.deepEqual(readiness({ state: "ready", reason: "" }), { text: "Ready", tone: "good" });
-  assert.deepEqual(readiness({ state: "offline", reason: "it does not answer" }),
+  assert.deepEqual(readiness({ state: "offline", label: "offline", reason: "it does not answer" }),
     { text: "Offline: it does not answer", tone: "bad" });
   assert.equal(readiness({ state: "in use", reason: "" }).tone, "good");
 });

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from vncgate.desktop_words import AWAY
+from vncgate.desktop_words import AWAY, plain_of_login
 from vncgate.kinds import Kind, Policy
-from vncgate.languages import N_, Words
+from vncgate.languages import N_, Words, joined
 from vncgate.model import Account, AccountStatus, DesktopState, DesktopStatus, Readiness, Roster, State, Want
 
-OVER = "the workshop is over"
-WHEN_OPENED = "it starts when you open it"
+OVER = N_("the workshop is over")
+WHEN_OPENED = N_("it starts when you open it")
 """What the landing page says of a desktop that a visit starts."""
-BY_ORGANIZERS = "the organizers start it"
-GOES_ON = "this page then goes on by itself"
+BY_ORGANIZERS = N_("the organizers start it")
+GOES_ON = N_("this page then goes on by itself")
 """What the viewer says beside that, and the landing page does not."""
 
 
@@ -137,7 +137,9 @@ def _card(
     told = replace(told, kind=(kind and kind.title) or desktop.kind)
     if told.state is not DesktopState.RUNNING:
         hint = WHEN_OPENED if told.offer is Offer.START and policy is not Policy.EAGER else ""
-        state, reason = _state(told, desktop), _joined(told.reason.removesuffix(f"; {GOES_ON}"), hint)
+        state, reason = _state(told, desktop), joined([told.reason, hint])
+        if policy is Policy.MANUAL and told.state is DesktopState.STOPPED:
+            told = replace(told, reason=joined([told.reason, GOES_ON]))
     elif state is Shown.CHECKING:
         state = Shown.READY  # whoever started it has logged in to it; the prober will
     return Card(account, state, reason, told)
@@ -165,44 +167,41 @@ def launched(status: DesktopStatus, policy: Policy | None, *, is_served: bool, i
         case DesktopState.RUNNING if is_served:
             return Launched(state, ends=status.ends if status.is_ending else None, idle_end=status.idle_end)
         case DesktopState.STOPPED | DesktopState.FAILED if is_over:
-            return Launched(state, "Your desktop is not started any more", OVER)
+            return Launched(state, N_("Your desktop is not started any more"), OVER)
         case DesktopState.STOPPED if policy is Policy.MANUAL:
-            headline = "Your desktop has ended" if reason else "Your desktop is not started yet"
-            return Launched(state, headline, _joined(reason, BY_ORGANIZERS, GOES_ON))
+            headline = N_("Your desktop has ended") if reason else N_("Your desktop is not started yet")
+            return Launched(state, headline, joined([reason, BY_ORGANIZERS]))
         case DesktopState.STOPPED:
-            headline = "Your desktop has ended" if reason else "Your desktop is not running"
+            headline = N_("Your desktop has ended") if reason else N_("Your desktop is not running")
             return Launched(state, headline, reason, offer=Offer.START if policy else Offer.NOTHING)
         case DesktopState.FAILED:
-            words = reason or "the organizers can see why: please tell them"
-            return Launched(state, "Your desktop has failed", words, offer=Offer.AGAIN if policy else Offer.NOTHING)
+            words = reason or N_("the organizers can see why: please tell them")
+            return Launched(state, N_("Your desktop has failed"), words, offer=Offer.AGAIN if policy else Offer.NOTHING)
         case DesktopState.STOPPING if not status.is_again:
-            return Launched(state, "Your desktop is being ended", reason)
+            return Launched(state, N_("Your desktop is being ended"), reason)
         case _:
             return _coming(status, reason)
 
 
-_WAITING = {"": "Your desktop is on its way", AWAY: "Your desktop has to wait"}
+_WAITING = {"": N_("Your desktop is on its way"), AWAY: N_("Your desktop has to wait")}
 
 
 def _coming(status: DesktopStatus, reason: str) -> Launched:
     """A desktop that is there sooner or later without anybody's word."""
+    words: str
     match status.state:
         case DesktopState.REQUESTED | DesktopState.STOPPING if status.is_again:
-            headline = "Your desktop has to wait" if reason == AWAY else "Your desktop is being started again"
-            words = _joined(reason or "something went wrong with it", "it starts by itself")
+            headline = N_("Your desktop has to wait") if reason == AWAY else N_("Your desktop is being started again")
+            words = joined([reason or N_("something went wrong with it"), N_("it starts by itself")])
         case DesktopState.REQUESTED:
-            headline, words = _WAITING.get(reason, "Your desktop waits for its turn"), reason
+            headline, words = _WAITING.get(reason, N_("Your desktop waits for its turn")), reason
         case DesktopState.PENDING:
-            headline, words = "Your desktop is in the queue", reason
+            headline, words = N_("Your desktop is in the queue"), reason
         case _:
-            headline, words = "Your desktop is starting", reason if status.state is DesktopState.STARTING else ""
+            headline, words = N_("Your desktop is starting"), reason if status.state is DesktopState.STARTING else ""
     # Where its place lets nobody in yet, it is starting for its participant.
     state = DesktopState.STARTING if status.state is DesktopState.RUNNING else status.state
     return Launched(state, headline, words, starts=status.starts, comes=True)
-
-
-def _joined(*parts: str) -> str:
-    return "; ".join(filter(None, parts))
 
 
 def shown(status: AccountStatus) -> tuple[Shown, str]:
@@ -217,9 +216,9 @@ def shown(status: AccountStatus) -> tuple[Shown, str]:
         case Readiness.OFFLINE:
             # Where it is, is nothing to participants.
             reason = status.reason.replace(f"desktop {status.account.desktop}", "the desktop")
-            return Shown.OFFLINE, reason or "the desktop does not answer"
+            return Shown.OFFLINE, plain_of_login(reason) or reason or N_("the desktop does not answer")
         case Readiness.WRONG_PASSWORD:
-            return Shown.ATTENTION, "the organizers must check this desktop's password"
+            return Shown.ATTENTION, N_("the organizers must check this desktop's password")
         case _:
             return Shown.CHECKING, ""
 
@@ -227,10 +226,10 @@ def shown(status: AccountStatus) -> tuple[Shown, str]:
 def _not_running(status: AccountStatus) -> tuple[Shown, str]:
     match status.state:
         case _ if status.want is Want.DOWN:
-            return Shown.OFFLINE, "stopped by the organizers"
+            return Shown.OFFLINE, N_("stopped by the organizers")
         case State.STARTING | State.STOPPED | State.STOPPING:
-            return Shown.CHECKING, "it is being started"
+            return Shown.CHECKING, N_("it is being started")
         case State.FATAL:
-            return Shown.OFFLINE, "the gate cannot serve it; please tell the organizers"
+            return Shown.OFFLINE, N_("the gate cannot serve it; please tell the organizers")
         case _:
-            return Shown.OFFLINE, "the gate lost it and is starting it again"
+            return Shown.OFFLINE, N_("the gate lost it and is starting it again")

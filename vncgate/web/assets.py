@@ -42,8 +42,7 @@ def load(settings: LandingSettings, offered: Languages | None = None) -> Mapping
     assets[THEME] = _asset(THEME, theme(settings.accent).encode())
     scripts = [path.read_text() for path in OURS.glob("*.js")]
     for words in (offered or {}).values():
-        if text := languages.module(words, scripts):
-            assets[words_module(words)] = _asset(words_module(words), text.encode())
+        assets[words_module(words)] = _asset(words_module(words), languages.module(words, scripts).encode())
     if settings.stylesheet is not None:
         assets[STYLESHEET] = _asset(STYLESHEET, _read(settings.stylesheet, "landing.stylesheet"))
     if settings.logo is not None:

@@ -1,5 +1,7 @@
 /* Text from one clipboard to the other, by itself where the browser allows it, and by the panel everywhere. */
 
+import { say } from "./words.js";
+
 export class Clipboard {
   /* `send(text)` gives text to the desktop and is true when it was sent. */
   constructor({ text, note, allow }, send) {
@@ -34,9 +36,9 @@ export class Clipboard {
     if (!navigator.clipboard?.writeText || !document.hasFocus()) return;
     try {
       await navigator.clipboard.writeText(text);
-      this._say("Copied to your own clipboard.");
+      this._note.textContent = say("Copied to your own clipboard.");
     } catch {
-      this._say("There is new text from the desktop.");
+      this._note.textContent = say("There is new text from the desktop.");
     }
   }
 
@@ -61,14 +63,14 @@ export class Clipboard {
     try {
       this._offer(await navigator.clipboard.readText());
     } catch {
-      this._say("The browser does not allow it. Use the field above.");
+      this._note.textContent = say("The browser does not allow it. Use the field above.");
     }
   }
 
   sendText() {
     if (!this._send(this._text.value)) return;
     this._latest = this._text.value;
-    this._say("Sent. Paste it in the desktop.");
+    this._note.textContent = say("Sent. Paste it in the desktop.");
   }
 
   async copyText() {
@@ -78,12 +80,10 @@ export class Clipboard {
       this._text.select();
       // The only way on a page without TLS, where navigator.clipboard does not exist.
       if (!document.execCommand("copy")) {
-        this._say("Press Ctrl+C to copy the marked text.");
+        this._note.textContent = say("Press Ctrl+C to copy the marked text.");
         return;
       }
     }
-    this._say("Copied to your own clipboard.");
+    this._note.textContent = say("Copied to your own clipboard.");
   }
-
-  _say(text) { this._note.textContent = text; }
 }

@@ -1,13 +1,16 @@
 /* What the gate says of one account, asked for or told by its stream, and what a person may have done with a desktop
    that the gate starts. */
 
+import { inLanguage } from "./words.js";
+
 const LIMIT = 5000; /* milliseconds that an answer may take */
 const FIRST_DELAY = 1000; /* milliseconds until a lost stream is asked for again; doubled at each failure */
 const LONGEST_DELAY = 30000;
 
 export class Gate {
   /* The addresses are the page's; `desktop` and `events` are missing where the gate does not start the desktop.
-     `tell(status)` gets what the gate says: {state, reason, desktop ...}, "unlisted", or null where nobody answers. */
+     `tell(status)` gets what the gate says: {state, reason, desktop ...}, "unlisted", "signed out", {moved: path} where the seat
+     shows another desktop now, or null where nobody answers. */
   constructor({ status, desktop, events }, tell) {
     this.isLauncher = Boolean(desktop);
     this.isLive = false; /* whether the stream tells of every change */
@@ -30,7 +33,7 @@ export class Gate {
   /* Have the gate do one of visit, start, stay. True when it did. */
   async post(deed) {
     const status = await this._answer(this._desktop + deed, { method: "POST" });
-    const done = status !== null && status !== "unlisted";
+    const done = status !== null && typeof status !== "string" && !("moved" in status);
     if (done) this._tell(status);
     return done;
   }
@@ -45,8 +48,9 @@ export class Gate {
 
   async _answer(address, options) {
     try {
-      const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(LIMIT), ...options });
-      if (answer.status === 404) return "unlisted";
+      const answer = await fetch(inLanguage(address), { cache: "no-store", signal: AbortSignal.timeout(LIMIT), ...options });
+      if (answer.status === 401) return "signed out";
+      if (answer.status === 404) return moved(await answer.json());
       if (!answer.ok) return null;
       const date = Date.parse(answer.headers.get("Date"));
       if (date) this._ahead = (date - Date.now()) / 1000;
@@ -57,7 +61,7 @@ export class Gate {
   }
 
   _connect() {
-    this._source = new EventSource(this._events);
+    this._source = new EventSource(inLanguage(this._events));
     this._source.addEventListener("accounts", ({ data }) => this._heard(JSON.parse(data)[0]));
     this._source.addEventListener("change", ({ data }) => this._heard(JSON.parse(data).changed[0]));
     this._source.onerror = () => {
@@ -79,4 +83,9 @@ export class Gate {
     this._source = null;
     this.isLive = false;
   }
+}
+
+/* There is no such account any more; or this person's desktop is another by now. */
+function moved({ desk }) {
+  return desk ? { moved: desk } : "unlisted";
 }

@@ -14,6 +14,7 @@ import { begin, step } from "./desk-session.js";
 import { Toolbar } from "./desk-toolbar.js";
 import { MODIFIERS, Sticky } from "./desk-typing.js";
 import { countdown, readiness, words } from "./desk-words.js";
+import { say } from "./words.js";
 
 const LOOK_EVERY = 15000; /* milliseconds between looks at the account's state */
 const KEYS = { tab: [0xff09, "Tab"], escape: [0xff1b, "Escape"] };
@@ -79,7 +80,7 @@ async function visit() {
 }
 
 async function ask(deed) {
-  trouble = await gate.post(deed) ? "" : "The gate did not answer. Please try again.";
+  trouble = await gate.post(deed) ? "" : say("The gate did not answer. Please try again.");
   tick();
   if (trouble) setText(part("live"), trouble);
 }
@@ -96,7 +97,7 @@ function render(before) {
   if (phase !== "asking") part("readiness").hidden = true;
   part("choices").hidden = phase === "asking" || phase === "connected" || desk.dataset.websocket === "";
   button("retry").hidden = phase === "connecting" || phase === "room";
-  button("retry").textContent = phase === "ended" ? "Try again" : "Try now";
+  button("retry").textContent = phase === "ended" ? say("Try again") : say("Try now");
   part("notice").hidden = !said.headline;
   part("notice").dataset.tone = said.tone;
   setText(part("headline"), said.headline);
@@ -150,8 +151,8 @@ function showWarning() {
     toolbar.fold(true);
     back();
   }
-  const way = warned?.stays ? " Control, Alt and Shift together lead to the button Stay." : "";
-  setText(part("warning-live"), warned ? `${warned.text}.${way}` : "");
+  const way = warned?.stays ? say("Control, Alt and Shift together lead to the button Stay.") : "";
+  setText(part("warning-live"), warned ? `${warned.text}. ${way}`.trim() : "");
   if (!warned) return;
   setText(part("warning-text"), warned.text);
   setText(part("warning-left"), trouble || `(${warned.left})`);
@@ -200,10 +201,9 @@ function keepLastPicture() {
 }
 
 function reveal(shown) {
-  const word = shown ? "Hide" : "Show";
   part("form").elements.password.type = shown ? "text" : "password";
-  button("reveal").textContent = word;
-  button("reveal").setAttribute("aria-label", `${word} the password`);
+  button("reveal").textContent = shown ? say("Hide") : say("Show");
+  button("reveal").setAttribute("aria-label", shown ? say("Hide the password") : say("Show the password"));
 }
 
 /* ---- keys, clipboard, screen ---- */

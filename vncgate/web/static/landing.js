@@ -1,7 +1,7 @@
 /* The landing page: live state by server-sent events, and the filter box. The page works without it. */
 
 import { expected } from "./desk-room.js";
-import { say } from "./words.js";
+import { inLanguage, say } from "./words.js";
 
 const section = document.querySelector(".desktops");
 const notice = document.getElementById("not-live");
@@ -84,7 +84,7 @@ function refresh() {
   clearTimeout(fetching);
   fetching = setTimeout(async () => {
     try {
-      const answer = await fetch(location.pathname, { cache: "no-cache" });
+      const answer = await fetch(inLanguage(location.pathname), { cache: "no-cache" });
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const old = document.getElementById("accounts");
@@ -109,7 +109,7 @@ function live() {
 function connect() {
   clearTimeout(timer);
   source?.close();
-  source = new EventSource(section.dataset.events);
+  source = new EventSource(inLanguage(section.dataset.events));
   source.addEventListener("accounts", (event) => {
     live();
     const list = JSON.parse(event.data);

@@ -4,7 +4,7 @@
    The first argument is a text between double quotes, on the line of say( itself or the next: the catalogues' are found
    by it, and a test sees to it that there are no others. */
 
-let language = "en";
+let language = "";
 let texts = {};
 let form = (n) => Number(n !== 1);
 
@@ -29,7 +29,13 @@ export function sayMany(count, one, many, values = {}) {
 
 /* What Intl is to be asked for: English's dates are 6 March, and hours go to 24. */
 export function locale() {
-  return language === "en" ? "en-GB" : language;
+  return language === "" || language === "en" ? "en-GB" : language;
+}
+
+/* An address of the API, which then answers in the page's language. The cookie may say another by now. */
+export function inLanguage(address) {
+  if (!language) return address;
+  return `${address}${address.includes("?") ? "&" : "?"}language=${language}`;
 }
 
 function filled(text, values) {
