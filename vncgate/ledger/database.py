@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 AT_ONCE = 100
 """Writers that go together; other gates have their turn in between."""
 PATIENCE = 5.0
-"""Seconds in which what may pass, such as a server's restart, is tried again."""
+"""Seconds in which what may pass, such as a server's restart, is tried again; not while it is being opened."""
 PAUSE = 0.1
 """Seconds until the first of these tries; it doubles."""
 
@@ -49,6 +49,7 @@ class Database:
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
         self._engine = kind.engine()
+        self._patience = 0.0
         self._waiting: deque[_Writing[Any]] = deque()
         self._somebody_waits = asyncio.Event()
         self._writer = tasks.spawn(self._write_on(), "ledger: write")
@@ -71,6 +72,7 @@ class Database:
         except BaseException:
             await database.aclose()
             raise
+        database._patience = PATIENCE
         return database
 
     async def aclose(self) -> None:
@@ -154,7 +156,7 @@ class Database:
                 try:
                     await connection.commit()
                 except DBAPIError as error:
-                    if not writes:
+                    if not (writes and error.connection_invalidated):
                         raise
                     raise LedgerError(f"{self._error(error)}; whether it was written is not known") from None
                 return result
@@ -169,7 +171,7 @@ class Database:
 
     async def _trying(self, deed: Callable[[], Awaitable[Result]]) -> Result:
         loop = asyncio.get_running_loop()
-        until, pause = loop.time() + PATIENCE, PAUSE
+        until, pause = loop.time() + self._patience, PAUSE
         while True:
             try:
                 async with asyncio.timeout(LIMIT):

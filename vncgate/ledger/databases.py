@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from vncgate.errors import LedgerError
@@ -77,7 +78,8 @@ class SqliteFile:
 
     def prepare(self) -> None:
         """The file, 0600, and its folder. SQLite gives its other files the same mode."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            self._path.parent.mkdir(mode=0o700, parents=True)
         try:
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
@@ -162,7 +164,7 @@ class Postgres:
             "lock_timeout": f"{LIMIT / 2}s",
             "statement_timeout": f"{LIMIT}s",
             # A gate that hangs while it writes must not hold up the others.
-            "idle_in_transaction_session_timeout": f"{LIMIT}s",
+            "idle_in_transaction_session_timeout": f"{LIMIT / 4}s",
         }
         engine = create_async_engine(
             self._url,
@@ -198,9 +200,10 @@ class Postgres:
         return _POSTGRES_REASONS.get(state, f"PostgreSQL says SQLSTATE {state}")
 
     def passes(self, error: DBAPIError) -> bool:
-        """A server that ends or starts, a lost connection, a deadlock."""
+        """A server that is not there, a lost connection, a gate that was in the way."""
         state = getattr(error.orig, "sqlstate", None)
-        return error.connection_invalidated or state in ("40001", "40P01", "57P01", "57P02", "57P03")
+        away = isinstance(error, OperationalError) and state is None
+        return away or error.connection_invalidated or state in _POSTGRES_PASSES
 
     def _begin(self, connection: Connection) -> None:
         match connection.get_execution_options().get(WRITES):
@@ -209,6 +212,8 @@ class Postgres:
             case False:
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
+
+_POSTGRES_PASSES = ("25P03", "40001", "40P01", "55P03", "57P01", "57P02", "57P03")
 
 _LOCK = int.from_bytes(b"vncgate")
 """The advisory lock of this database that whoever writes has."""
