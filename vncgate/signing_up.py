@@ -123,8 +123,7 @@ class SigningUp:
     async def sign_up(self, filled: Filled, language: str) -> Person:
         """Somebody sends a form that is good: they are SEATED, or WAITING; who sent it before is who they were then.
 
-        Raises FullError where there is neither, LedgerError, and BusyError, after which all that is missing is done
-        when the form is sent again.
+        Raises FullError where there is neither, and LedgerError.
         """
         now = self._now()
         answers = dict(filled.answers)
@@ -141,9 +140,7 @@ class SigningUp:
         person = await self._ledger.sign_up(
             person, self._free(), capacity=self._settings.signup.capacity, waiting=waits
         )
-        if person.standing is Standing.SEATED:
-            await self._hand_over(person, filled.key)
-        elif person.standing is Standing.WAITING and person.signed_up == now:
+        if person.standing is Standing.WAITING and person.signed_up == now:
             await self._mail(person, "mail_waiting.txt", place=await self.place(person))
             log.info("somebody signed up, and waits for a seat")
         return person
@@ -153,10 +150,18 @@ class SigningUp:
         return await self._ledger.person(person_id(key)) if key else None
 
     async def collect(self, person: Person, key: str) -> bool:
-        """Whether the key opens the seat of who has one: right after they signed up and, where they waited, once."""
+        """Whether the key opens the seat of who has one: right after they signed up and, where they waited, once.
+
+        The first time, the seat gets its PIN, and it is mailed. Raises LedgerError and BusyError; then it is done when
+        the form is sent again.
+        """
         if person.standing is not Standing.SEATED:
             return False
         return await self._hand_over(person, key) or self._now() - person.signed_up < LETS_IN
+
+    async def is_to_be_collected(self, person: Person) -> bool:
+        """Whether nobody has come to the seat yet that somebody has."""
+        return bool(person.account) and not (await self._ledger.seat(person.account)).pin_hash
 
     async def place(self, person: Person) -> int:
         """Their place on the waiting list, from 1 on."""

@@ -108,10 +108,11 @@ def build(
 
 def _add_rooms(app: web.Application, lobby: Lobby) -> None:
     """The pages of those who take part. They are imported here, as the database and argon2 come with them."""
-    from vncgate.web import organizer, sign_in
+    from vncgate.web import organizer, sign_in, sign_up
 
     sign_in.add(app, lobby)
     organizer.add(app, lobby)
+    sign_up.add(app, lobby)
 
 
 def unless_proxied(handler: Handler) -> Handler:
