@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from vncgate.desktop_words import lines_asked
 from vncgate.errors import ControlError, TokensError, VncgateError
 from vncgate.render.status import launched
+from vncgate.text import printable
+from vncgate.workshop import Command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from vncgate.launchers.base import DesktopCommands
     from vncgate.scrape import Handler
+    from vncgate.workshop_life import Life
 
 REPLY_TIMEOUT = 60.0
 """Seconds that a command waits for its answer; a restart of a whole class takes a few."""
@@ -47,12 +50,21 @@ ANSWERS = {
     "/desktops/stop": "accounts",
     "/desktops/restart": "accounts",
     "/desktops/logs": "log",
+    "/workshop": "phase",
+    "/workshop/open": "phase",
+    "/workshop/freeze": "phase",
+    "/workshop/end": "phase",
+    "/workshop/purge": "phase",
+    "/workshop/plan": "plan",
+    "/workshop/report": "figures",
 }
 """The commands, and what each answer has in any case."""
+LONGEST_BY = 64
+"""Characters of who gave a command, as it stands in the audit log."""
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of a command; the largest hands a token file over."""
 
-Command = TypeVar("Command")
+Understood = TypeVar("Understood")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,10 @@ class Operator(Protocol):
     @property
     def desktops(self) -> DesktopCommands:
         """The desktops that the gate starts itself."""
+
+    @property
+    def workshop(self) -> Life:
+        """The workshop's life. Raises ControlError where nobody sits on seats, so that it has none."""
 
     def status(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -237,10 +253,36 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
     app.router.add_get("/desktops", desktops)
     app.router.add_post("/desktops/logs", logs)
     app.router.add_post("/desktops/{deed:start|stop|restart}", act_on_desktops)
+    _add_workshop(app, operator)
     return app
 
 
-async def _understood(request: web.Request, read: Callable[[Any], Command]) -> Command:
+def _add_workshop(app: web.Application, operator: Operator) -> None:
+    from aiohttp import web
+
+    async def workshop(request: web.Request) -> web.Response:  # noqa: ARG001
+        return web.json_response(operator.workshop.status())
+
+    async def order(request: web.Request) -> web.Response:
+        command = Command(request.match_info["command"])
+        by = await _understood(request, lambda body: printable(str(body["by"]))[:LONGEST_BY])
+        return web.json_response(await operator.workshop.order(command, by))
+
+    async def plan(request: web.Request) -> web.Response:
+        command = await _understood(request, lambda body: Command(body["command"]))
+        return web.json_response({"plan": await operator.workshop.plan(command)})
+
+    async def report(request: web.Request) -> web.Response:
+        with_names = await _understood(request, lambda body: body["names"] is True)
+        return web.json_response(await operator.workshop.report(names=with_names))
+
+    app.router.add_get("/workshop", workshop)
+    app.router.add_post(f"/workshop/{{command:{'|'.join(Command)}}}", order)
+    app.router.add_post("/workshop/plan", plan)
+    app.router.add_post("/workshop/report", report)
+
+
+async def _understood(request: web.Request, read: Callable[[Any], Understood]) -> Understood:
     """What `read` makes of the JSON of a request. Raises HTTPBadRequest where that is malformed."""
     from aiohttp import web
 

@@ -55,6 +55,7 @@ from vncgate.web import app
 
 if TYPE_CHECKING:
     from vncgate.participants import Participants
+    from vncgate.workshop_life import Life
 
 log = logging.getLogger(__name__)
 
@@ -242,6 +243,13 @@ class Gate:
     def desktops(self) -> Launcher:
         """See control.Operator."""
         return self._desktops.launcher
+
+    @property
+    def workshop(self) -> Life:
+        """See control.Operator."""
+        if self._participants is None or self._participants.life is None:
+            raise ControlError('the workshop has no life of its own here: it takes the setting access = "seat"')
+        return self._participants.life
 
     def facts(self) -> Facts:
         """What the metrics are made of."""
