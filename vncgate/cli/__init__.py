@@ -13,7 +13,10 @@ from collections.abc import Iterable, Sequence
 from vncgate import __version__
 from vncgate.errors import VncgateError
 
-MODULES = ("run", "demo", "tokens", "render", "operate", "desktop", "images", "token", "cards", "doctor", "rehearse")
+MODULES = (
+    "run", "demo", "tokens", "render", "operate", "desktop", "images", "token", "cards", "workshop", "doctor",
+    "rehearse",
+)  # fmt: skip
 """Where the commands are, in the order in which help lists them."""
 
 

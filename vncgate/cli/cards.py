@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from vncgate import catalogues, settings
-from vncgate.cli.config import add_config
+from vncgate import settings
+from vncgate.cli.config import add_config, spoken
 from vncgate.errors import PrintError, SettingsError, TokensError
 from vncgate.files import state_folder, write_private
 from vncgate.model import Account, Roster, Secret
@@ -169,10 +169,7 @@ def _names(names: list[str]) -> str:
 def _look(args: argparse.Namespace, chosen: Settings) -> Look:
     from vncgate.render.access_cards import Look
 
-    languages = catalogues.load(chosen.languages)
-    if args.language and args.language not in languages:
-        raise SettingsError(f"--language: there is no {args.language!r}; there are {', '.join(languages)}")
-    words = languages[args.language] if args.language else languages.default
+    words = spoken(chosen, args.language)
     file = args.logo or chosen.landing.logo
     try:
         logo = (file.read_bytes(), file.suffix) if file else None

@@ -8,6 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vncgate import control
+from vncgate.errors import SettingsError
+from vncgate.languages import Words
+from vncgate.settings import Settings
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +36,18 @@ def control_path(args: argparse.Namespace) -> Path:
     if named := os.environ.get("VNCGATE_CONTROL"):
         return Path(named)
     return control.default_path(os.environ, os.getuid())
+
+
+def spoken(chosen: Settings, language: str | None) -> Words:
+    """The language of what a command prints: the one named, or the site's. Raises SettingsError."""
+    from vncgate import catalogues  # Babel takes a tenth of a second
+
+    languages = catalogues.load(chosen.languages)
+    if language is None:
+        return languages.default
+    if language not in languages:
+        raise SettingsError(f"--language: there is no {language!r}; there are {', '.join(languages)}")
+    return languages[language]
 
 
 def page_url(text: str) -> str:
