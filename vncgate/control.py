@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from vncgate.launchers.base import DesktopCommands
+    from vncgate.organizing import Organizing
     from vncgate.scrape import Handler
     from vncgate.workshop_life import Life
 
@@ -57,6 +58,7 @@ ANSWERS = {
     "/workshop/purge": "phase",
     "/workshop/plan": "plan",
     "/workshop/report": "figures",
+    "/organize": "answer",
 }
 """The commands, and what each answer has in any case."""
 LONGEST_BY = 64
@@ -101,6 +103,10 @@ class Operator(Protocol):
     @property
     def workshop(self) -> Life:
         """The workshop's life. Raises ControlError where nobody sits on seats, so that it has none."""
+
+    @property
+    def organizing(self) -> Organizing:
+        """Seats and people. Raises ControlError where nobody sits on seats."""
 
     def status(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -235,6 +241,10 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
         name, lines = await _understood(request, lambda body: (str(body["account"]), lines_asked(str(body["lines"]))))
         return web.json_response({"log": await operator.desktops.logs(name, lines)})
 
+    async def organize(request: web.Request) -> web.Response:
+        what, names, given = await _understood(request, _asked)
+        return web.json_response({"answer": await operator.organizing.answer(what, names, given, "operator")})
+
     @web.middleware
     async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -250,6 +260,7 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
     app.router.add_post("/reload", reload)
     app.router.add_post("/upgrade", upgrade)
     app.router.add_post("/{deed:start|stop|restart}", act)
+    app.router.add_post("/organize", organize)
     app.router.add_get("/desktops", desktops)
     app.router.add_post("/desktops/logs", logs)
     app.router.add_post("/desktops/{deed:start|stop|restart}", act_on_desktops)
@@ -295,6 +306,13 @@ async def _understood(request: web.Request, read: Callable[[Any], Understood]) -
 
 def _files(body: Mapping[str, Any]) -> list[HandedOver | None]:
     return [HandedOver.from_json(body[name]) if body.get(name) else None for name in ("tokens", "config")]
+
+
+def _asked(body: Mapping[str, Any]) -> tuple[str, list[str], dict[str, str]]:
+    given = body["given"]
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise TypeError("`given` must be an object of texts")
+    return str(body["what"]), _names(body), given
 
 
 def _names(body: Mapping[str, Any]) -> list[str]:

@@ -54,6 +54,7 @@ from vncgate.watch import Watcher
 from vncgate.web import app
 
 if TYPE_CHECKING:
+    from vncgate.organizing import Organizing
     from vncgate.participants import Participants
     from vncgate.workshop_life import Life
 
@@ -243,6 +244,13 @@ class Gate:
     def desktops(self) -> Launcher:
         """See control.Operator."""
         return self._desktops.launcher
+
+    @property
+    def organizing(self) -> Organizing:
+        """See control.Operator."""
+        if self._participants is None:
+            raise ControlError('nobody has a seat here: it takes the setting access = "seat"')
+        return self._participants.organizing
 
     @property
     def workshop(self) -> Life:

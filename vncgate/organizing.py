@@ -9,7 +9,7 @@ import fnmatch
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from vncgate.seating import Seating
     from vncgate.settings import Settings
 
-OPERATOR = "operator"
-"""Who is at the control socket."""
+ENGLISH = Words()
+"""What commands and the API speak."""
 LONGEST_MINUTES = 30 * 24 * 60
 """Minutes by which a seat's end may be moved at once."""
 
@@ -110,8 +110,29 @@ class Organizing:
 
     async def export(self, by: str) -> str:
         """Everybody, as CSV."""
-        await self._noted(by, "took everybody's data out as a table")
+        await self._noted(by, "export of people")
         return people_csv.people(await self.people())
+
+    async def answer(self, what: str, names: Sequence[str], given: Given, by: str) -> Any:
+        """What a command asks for, or has done, as JSON values."""
+        match what:
+            case "seats":
+                wanted = set(self._named(names)) if names else set(self._roster())
+                return [row.to_json(names="names" in given) for row in await self.seats() if row.account in wanted]
+            case "people":
+                return [told(person, names="names" in given) for person in await self.people()]
+            case "audit":
+                return [{**asdict(entry), "when": entry.when.isoformat()} for entry in await self.audit()]
+            case "export":
+                return await self.export(by)
+            case "import":
+                return (await self.take_in(given["table"].encode("utf-8", "surrogateescape"), by)).to_json(ENGLISH)
+            case "add":
+                return (await self.add(given, by)).to_json(ENGLISH)
+            case _ if what in self.PERSON_DEEDS:
+                return (await self.do_to_person(what, "".join(names[:1]), given, by)).to_json(ENGLISH)
+            case _:
+                return (await self.do(what, names, given, by)).to_json(ENGLISH)
 
     # ---- what is done
 
@@ -148,7 +169,7 @@ class Organizing:
             (account,) = self._named([account])
             self._must_be_free(account)
         person = await self._ledger.sign_up(_newcomer(given), (), capacity=None, waiting=True)
-        await self._noted(by, "added to the waiting list", person.id)
+        await self._noted(by, "add", person.id)
         if not account:
             return Done(N_("They are on the waiting list."), told={"person": person.id})
         await self._seating.assign(person.id, account, by)
@@ -214,7 +235,7 @@ class Organizing:
         return Done(N_("{account} has a new PIN. It is shown this once.", account=account), {"pin": pin})
 
     async def _link(self, account: str, _: Given, by: str) -> Done:
-        await self._noted(by, "looked at the seat link", account)
+        await self._noted(by, "link", account)
         link = self._seating.link(account)
         return Done(N_("Whoever has this link sits on {account}.", account=account), {"link": link})
 
@@ -226,7 +247,7 @@ class Organizing:
     async def _sign_out(self, accounts: Sequence[str], _: Given, by: str) -> Done:
         for account in accounts:
             await self._seating.sign_out_everywhere(account)
-            await self._noted(by, "signed out everywhere", account)
+            await self._noted(by, "sign out everywhere", account)
         return Done(N_("All browsers are signed out: {seats}.", seats=_whose(accounts)))
 
     async def _extend(self, accounts: Sequence[str], given: Given, by: str) -> Done:
@@ -243,17 +264,17 @@ class Organizing:
             raise GivenError(N_("a message is plain text of at most {count} characters", count=LONGEST))
         is_all = len(accounts) == len(self._roster())
         self.notes.post(datetime.now(UTC), text, None if is_all else accounts)
-        await self._noted(by, "sent a message", "" if is_all else " ".join(accounts))
+        await self._noted(by, "message", "" if is_all else " ".join(accounts))
         return Done(N_("Viewers show it within 15 seconds: {seats}.", seats=_whose(accounts)))
 
     async def _start(self, accounts: Sequence[str], _: Given, by: str) -> Done:
-        return await self._desktop(self._desktops.start_desktops, "started the desktop", accounts, by)
+        return await self._desktop(self._desktops.start_desktops, "start desktop", accounts, by)
 
     async def _stop(self, accounts: Sequence[str], _: Given, by: str) -> Done:
-        return await self._desktop(self._desktops.stop_desktops, "stopped the desktop", accounts, by)
+        return await self._desktop(self._desktops.stop_desktops, "stop desktop", accounts, by)
 
     async def _restart(self, accounts: Sequence[str], _: Given, by: str) -> Done:
-        return await self._desktop(self._desktops.restart_desktops, "restarted the desktop", accounts, by)
+        return await self._desktop(self._desktops.restart_desktops, "restart desktop", accounts, by)
 
     async def _desktop(
         self, deed: Callable[[Sequence[str]], Awaitable[list[str]]], what: str, accounts: Sequence[str], by: str
@@ -280,7 +301,7 @@ class Organizing:
         if person.account:
             await self._seating.release(person.account, by)
         await self._ledger.forget(person.id)
-        await self._noted(by, "removed, with all that was known of them", person.id)
+        await self._noted(by, "remove", person.id)
         return Done(N_("All that was known of them is deleted."))
 
     SEAT_DEEDS: ClassVar[Mapping[str, Deed]] = {
@@ -339,6 +360,19 @@ def _newcomer(given: Given, answers: Given | None = None) -> Person:
         language=given.get("language") or "en",
         answers=answers or {},
     )
+
+
+def told(person: Person, *, names: bool) -> dict[str, Any]:
+    """Somebody, as JSON values; without `names` nothing personal is in it."""
+    body = {
+        "id": person.id,
+        "account": person.account,
+        "standing": person.standing,
+        "signed_up": person.signed_up.isoformat(),
+        "language": person.language,
+        "accepted": [{**asdict(each), "when": each.when.isoformat()} for each in person.accepted],
+    }
+    return body | ({"name": person.name, "email": person.email, "answers": dict(person.answers)} if names else {})
 
 
 def _whose(accounts: Sequence[str]) -> str:

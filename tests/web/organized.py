@@ -1,4 +1,4 @@
-"""A site with seats and organizers, for the tests of their pages, API and commands: everything but engine and desktops."""
+"""A site with seats and organizers, for the tests of their pages, API and commands: all but engine and desktops."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -20,7 +20,7 @@ from aiohttp import web
 from vncgate import tasks
 from vncgate.desktop_choice import Choice, choose_other
 from vncgate.desktop_words import lines_asked
-from vncgate.errors import LaunchError, VncgateError
+from vncgate.errors import GivenError, LaunchError, LedgerError, VncgateError
 from vncgate.forwarded import TrustedProxies
 from vncgate.grants import Grant, Scope
 from vncgate.kinds import Kind
@@ -31,6 +31,9 @@ from vncgate.scrape import Handler
 from vncgate.settings import Settings
 from vncgate.web.bearer import ACCOUNT, Bearers
 from vncgate.web.events import HEARTBEAT, INTERVAL, message
+
+if TYPE_CHECKING:
+    from vncgate.organizing import Organizing
 
 LARGEST = 16384
 """Bytes of a request's content."""
@@ -60,8 +63,9 @@ def add(
     roster: Callable[[], Roster],
     statuses: Callable[[], Sequence[AccountStatus]],
     desktops: DesktopCommands | None,
+    organizing: Organizing | None = None,
 ) -> None:
-    """Add the API to the pages, if the settings name its tokens."""
+    """Add the API to the pages, if the settings name its tokens; seats and people too, where there are some."""
     if settings.api.tokens is None or desktops is None:
         return
     api = Api(settings, roster, statuses, desktops)
@@ -77,6 +81,10 @@ def add(
     sub.router.add_post("/sessions/{account}/restart", bearers.only(Scope.WRITE, api.restart))
     sub.router.add_get("/sessions/{account}/logs", bearers.only(Scope.READ, api.logs))
     sub.router.add_get("/events", bearers.only(Scope.READ, api.events(bearers)), allow_head=False)
+    if organizing is not None:
+        from vncgate.web import seats_api
+
+        seats_api.add(sub, bearers, organizing)
     app.add_subapp("/api/v1", sub)
 
 
@@ -89,7 +97,9 @@ async def in_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         words = "" if error.text == f"{error.status}: {error.reason}" else error.text or ""
         headers = {name: error.headers[name] for name in KEPT_HEADERS if name in error.headers}
         return problem(error.status, words, headers)
-    except LaunchError as error:
+    except GivenError as error:
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+    except (LaunchError, LedgerError) as error:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
     except VncgateError as error:
         return problem(HTTPStatus.CONFLICT, str(error))

@@ -146,8 +146,7 @@ class OrganizersPages:
             try:
                 return await guarded(request)
             except GivenError as error:
-                places = [problem.place(words.gettext("line")) for problem in error.problems]
-                told = [f"{place}: {problem.message}" for place, problem in zip(places, error.problems, strict=True)]
+                _, *told = str(error).splitlines()
                 return web.json_response({"error": words.of(error.args[0]), "problems": told}, status=422)
             except VncgateError as error:
                 return web.json_response({"error": words.of(error.args[0])}, status=409)
