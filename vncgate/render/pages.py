@@ -120,8 +120,10 @@ class Pages:
             "landing.html", root=root, cards=shown, live=not self._static, with_filter=len(shown) >= FILTER_FROM
         )
 
-    def desk(self, card: Card, reach: Reach, *, root: str, session: Session | None = None) -> str:
-        """The viewer page of one account; for the `session` that opens it, where people sign in."""
+    def desk(self, card: Card, reach: Reach, *, root: str, session: Session | None = None, form_token: str = "") -> str:
+        """The viewer page of one account; for the `session` that opens it, where people sign in, with the token of
+        its forms.
+        """
         account, path = card.account, quote(card.account.path, safe="")
         return self._render(
             "desk.html",
@@ -133,6 +135,8 @@ class Pages:
             desktop_url=f"{root}api/desktops/{path}/" if card.is_launched else "",
             events_url=f"{root}api/events?path={path}" if card.is_launched else "",
             session=session,
+            is_owner=session is not None and not session.share,
+            form_token=form_token,
         )
 
     def error(self, title: str, text: str, *, root: str) -> str:

@@ -43,9 +43,13 @@ log = logging.getLogger(__name__)
 WRITE_TIMEOUT = 30.0
 """Seconds after which a listener that takes nothing is let go."""
 POLICY = "Content-Security-Policy"
-WORDS = {403: "This may not be read.", 404: "There is no such page.", 405: "This cannot be done with this address."}
+WORDS = {
+    403: N_("This may not be read."),
+    404: N_("There is no such page."),
+    405: N_("This cannot be done with this address."),
+}
 """What is said where a handler gave no words of its own."""
-OUT_OF_ORDER = "This page is out of order. Please tell the organizers; the gate's log says more."
+OUT_OF_ORDER = N_("This page is out of order. Please tell the organizers; the gate's log says more.")
 """What is said where a template of the site's own fails."""
 AWAY = N_(
     "The gate cannot look up who sits where at the moment. Desktops that are open stay open. Please try again soon."
@@ -94,7 +98,7 @@ def build(
         app.router.add_post(
             "/api/desktops/{path}/{deed:visit|start|stay}", site.of_owners(deeds(desktops, settings, site.card))
         )
-    api.add(app, settings, roster, statuses, desktops)
+    api.add(app, settings, roster, statuses, desktops, participants.organizing if participants else None)
     app.router.add_get("/static/{edition:[0-9a-f]{16}}/{name:.+}", site.static)
     app.router.add_get("/healthz", site.health)
     if metrics is not None:
@@ -113,6 +117,10 @@ def _add_rooms(app: web.Application, lobby: Lobby) -> None:
     sign_in.add(app, lobby)
     organizer.add(app, lobby)
     sign_up.add(app, lobby)
+    if takeaway := lobby.participants.takeaway:
+        from vncgate.web import files
+
+        files.add(app, lobby, takeaway)
 
 
 def unless_proxied(handler: Handler) -> Handler:
@@ -181,7 +189,10 @@ class Site:
         if card is None:
             raise web.HTTPNotFound(text=NO_DESKTOP)
         reach = self._reach(request)
-        response = _page(request[PAGES].desk(card, reach, root=root(request), session=session))
+        response = web.Response(content_type="text/html", charset="utf-8")
+        token = self._door.form_token(request, response) if self._door else ""
+        pages = request[PAGES]
+        response.text = pages.desk(card, reach, root=root(request), session=session, form_token=token)
         response.headers[POLICY] = policy(reach.origins(card.account))
         return response
 
@@ -198,7 +209,7 @@ class Site:
             return web.json_response({"error": NOT_YOURS, "desk": own}, status=404)
         card = self.card(request.match_info["path"])
         if card is None:
-            raise web.HTTPNotFound(text="there is no such account")
+            raise web.HTTPNotFound(text=N_("there is no such account"))
         return web.json_response(card.public(request[LANGUAGE]))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -232,7 +243,7 @@ class Site:
         current = self._pages.edition
         asset = self._assets.get(request.match_info["name"])
         if asset is None:
-            raise web.HTTPNotFound(text="There is no such file.")
+            raise web.HTTPNotFound(text=N_("There is no such file."))
         response = web.Response(body=asset.body, content_type=asset.media_type)
         if asset.media_type.startswith(("text/", "image/svg")):
             response.charset = "utf-8"
@@ -256,7 +267,7 @@ class Site:
                 raise
             text = error.text or ""
             if text == f"{error.status}: {error.reason}":
-                text = WORDS.get(error.status, f"The gate says: {error.reason}.")
+                text = WORDS.get(error.status, N_("The gate says: {reason}.", reason=error.reason))
             response = self._error(request, error.status, text)
             if "Allow" in error.headers:  # RFC 9110, section 15.5.6
                 response.headers["Allow"] = error.headers["Allow"]

@@ -9,8 +9,8 @@ const LONGEST_DELAY = 30000;
 
 export class Gate {
   /* The addresses are the page's; `desktop` and `events` are missing where the gate does not start the desktop.
-     `tell(status)` gets what the gate says: {state, reason, desktop ...}, "unlisted", "signed out", {moved: path} where the seat
-     shows another desktop now, or null where nobody answers. */
+     `tell(status)` gets what the gate says: {state, reason, desktop ...}, "unlisted", "signed out",
+     {moved: path} where the seat shows another desktop by now, or null where nobody answers. */
   constructor({ status, desktop, events }, tell) {
     this.isLauncher = Boolean(desktop);
     this.isLive = false; /* whether the stream tells of every change */
@@ -50,7 +50,7 @@ export class Gate {
     try {
       const answer = await fetch(inLanguage(address), { cache: "no-store", signal: AbortSignal.timeout(LIMIT), ...options });
       if (answer.status === 401) return "signed out";
-      if (answer.status === 404) return moved(await answer.json());
+      if (answer.status === 404) return await elsewhere(answer);
       if (!answer.ok) return null;
       const date = Date.parse(answer.headers.get("Date"));
       if (date) this._ahead = (date - Date.now()) / 1000;
@@ -85,7 +85,8 @@ export class Gate {
   }
 }
 
-/* There is no such account any more; or this person's desktop is another by now. */
-function moved({ desk }) {
-  return desk ? { moved: desk } : "unlisted";
+/* There is no such account any more; or the desktop of this person's seat is another by now. */
+async function elsewhere(answer) {
+  const said = await answer.json().catch(() => null); // pages as files answer with a page
+  return said?.desk ? { moved: said.desk } : "unlisted";
 }

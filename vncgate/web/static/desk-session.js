@@ -49,26 +49,28 @@ export class IllegalEvent extends Error {
    listed   the gate knew this account when it was asked
    desktop  what the gate said last of a desktop that it starts (see desk-room.js), or null
    silent   the gate did not answer when it was asked last
+   seated   a person has signed in at the gate, which logs in to the desktop: there is no password here
 
    `reachable` is false where the page has no address to connect to; then the session has ended before it began. */
-export function begin(now = 0, reachable = true) {
+export function begin(now = 0, reachable = true, seated = false) {
   return {
     phase: reachable ? "asking" : "ended", why: reachable ? null : { kind: "nowhere", reason: "" },
     since: now, due: null, failures: 0, opened: false, sent: false, proved: false, wrong: 0, listed: false,
-    desktop: null, silent: false,
+    desktop: null, silent: false, seated,
   };
 }
 
 /* {session, effects} after `event`; `chance` is a random number in [0, 1).
 
    Events:   submit  opened  asked  connected  refused{reason}  closed{code, reason, online}  due  wake  retry  leave
-             looked{status}  (status: the gate's {state, reason, desktop}; "unlisted"; or null where nobody answered)
+             looked{status}  (status: the gate's {state, reason, desktop}; "unlisted"; "signed out"; or null where nobody
+             answered)
    Effects:  connect  hangup  forget (the password)  look (ask the gate about the account, then `looked`)
              start (have the gate start the desktop, then `looked`) */
 export function step(session, event, now, chance) {
   const handle = TABLE[session.phase]?.[event.type];
   if (!handle) throw new IllegalEvent(session.phase, event.type);
-  const [changes, ...effects] = handle(session, event, now, chance);
+  const [changes, ...effects] = isSignedOut(session, event) ? out(session) : handle(session, event, now, chance);
   const after = { ...session, ...changes };
   if (after.phase !== session.phase) after.since = now;
   return { session: after, effects };
@@ -125,6 +127,16 @@ const TABLE = {
   },
 };
 
+/* Who is signed out is told so whatever they wait for; what is on the screen is ended by the gate itself. */
+function isSignedOut(session, { type, status }) {
+  return type === "looked" && status === "signed out" && session.phase !== "connected";
+}
+
+function out(session) {
+  const ended = end("signed out", "");
+  return session.phase === "connecting" ? [...ended, "hangup"] : ended;
+}
+
 const ROOM = { phase: "room", why: null, due: null, failures: 0 };
 
 function connect(session, now) {
@@ -143,6 +155,11 @@ function ask(kind, reason = "") {
 
 function end(kind, reason) {
   return [{ phase: "ended", why: { kind, reason }, due: null }];
+}
+
+/* The organizers ended it, or a person was signed out, elsewhere perhaps: the gate knows which. */
+function stopped(session, reason) {
+  return session.seated ? [...end("stopped", reason), "look"] : end("stopped", reason);
 }
 
 function wait(session, kind, reason, now, chance, atLeast = 0) {
@@ -167,7 +184,7 @@ function refused(session, { reason }, now, chance) {
 function failed(session, { code, reason, online }, now, chance) {
   if (session.sent && !session.proved && code !== POLICY) return [ask("cut", told(session, reason))];
   if (isAway(session.desktop)) return [ROOM];
-  if (code === POLICY) return end("stopped", reason);
+  if (code === POLICY) return stopped(session, reason);
   if (session.opened) {
     const kind = code === 0 ? "silent" : gone(session, code, "offline");
     return [wait(session, kind, told(session, reason), now, chance)];
@@ -181,7 +198,7 @@ function failed(session, { code, reason, online }, now, chance) {
 /* The desktop was on the screen, and the connection ended. */
 function lost(session, { code, reason }, now, chance) {
   if (isAway(session.desktop)) return [ROOM];
-  if (code === POLICY) return end("stopped", reason);
+  if (code === POLICY) return stopped(session, reason);
   const failures = now - session.since >= STEADY ? 0 : session.failures;
   const changes = wait({ ...session, failures }, gone(session, code, "lost"), told(session, reason), now, chance);
   return session.desktop ? [changes, "look"] : [changes];
@@ -222,5 +239,5 @@ function explained(session, { status }) {
 }
 
 function isStatus(status) {
-  return status !== null && status !== "unlisted";
+  return status !== null && status !== "unlisted" && status !== "signed out";
 }

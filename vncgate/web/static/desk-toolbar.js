@@ -16,7 +16,7 @@ export class Toolbar {
     this._handle.addEventListener("click", () => this.fold(!this.folded));
     // A press on a button takes the keyboard from nobody: what is typed next goes where it went before.
     bar.addEventListener("mousedown", (event) => {
-      if (!event.target.closest("textarea, label")) event.preventDefault();
+      if (!event.target.closest("textarea, label, input")) event.preventDefault();
     });
     bar.addEventListener("keydown", (event) => this._key(event));
     bar.addEventListener("pointerenter", () => clearTimeout(this._timer));

@@ -65,13 +65,14 @@ export function words(session, now, steady = false) {
 }
 
 /* The waiting room, with the password typed already or not. */
-function waiting({ phase, desktop, silent }, now, steady) {
+function waiting({ phase, desktop, silent, seated }, now, steady) {
   const said = room(desktop, now, steady);
-  const next = said.tone !== "coming" ? "" : phase === "room" ? OPENS : TYPE_NOW;
+  const next = said.tone !== "coming" ? "" : phase === "room" || seated ? OPENS : TYPE_NOW;
   return { ...said, detail: [said.detail, silent ? OUT_OF_DATE : next].filter(Boolean).join(" ") };
 }
 
-function asking({ why, wrong }) {
+function asking({ why, wrong, seated }) {
+  if (!why && seated) return { headline: say("One moment…"), detail: "", tone: "busy", tab: say("Connecting") };
   if (!why) return { headline: "", detail: "", tone: "", tab: say("Log in") };
   const detail = why.kind === "cut" ? sentences(known(why.reason)) : why.kind === "wrong" && wrong > 1 ? TRIES_HINT : "";
   return {

@@ -11,6 +11,7 @@ import { TouchKeyboard } from "./desk-keyboard.js";
 import { isAway, isOutOfReach, warning } from "./desk-room.js";
 import { Screen } from "./desk-screen.js";
 import { begin, step } from "./desk-session.js";
+import { Share } from "./desk-share.js";
 import { Toolbar } from "./desk-toolbar.js";
 import { MODIFIERS, Sticky } from "./desk-typing.js";
 import { countdown, readiness, words } from "./desk-words.js";
@@ -25,26 +26,35 @@ const part = (name) => desk.querySelector(`[data-part=${name}]`);
 const button = (name) => desk.querySelector(`[data-do=${name}]`);
 const clock = () => performance.now() / 1000;
 
-let session = begin(clock(), desk.dataset.websocket !== "");
+const seat = desk.dataset.seat ?? ""; // where people sign in: control or view, what may be done here
+let session = begin(clock(), desk.dataset.websocket !== "", seat !== "");
 let connection = null;
 let picture = null; // the canvas that noVNC draws on
 let password = "";
 let timer = 0;
 let ticker = 0;
 let unlisted = false; // this page is served without a gate that could be asked
+let entered = false; // who is signed in is led to the desktop without asking, once
 let visited = false; // the gate knows that the page was opened
 let warned = null; // what stands on the desktop before it ends
 let trouble = ""; // why what was asked of the gate was not done
 let announced = ""; // what was read aloud last
 
 const gate = new Gate(desk.dataset, (status) => {
+  if (status?.moved) {
+    location.replace(`${desk.dataset.root}desk/${encodeURIComponent(status.moved)}/`);
+    return;
+  }
   unlisted = status === "unlisted" && !session.listed;
   if (status !== null) trouble = "";
-  const ready = readiness(status === "unlisted" ? null : status);
+  const ready = readiness(typeof status === "string" ? null : status);
   part("readiness").hidden = ready === null;
   part("readiness").textContent = ready?.text ?? "";
   part("readiness").dataset.tone = ready?.tone ?? "";
   dispatch({ type: "looked", status });
+  if (!seat || entered || session.phase !== "asking") return;
+  entered = true;
+  dispatch({ type: "submit" });
 });
 
 /* ---- the session ---- */
@@ -93,11 +103,15 @@ function render(before) {
   const focused = document.activeElement;
   desk.dataset.phase = phase;
   desk.querySelector(".desk-cover").hidden = phase === "connected";
-  part("form").hidden = phase !== "asking" || isOutOfReach(session.desktop);
+  const isSignedOut = phase === "ended" && session.why.kind === "signed out";
+  part("form").hidden = Boolean(seat) || phase !== "asking" || isOutOfReach(session.desktop);
   if (phase !== "asking") part("readiness").hidden = true;
-  part("choices").hidden = phase === "asking" || phase === "connected" || desk.dataset.websocket === "";
-  button("retry").hidden = phase === "connecting" || phase === "room";
-  button("retry").textContent = phase === "ended" ? say("Try again") : say("Try now");
+  part("choices").hidden = (phase === "asking" && !entered) || phase === "connected" || desk.dataset.websocket === "";
+  button("retry").hidden = phase === "connecting" || phase === "room" || isSignedOut
+    || (phase === "asking" && isOutOfReach(session.desktop));
+  button("leave").hidden = phase === "asking" || isSignedOut;
+  if (seat) part("sign-in").hidden = !isSignedOut;
+  button("retry").textContent = phase === "ended" ? say("Try again") : phase === "asking" ? say("Open the desktop") : say("Try now");
   part("notice").hidden = !said.headline;
   part("notice").dataset.tone = said.tone;
   setText(part("headline"), said.headline);
@@ -238,7 +252,7 @@ const clipboard = new Clipboard(
 
 function wire(rfb) {
   view.show(rfb);
-  rfb.viewOnly = button("view").getAttribute("aria-pressed") === "true";
+  rfb.viewOnly = seat === "view" || button("view").getAttribute("aria-pressed") === "true";
   rfb.addEventListener("clipboard", ({ detail }) => clipboard.received(detail.text));
   picture = screenArea.querySelector("canvas");
   picture.tabIndex = 0;
@@ -276,7 +290,7 @@ function setViewOnly(on) {
 
 const ACTIONS = {
   reveal: () => reveal(part("form").elements.password.type === "password"),
-  retry: () => dispatch({ type: "retry" }),
+  retry: () => dispatch({ type: session.phase === "asking" ? "submit" : "retry" }),
   leave: () => dispatch({ type: "leave" }),
   start: () => ask("start"),
   stay: () => ask("stay"),
@@ -334,6 +348,7 @@ setInterval(() => {
 }, LOOK_EVERY);
 setInterval(tick, 1000);
 
+if (seat === "control" && desk.dataset.shares) new Share(document.getElementById("panel-share"), desk.dataset);
 clipboard.prepare();
 render(null);
 if (gate.isLauncher) visit();
