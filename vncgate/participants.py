@@ -26,6 +26,7 @@ from vncgate.seating import Admissions, Seating
 from vncgate.settings import Settings
 from vncgate.signing_up import SigningUp
 from vncgate.signup_texts import SignupTexts
+from vncgate.takeaway.room import Takeaway
 from vncgate.workshop_life import Figures, Life
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Participants:
         self.key = key
         """What signs links and forms. A secret."""
         self.signing_up: SigningUp
+        self.takeaway: Takeaway | None = None
+        """Files in and out, where the settings say so."""
         self.life: Life | None = None
         """The workshop's life, once it has begun."""
         self._stack = contextlib.AsyncExitStack()
@@ -72,6 +75,8 @@ class Participants:
             await self.seating.start()
             self._keep(self.seating.run(), "seats")
             await self._open_sign_up(settings, roster)
+            if settings.files.root:
+                await self._open_files(settings, folder, roster, desktops)
         except BaseException:
             await self.aclose()
             raise
@@ -85,6 +90,14 @@ class Participants:
             self._keep(mailing.run(), "mails")
         if settings.signup.enabled:
             self._keep(self.signing_up.run(), "waiting list")
+
+    async def _open_files(
+        self, settings: Settings, folder: Path, roster: Callable[[], Roster], desktops: DesktopCommands
+    ) -> None:
+        self.takeaway = Takeaway(settings, folder, self.key, roster, self.seating, desktops.status)
+        self._stack.push_async_callback(self.takeaway.aclose)
+        await self.takeaway.start()
+        self._keep(self.takeaway.archives.run(), "old archives")
 
     async def begin_life(
         self,

@@ -1,1 +1,1 @@
-"""Files in and out: agents that read and write accounts' folders, and what is asked of them."""
+"""Files in and out: agents read and write accounts' folders, archives are built beforehand, links lead to them."""

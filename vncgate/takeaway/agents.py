@@ -74,10 +74,10 @@ class Asked:
         """Give it its order."""
         await self._within(self._hand.write(program() + json.dumps(order).encode() + b"\n"), ANSWER_TIMEOUT)
 
-    async def hear(self) -> Mapping[str, Any]:
-        """Its answer, which is kept. Raises FilesError where that says no, or there is none."""
-        await self._until(BEGUN)
-        line = await self._until(b"\n")
+    async def hear(self, seconds: float = ANSWER_TIMEOUT) -> Mapping[str, Any]:
+        """Its answer, which is kept; it may take so long. Raises FilesError where that says no, or there is none."""
+        await self._until(BEGUN, ANSWER_TIMEOUT)
+        line = await self._until(b"\n", seconds)
         try:
             self.answer = json.loads(line)
         except ValueError:
@@ -107,7 +107,7 @@ class Asked:
         """There is no more."""
         await self._hand.end_input()
 
-    async def _until(self, mark: bytes) -> bytes:
+    async def _until(self, mark: bytes, seconds: float) -> bytes:
         async def look() -> bytes:
             while mark not in self._read:
                 data = await self._hand.read()
@@ -117,7 +117,7 @@ class Asked:
             before, _, self._read = self._read.partition(mark)
             return before
 
-        return await self._within(look(), ANSWER_TIMEOUT)
+        return await self._within(look(), seconds)
 
     async def _within(self, work: Awaitable[Result], seconds: float) -> Result:
         try:

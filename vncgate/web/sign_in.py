@@ -187,7 +187,7 @@ class SignIn:
             is_swapped=bool(own and desk and desk.name != own),
             is_view=session.mode is Mode.VIEW,
             shares=self._seating.shares(own) if own else [],
-            has_files=False,
+            has_files=self._lobby.participants.takeaway is not None,
         )
 
     async def _entered(self, request: web.Request, found: Entry | Refusal) -> web.Response:

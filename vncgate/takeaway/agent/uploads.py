@@ -33,7 +33,9 @@ NO_LINKS = errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK
 
 
 class Uploads:
-    """What is not whole yet: of each upload a file of that name, with what came of it, and NAME.json."""
+    """What is not whole yet: of each upload a file of that name, with what came of it, and NAME.json, which stays for a
+    while when it has landed: whoever did not hear of it asks again.
+    """
 
     def __init__(self, folder: Folder, *, make: bool = False) -> None:
         if make:
@@ -59,13 +61,15 @@ class Uploads:
             os.close(fd)
 
     def offset(self, order: "dict[str, Any]") -> "dict[str, Any]":
-        """How much of an upload came so far."""
-        part = self._part(order["id"])
-        return {"offset": os.stat(order["id"], dir_fd=self._fd).st_size, "size": part["size"]}
+        """How much of an upload came so far; all of one that has landed."""
+        size = self._part(order["id"])["size"]
+        return {"offset": self._came(order["id"], size), "size": size}
 
     def append(self, order: "dict[str, Any]", source: "BinaryIO") -> "dict[str, Any]":
         """Write what follows to an upload of which `offset` bytes came already; what comes is kept in any case."""
         key, part = order["id"], self._part(order["id"])
+        if order["offset"] == part["size"] == self._came(key, part["size"]):
+            return {"offset": order["offset"], "name": part["name"]}
         fd = os.open(key, os.O_WRONLY | os.O_NOFOLLOW | os.O_APPEND | os.O_CLOEXEC, dir_fd=self._fd)
         try:
             try:
@@ -94,13 +98,23 @@ class Uploads:
 
     def sweep(self) -> None:
         """Forget those that nobody goes on with."""
-        for key in self._keys():
-            with contextlib.suppress(OSError):
-                if time.time() - os.stat(key, dir_fd=self._fd).st_mtime > ABANDONED:
-                    self._remove(key)
+        oldest = time.time() - ABANDONED
+        for name in os.listdir(self._fd):
+            with contextlib.suppress(OSError):  # another agent was faster
+                if os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(name, dir_fd=self._fd)
 
-    def _keys(self) -> "list[str]":
-        return [name[:-5] for name in os.listdir(self._fd) if name.endswith(".json")]
+    def _came(self, key: str, size: int) -> int:
+        """Only what has landed, and what was given up, has no file any more but still its note."""
+        try:
+            return os.stat(key, dir_fd=self._fd, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return size
+
+    def _coming(self) -> int:
+        """Bytes of all that is under way."""
+        names = set(os.listdir(self._fd))
+        return sum(self._part(name)["size"] for name in names if name + ".json" in names)
 
     def _part(self, key: str) -> "dict[str, Any]":
         """What was noted of an upload; the account's own processes may have written anything there."""
@@ -138,7 +152,7 @@ class Uploads:
             raise Refusal("full", free=free)
         if quota:
             used = self._folder.measure([], float("inf")) or 0
-            left = quota - used - sum(self._part(key)["size"] for key in self._keys())
+            left = quota - used - self._coming()
             if size > left:
                 raise Refusal("quota", free=max(0, left), quota=quota)
 
@@ -161,7 +175,6 @@ class Uploads:
                     name = f"{stem} ({number}){dot}{suffix}"
         finally:
             os.close(folder)
-        os.unlink(key + ".json", dir_fd=self._fd)
         return quote(name)
 
     def _put(self, key: str, folder: int, name: str) -> bool:

@@ -1,0 +1,90 @@
+"""Files in and out, put together: whose folder is where, who may have it until when, and what is built beforehand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from vncgate import seat_links
+from vncgate.launchers.base import expand
+from vncgate.model import Account, DesktopStatus, Roster, Secret
+from vncgate.people import Seat
+from vncgate.settings import Settings
+from vncgate.takeaway.agents import Agents
+from vncgate.takeaway.archives import Archives
+from vncgate.takeaway.hands import Hands
+
+PURPOSE = "files"
+"""What its links are signed for."""
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,14}")
+
+
+class Seats(Protocol):
+    """Who sits where."""
+
+    def seat(self, account: str) -> Seat:
+        """The seat of an account."""
+
+
+class Takeaway:
+    """What participants take home, and bring. `start()` before anything else."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: Path,
+        key: bytes,
+        roster: Callable[[], Roster],
+        seats: Seats,
+        desktop: Callable[[str], DesktopStatus | None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`state` is the folder of what outlives the daemon; `desktop` tells of a desktop of ours."""
+        files = settings.files
+        self._settings = settings
+        self._key = key
+        self.roster = roster
+        self._seats = seats
+        self._now = now
+        self.agents = Agents(Hands(settings, desktop), lambda account: expand(files.root, account.name))
+        folder = files.archives or state / "archives"
+        self.archives = Archives(folder, files.archive_days, self.agents, roster)
+
+    async def start(self) -> None:
+        """See Archives.start()."""
+        await self.archives.start()
+
+    async def aclose(self) -> None:
+        """Let go of all."""
+        await self.archives.aclose()
+        await self.agents.aclose()
+
+    @property
+    def until(self) -> datetime | None:
+        """Until when people can have their files; None: no such time is set."""
+        return self._settings.workshop.files_until
+
+    @property
+    def is_over(self) -> bool:
+        """Whether that is past."""
+        return self.until is not None and self.until <= self._now()
+
+    def link(self, account: str) -> tuple[Secret, datetime]:
+        """What lets whoever has it take the files of an account home, as long as the seat is nobody else's; and until
+        when: `until`, or for as many days as a seat link can be used. It stands behind {public_url}take#.
+        """
+        until = self.until or self._now() + timedelta(days=self._settings.seats.link_days)
+        text = f"{account}.{int(until.timestamp())}.{self._seats.seat(account).person}"
+        return Secret(seat_links.sign(self._key, PURPOSE, text)), until
+
+    def account(self, token: Secret) -> Account | None:
+        """Whose files a link is for; None where it is none of ours, or does not hold any more."""
+        rest, _, person = (seat_links.verified(self._key, PURPOSE, token.reveal()) or "").rpartition(".")
+        name, _, until = rest.rpartition(".")
+        if not _NUMBER.fullmatch(until) or int(until) <= self._now().timestamp() or self.is_over:
+            return None
+        return self.roster().get(name) if self._seats.seat(name).person == person else None
