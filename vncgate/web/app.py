@@ -112,11 +112,12 @@ def build(
 
 def _add_rooms(app: web.Application, lobby: Lobby) -> None:
     """The pages of those who take part. They are imported here, as the database and argon2 come with them."""
-    from vncgate.web import organizer, sign_in, sign_up
+    from vncgate.web import organizer, sign_in, sign_up, viewer_notes
 
     sign_in.add(app, lobby)
     organizer.add(app, lobby)
     sign_up.add(app, lobby)
+    viewer_notes.add(app, lobby)
     if takeaway := lobby.participants.takeaway:
         from vncgate.web import files
 

@@ -3,7 +3,7 @@
 import { ask, element, post, show, tell } from "./organizer-ask.js";
 import { slash } from "./organizer-filter.js";
 import { cells, changed, keeps, sorted } from "./organizer-table.js";
-import { locale, say, sayMany } from "./words.js";
+import { inLanguage, locale, say, sayMany } from "./words.js";
 
 const TICK = 15000; /* milliseconds between two looks at how long ago things were */
 const FIRST_DELAY = 1000; /* milliseconds until a lost stream is asked for again; doubled at each failure */
@@ -131,7 +131,7 @@ function heard(after) {
 function connect() {
   clearTimeout(timer);
   source?.close();
-  source = new EventSource(`${section.dataset.events}?language=${document.documentElement.lang}`);
+  source = new EventSource(inLanguage(section.dataset.events));
   source.addEventListener("seats", ({ data }) => heard(new Map(JSON.parse(data).map((seat) => [seat.account, seat]))));
   source.addEventListener("change", ({ data }) => heard(changed(seats, JSON.parse(data))));
   source.onerror = () => {
