@@ -6,6 +6,7 @@ Counts (bytes, restarts) begin anew with each gate: what they grew by is summed 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,7 +42,7 @@ def figures(facts: Facts) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What is known of one moment; rates are in bits a second, since the point before."""
+    """What is known of one moment; rates are in bits a second since the point before (NaN: not known)."""
 
     when: datetime
     in_use: float
@@ -84,7 +85,7 @@ class Report:
     @property
     def fastest(self) -> float:
         """The most bits a second that desktops sent, over a minute."""
-        return max((point.down for point in self.points), default=0.0)
+        return max((point.down for point in self.points if not math.isnan(point.down)), default=0.0)
 
 
 def report(body: Mapping[str, Any]) -> Report:
@@ -125,7 +126,8 @@ def _point(before: Row | None, row: Row) -> Point:
     when, values = row
     seconds = _seconds(before, row) if before else 0.0
     down, up = (
-        8 * _growth(name, before, row) / seconds if before and seconds else 0.0 for name in ("bytes_down", "bytes_up")
+        8 * _growth(name, before, row) / seconds if before and seconds else math.nan
+        for name in ("bytes_down", "bytes_up")
     )
     return Point(when, values.get("in_use", 0.0), values.get("running", 0.0), down, up)
 

@@ -19,7 +19,7 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Image, Paragraph, SimpleDocTemplate, Spacer, Table
+from reportlab.platypus import Image, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table
 
 from vncgate.languages import N_, Words
 from vncgate.render.report import Point, Report, report
@@ -63,10 +63,14 @@ def pdf(body: Mapping[str, Any], now: datetime, words: Words) -> bytes:
     plain = ParagraphStyle("plain", fontName="report", fontSize=9.5, leading=13)
     head = ParagraphStyle("head", plain, fontName="report-bold", fontSize=18, leading=24)
     sub = ParagraphStyle("sub", plain, fontName="report-bold", fontSize=11, leading=16, spaceBefore=10)
-    page = [Paragraph(escape(_title(told, words)), head), Paragraph(escape(_subtitle(told, words, now)), plain)]
+    page: list[Any] = [
+        Paragraph(escape(_title(told, words)), head),
+        Paragraph(escape(_subtitle(told, words, now)), plain),
+    ]
     page += [Spacer(0, 4 * mm), _table(_rows(told, words, now), plain, (70 * mm, 95 * mm))]
     for title, plot in _plots(told, words, now.tzinfo, "png"):
-        page += [Paragraph(escape(title), sub), Image(io.BytesIO(plot), 165 * mm, 165 * mm * HEIGHT / WIDTH)]
+        image = Image(io.BytesIO(plot), 165 * mm, 165 * mm * HEIGHT / WIDTH)
+        page.append(KeepTogether([Paragraph(escape(title), sub), image]))
     if told.names is not None:
         page += [Paragraph(escape(words.of(N_("Who came"))), sub), _table(told.names, plain, (40 * mm, 125 * mm))]
     SimpleDocTemplate(
@@ -168,7 +172,7 @@ def _plot(
     axes.set_ylabel(unit)
     axes.grid(visible=True, linewidth=0.4, color="#d1d5db")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper right", frameon=False, fontsize=8)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), frameon=False, fontsize=8)
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "vncgate"}):
         figure.savefig(file, format=form, dpi=160, metadata={"Date": None} if form == "svg" else None)
