@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from vncgate.errors import SettingsError
 from vncgate.kinds import PLACES, Kind, Resources
 from vncgate.settings import (
+    Access,
     EngineName,
     Form,
     HostPort,
@@ -88,6 +89,12 @@ SAMPLES = {  # for each setting, what a variable may say, and the value that it 
     "workshop.overtime": ("600", 600.0),
     "workshop.files_until": ("2026-03-02T09:00:00+01:00", datetime(2026, 3, 2, 8, tzinfo=UTC)),
     "workshop.purge": ("2026-03-02T09:00:00+01:00", datetime(2026, 3, 2, 8, tzinfo=UTC)),
+    "public_url": ("https://workshop.example.org", "https://workshop.example.org/"),
+    "access": ("seat", Access.SEAT),
+    "seats.ledger": ("postgresql://gate@db/vncgate", "postgresql://gate@db/vncgate"),
+    "seats.key": ("/etc/vncgate/seats.key", Path("/etc/vncgate/seats.key")),
+    "seats.session_hours": ("12", 12.0),
+    "seats.link_days": ("3.5", 3.5),
     "signup.enabled": ("on", True),
     "signup.code_file": ("/etc/code", Path("/etc/code")),
     "signup.opens": ("2026-03-01T09:00:00+01:00", datetime(2026, 3, 1, 8, tzinfo=UTC)),

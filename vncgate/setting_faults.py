@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -59,8 +60,13 @@ def explain(detail: Any, sources: Mapping[str, str], names: Iterable[str]) -> st
         case _:
             message = detail["msg"].removeprefix("Value error, ")
     is_told = detail["type"] == "value_error" and isinstance(detail["input"], dict)  # by the message, where to look
-    given = str(value) if isinstance(value := detail["input"], date) else reprlib.repr(value)
+    given = str(value) if isinstance(value := detail["input"], date) else reprlib.repr(_without_password(value))
     return f"{where}: {message[:1].lower()}{message[1:]}{'' if is_told else f' (it is {given})'}"
+
+
+def _without_password(value: object) -> object:
+    """A value as a message may repeat it: an address (RFC 3986, section 3.2.1) without who logs in there, and how."""
+    return re.sub(r"://.*@", "://***@", value) if isinstance(value, str) else value
 
 
 def _meant(name: str, value: object, known: Iterable[str]) -> str:
