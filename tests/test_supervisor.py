@@ -229,6 +229,7 @@ class FakeDesktops:
 async def looking():
     engine, desktops = FakeEngine(), FakeDesktops()
     probing = Probing(desktops, 30.0, lambda: 0.0)
+    probing.begin()
     supervisor = Supervisor(engine, Listeners("127.0.0.1"), probing, chance=lambda: 0.0)
     yield engine, desktops, supervisor
     await supervisor.aclose(1001, "end of the test")
@@ -314,6 +315,9 @@ async def test_a_thousand_desktops_are_not_looked_at_all_at_once(looking):
 
     supervisor.probing = Probing(look, 30.0)
     await supervisor.apply(Roster(tuple(account(f"ws{i}") for i in range(200))))
+    await asyncio.sleep(5)
+    assert {status.readiness for status in supervisor.statuses()} == {Readiness.UNKNOWN}, "not before it begins"
+    supervisor.probing.begin()
     await asyncio.sleep(5)
     assert {status.readiness for status in supervisor.statuses()} == {Readiness.READY}
     assert most == PROBES_AT_ONCE

@@ -110,7 +110,7 @@ class Gate:
         self._reloading = asyncio.Lock()
         self._listeners = listeners.Listeners(settings.listen, self._notifier, self._inherited.listening)
         self._engine = self._make_engine(nursery)
-        probing = Probing(self._probe, settings.probe_interval) if settings.probe else None
+        self._probing = Probing(self._probe, settings.probe_interval)
         self._roster = Roster()
         self._found = asyncio.Event()
         root = folder(settings.desktops, environ, os.getuid())
@@ -119,6 +119,7 @@ class Gate:
             settings.desktops, root, self._probe, lambda _: self._found.set(), is_blind=blind
         )
         look = self._desktops.launcher.look
+        probing = self._probing if settings.probe else None
         self._supervisor = Supervisor(self._engine, self._listeners, probing, suspected=look)
         self._participants: Participants | None = None
         self._published = Publications(settings)
@@ -209,6 +210,7 @@ class Gate:
             )
         await self._doors.show()
         await self._engine.rest(on=False)
+        self._probing.begin()
         self._listeners.settled()
         if isinstance(self._engine, Pool):
             await self._engine.settled(roster)

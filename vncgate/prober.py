@@ -29,7 +29,12 @@ class Probing:
     probe: Callable[[Account], Coroutine[Any, Any, object]]
     interval: float
     chance: Callable[[], float] = random.random
-    at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES_AT_ONCE))
+    at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    def begin(self) -> None:
+        """Probe from now on. Until then all wait who are to be probed, so that the start of many accounts is no slower."""
+        for _ in range(PROBES_AT_ONCE):
+            self.at_once.release()
 
 
 class Prober:
