@@ -55,7 +55,7 @@ def _read(file: Path) -> Catalogue:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
     except PoFileError as error:
         raise SettingsError(f"{file}:{error.lineno + 1}: {str(error).rpartition(' on ')[0]}") from None
-    except ValueError as error:  # of its charset, its header or its rule for plurals
+    except (ValueError, LookupError) as error:  # of its charset, its header or its rule for plurals
         raise SettingsError(f"{file}: is no catalogue of gettext in UTF-8: {error}") from None
     texts = {}
     for message in catalog:
@@ -81,6 +81,9 @@ def _check(file: Path, catalog: Catalog, message: Message, forms: tuple[str, ...
             name = min(wrong)
             what = "has no" if name in wanted else "has"
             raise SettingsError(f"{place}: the translation {what} {name}, other than {ids[-1]!r}")
+        # Texts are put into pages as they are, also between quotes.
+        if marked := next((mark for mark in '<>&"' if mark in text and mark not in "".join(ids)), ""):
+            raise SettingsError(f"{place}: the translation has {marked!r}, other than {ids[-1]!r}")
 
 
 def placeholders(text: str) -> set[str]:

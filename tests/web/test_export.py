@@ -157,3 +157,11 @@ def test_a_list_of_files_that_leads_elsewhere_is_refused(tmp_path, text):
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
     with pytest.raises(PublishError, match="nowhere/site: cannot be written: No such file or directory"):
         export(tmp_path / "nowhere" / "site", SETTINGS, accounts(1))
+
+
+def test_the_copy_speaks_the_default_language_and_has_no_switch(tmp_path):
+    export(tmp_path / "site", load(flags={"languages.default": "de"}), accounts(1))
+    html = (tmp_path / "site" / "index.html").read_text()
+    assert '<html lang="de">' in html
+    assert "?language=" not in html
+    assert 'words/de.js"></script>' in html

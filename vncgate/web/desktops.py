@@ -16,6 +16,7 @@ from typing import Protocol
 from aiohttp import web
 
 from vncgate.engines.handshake import origin_allowed
+from vncgate.languages import N_
 from vncgate.launchers import base
 from vncgate.render.cards import Card
 from vncgate.scrape import Handler
@@ -43,12 +44,12 @@ def deeds(desktops: DesktopDeeds, settings: Settings, card_of: Callable[[str], C
     async def do(request: web.Request) -> web.Response:
         path, deed = request.match_info["path"], request.match_info["deed"]
         if not from_our_pages(request, settings):
-            raise web.HTTPForbidden(text="Only this site's own pages may do this.")
+            raise web.HTTPForbidden(text=N_("Only this site's own pages may do this."))
         if request.body_exists:
-            raise web.HTTPRequestEntityTooLarge(0, 1, text="This takes no content.")
+            raise web.HTTPRequestEntityTooLarge(0, 1, text=N_("This takes no content."))
         card = card_of(path)
         if card is None or card.desktop is None:
-            raise web.HTTPNotFound(text="there is no such desktop")
+            raise web.HTTPNotFound(text=N_("there is no such desktop"))
         ways[deed](card.account.name)
         return web.json_response((card_of(path) or card).public(request[LANGUAGE]))
 

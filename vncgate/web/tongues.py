@@ -19,15 +19,16 @@ COOKIE = "vncgate_language"
 """The cookie with the code of the language that somebody chose. It says nothing else about them."""
 A_YEAR = 365 * 24 * 3600
 """Seconds for which it is kept."""
-PARAMETER = "language"
-"""What the switch adds to a page's address. The pages' scripts add it to what they ask of the API: a page may be older
-than the latest choice."""
+CHOICE = "language"
+"""What the switch adds to a page's address."""
+OF_PAGE = "lang"
+"""What scripts add to what they ask for: their page may be older than the latest choice. It is not remembered."""
 SPOKEN = frozenset({"text/html", "application/json", "text/event-stream"})
 """Media types of what has words for people in it."""
 
 
 class Tongues:
-    """The middleware that chooses."""
+    """The middleware that chooses, and the pages in every language."""
 
     def __init__(self, languages: Languages, pages: Pages) -> None:
         self._languages = languages
@@ -36,9 +37,9 @@ class Tongues:
     @web.middleware
     async def choose(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer in the language that is wanted; a choice made on a page is remembered for a year."""
-        asked, kept = request.query.get(PARAMETER, ""), request.cookies.get(COOKIE, "")
+        asked, kept = request.query.get(CHOICE, ""), request.cookies.get(COOKIE, "")
         wish = ", ".join(request.headers.getall(hdrs.ACCEPT_LANGUAGE, []))
-        request[LANGUAGE] = words = self._languages.choose(wish, asked, kept)
+        request[LANGUAGE] = words = self._languages.choose(wish, asked, request.query.get(OF_PAGE, ""), kept)
         request[PAGES] = self._pages[words.code]
         response = await handler(request)
         if response.prepared:  # a stream, which nobody keeps

@@ -35,7 +35,7 @@ export function locale() {
 /* An address of the API, which then answers in the page's language. The cookie may say another by now. */
 export function inLanguage(address) {
   if (!language) return address;
-  return `${address}${address.includes("?") ? "&" : "?"}language=${language}`;
+  return `${address}${address.includes("?") ? "&" : "?"}lang=${language}`;
 }
 
 function filled(text, values) {
