@@ -32,7 +32,7 @@ class Probing:
     at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     def begin(self) -> None:
-        """Probe from now on. Until then all wait who are to be probed, so that the start of many accounts is no slower."""
+        """Probe from now on. Until then all who are to be probed wait: the start of many accounts is no slower."""
         for _ in range(PROBES_AT_ONCE):
             self.at_once.release()
 
