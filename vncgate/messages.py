@@ -150,11 +150,14 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """To a Challenge: the response in hex, or why there is to be no login now."""
+    """To a Challenge: the response in hex, or why there is to be no login now: it may be that the desktop refused the
+    password (`is_refused`).
+    """
 
     ticket: int
     response: str
     objection: str = ""
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The client's side of an RFB login, and what a server needs of it too. Bytes in, bytes and a result out; no I/O.
+"""Both sides of an RFB login. Bytes in, bytes and a result out; no I/O.
 
 Follows RFC 6143 (sections 7.1 to 7.3) for 3.8 and its appendix A for 3.3 and 3.7. Security types None and VncAuth.
 
@@ -7,6 +7,9 @@ Follows RFC 6143 (sections 7.1 to 7.3) for 3.8 and its appendix A for 3.3 and 3.
         data = read()
         handshake.receive_data(data) if data else handshake.receive_eof()
         write(handshake.data_to_send())
+
+Where the password is somewhere else, `handshake.challenge` is there at some point, and `answer()` is to be called. A
+server (ServerHandshake) has its first word to send before it reads.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from __future__ import annotations
 import enum
 import re
 import struct
+import sys
 from collections.abc import Generator
 from dataclasses import astuple, dataclass
+from typing import Generic, TypeVar
 
 from Crypto.Cipher import DES
 
@@ -106,43 +111,40 @@ class ServerInit:
         return _INIT.pack(self.width, self.height, self.pixel_format.pack(), len(name)) + name
 
 
-class ClientHandshake:
-    """One login as a client that shares the desktop with others.
+Found = TypeVar("Found")
 
-    `result` is None until the login has succeeded (ServerInit) or failed (Refused); it comes for any bytes and
-    any chunking of them, and never changes again. Nothing raises.
+
+class _Handshake(Generic[Found]):
+    """What both sides have in common: a script that yields how many bytes it needs, is sent them, and returns what it
+    found.
     """
 
-    result: ServerInit | Refused | None
+    result: Found | Refused | None
 
-    def __init__(self, password: Secret) -> None:
+    def __init__(self) -> None:
         self.result = None
-        self._password = password
         self._received = bytearray()
         self._to_send = bytearray()
         self._at_eof = Refused(Refusal.CLOSED)
-        self._login = self._run()
-        self._need = next(self._login)
+        self._script = self._run()
+        self._need = next(self._script)
 
-    def receive_data(self, data: bytes) -> None:
-        """Take what the server sent; what follows the login is kept as `rest`."""
+    def receive_data(self, data: bytes | memoryview) -> None:
+        """Take what the other side sent; what follows the login is kept as `rest`."""
         self._received += data
         while self.result is None and len(self._received) >= self._need:
             chunk = bytes(self._received[: self._need])
             del self._received[: self._need]
-            try:
-                self._need = self._login.send(chunk)
-            except StopIteration as stop:
-                self.result = stop.value
+            self._go_on(chunk)
 
     def receive_eof(self) -> None:
-        """The server closed its side."""
+        """The other side closed the connection."""
         if self.result is None:
             self.result = self._at_eof
 
     @property
     def rest(self) -> bytes:
-        """What the server sent and the login did not need: what follows it, once there is a result."""
+        """What the other side sent and the login did not need: what follows it, once there is a result."""
         return bytes(self._received)
 
     def data_to_send(self) -> bytes:
@@ -150,6 +152,69 @@ class ClientHandshake:
         data = bytes(self._to_send)
         self._to_send.clear()
         return data
+
+    def _go_on(self, chunk: bytes) -> None:
+        try:
+            self._need = self._script.send(chunk)
+        except StopIteration as stop:
+            self.result = stop.value
+
+    def _run(self) -> Generator[int, bytes, Found | Refused]:
+        raise NotImplementedError
+
+
+class ServerHandshake(_Handshake[bool]):
+    """One login as a server that asks for no password: whoever is here was let in by other means.
+
+    `result` is None until the client has said all (then it is whether the client would share the desktop) or was
+    refused. What a server says next, ServerInit, is for others to send. Nothing raises.
+    """
+
+    def _run(self) -> Generator[int, bytes, bool | Refused]:
+        self._to_send += b"RFB 003.008\n"
+        spoken = _spoken((yield from _greeting()))
+        if spoken is None:
+            return Refused(Refusal.NOT_RFB, "no RFB greeting")
+        if spoken == 3:
+            self._to_send += SECURITY_NONE.to_bytes(4, "big")
+        else:
+            self._to_send += bytes([1, SECURITY_NONE])
+            chosen = (yield 1)[0]
+            if chosen != SECURITY_NONE:
+                reason = f"security type {chosen} was not offered"
+                if spoken == 8:
+                    self._to_send += struct.pack(">II", RESULT_FAILED, len(reason)) + reason.encode()
+                return Refused(Refusal.NOT_RFB, reason)
+        if spoken == 8:
+            self._to_send += RESULT_OK.to_bytes(4, "big")
+        return (yield 1) != b"\0"
+
+
+class ClientHandshake(_Handshake[ServerInit]):
+    """One login as a client that shares the desktop with others.
+
+    `result` is None until the login has succeeded (ServerInit) or failed (Refused); it comes for any bytes and
+    any chunking of them, and never changes again. Nothing raises, but what is no answer.
+
+    Without a `password` the login waits for an answer from outside, once there is a `challenge`.
+    """
+
+    def __init__(self, password: Secret | None) -> None:
+        self.challenge: bytes | None = None
+        """What VncAuth asks, while nobody answered it."""
+        self.server_init = b""
+        """The desktop's last word in the login, as it came, once there is a ServerInit."""
+        self._password = password
+        super().__init__()
+
+    def answer(self, response: bytes) -> None:
+        """Answer the `challenge`. Raises ValueError where there is none, or the response is of another length."""
+        if self.challenge is None or len(response) != CHALLENGE_SIZE or self.result is not None:
+            raise ValueError("no answer to a VncAuth challenge, or no challenge")
+        self.challenge = None
+        self._to_send += response
+        self._go_on(b"")
+        self.receive_data(b"")
 
     # Each generator below yields how many bytes it needs, is sent them, and returns what it found.
 
@@ -162,7 +227,11 @@ class ClientHandshake:
             return security
         if security == SECURITY_VNC_AUTH:
             challenge = yield CHALLENGE_SIZE
-            self._to_send += vnc_auth(self._password.reveal(), challenge)
+            if self._password is None:
+                self.challenge = challenge
+                yield sys.maxsize  # until `answer()`
+            else:
+                self._to_send += vnc_auth(self._password.reveal(), challenge)
         if security == SECURITY_VNC_AUTH or version >= 8:
             refused = yield from self._security_result(version, security)
             if refused:
@@ -172,15 +241,9 @@ class ClientHandshake:
 
     def _version(self) -> Generator[int, bytes, int | Refused]:
         """The minor number of the version that both sides speak: 3, 7 or 8."""
-        banner = yield 4  # no more, so that a server of another kind with a short greeting is recognised at once
-        if banner == b"RFB ":
-            banner += yield 8
-        match = _VERSION.fullmatch(banner)
-        offered = (int(match[1]), int(match[2])) if match else (0, 0)
-        if offered < (3, 3):
+        minor = _spoken((yield from _greeting()))
+        if minor is None:
             return Refused(Refusal.NOT_RFB, "no RFB greeting")
-        # Odd numbers between are 3.3 (RFC 6143, section 7.1.1); Apple's 3.889 and RealVNC's 4 and 5 know 3.8.
-        minor = 8 if offered >= (3, 8) else 7 if offered == (3, 7) else 3
         self._to_send += b"RFB 003.%03d\n" % minor
         return minor
 
@@ -194,7 +257,9 @@ class ClientHandshake:
             if count == 0:
                 return (yield from self._refusal(Refusal.REJECTED))
             offered = list((yield count))
-        wanted = (SECURITY_VNC_AUTH, SECURITY_NONE) if self._password else (SECURITY_NONE, SECURITY_VNC_AUTH)
+        wanted = (SECURITY_VNC_AUTH, SECURITY_NONE)
+        if self._password is not None and not self._password:
+            wanted = wanted[::-1]
         for security in wanted:
             if security in offered:
                 if version != 3:
@@ -225,14 +290,33 @@ class ClientHandshake:
         return Refused(kind, reason)
 
     def _server_init(self) -> Generator[int, bytes, ServerInit | Refused]:
-        width, height, packed, length = _INIT.unpack((yield _INIT.size))
+        head = yield _INIT.size
+        width, height, packed, length = _INIT.unpack(head)
         try:
             pixel_format = PixelFormat.unpack(packed)
         except ValueError as error:
             return Refused(Refusal.NOT_RFB, str(error))
         if length > MAX_TEXT:
             return Refused(Refusal.NOT_RFB, f"a name of {length} bytes")
-        return ServerInit(width, height, pixel_format, _text((yield length)))
+        name = yield length
+        self.server_init = head + name
+        return ServerInit(width, height, pixel_format, _text(name))
+
+
+def _greeting() -> Generator[int, bytes, bytes]:
+    """The other side's version, as far as it is one."""
+    banner = yield 4  # no more, so that somebody of another kind with a short greeting is recognised at once
+    return banner + (yield 8) if banner == b"RFB " else banner
+
+
+def _spoken(greeting: bytes) -> int | None:
+    """The minor number of the version that is spoken with who greets so: 3, 7 or 8; None: it is no greeting."""
+    match = _VERSION.fullmatch(greeting)
+    offered = (int(match[1]), int(match[2])) if match else (0, 0)
+    if offered < (3, 3):
+        return None
+    # Odd numbers between are 3.3 (RFC 6143, section 7.1.1); Apple's 3.889 and RealVNC's 4 and 5 know 3.8.
+    return 8 if offered >= (3, 8) else 7 if offered == (3, 7) else 3
 
 
 def vnc_auth(password: str, challenge: bytes) -> bytes:

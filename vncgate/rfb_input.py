@@ -15,11 +15,11 @@ SET_PIXEL_FORMAT, SET_ENCODINGS, UPDATE_REQUEST, KEY, POINTER, CUT_TEXT = 0, 2, 
 CONTINUOUS_UPDATES, FENCE, XVP, SET_DESKTOP_SIZE, QEMU = 150, 248, 250, 251, 255
 QEMU_KEY = 0
 _VERSIONS = (b"RFB 003.007\n", b"RFB 003.008\n")
-_FIXED = {SET_PIXEL_FORMAT: 20, UPDATE_REQUEST: 10, CONTINUOUS_UPDATES: 10, XVP: 4}
+FIXED = {SET_PIXEL_FORMAT: 20, UPDATE_REQUEST: 10, CONTINUOUS_UPDATES: 10, XVP: 4}
 """Bytes of messages that are no use and always as long."""
-_COUNTED = {SET_ENCODINGS: (4, slice(2, 4), 4), FENCE: (9, slice(8, 9), 1), SET_DESKTOP_SIZE: (8, slice(6, 7), 16)}
+COUNTED = {SET_ENCODINGS: (4, slice(2, 4), 4), FENCE: (9, slice(8, 9), 1), SET_DESKTOP_SIZE: (8, slice(6, 7), 16)}
 """Of those that are no use and have a count: bytes up to what is counted, where the count is, bytes of each."""
-_MORE_BUTTONS = 0x80
+MORE_BUTTONS = 0x80
 """In the mask of a pointer event that has one byte more, for further buttons."""
 _CAPS, _NOTIFY, _PROVIDE = 1 << 24, 1 << 27, 1 << 28
 """Actions of the extended clipboard; the others a client takes by itself, in answer to the server."""
@@ -31,12 +31,14 @@ class InputReader:
     What it cannot read (another way of logging in, which may be encrypted; RFB 3.3, where only the server says whether
     a password comes; a message that it does not know) makes it blind: then it calls `blind` with the reason, and
     whatever comes from there on is taken for use, so that no desktop is ended under somebody's hands. Nothing raises.
+    With `logged_in` the bytes begin behind the login.
     """
 
-    __slots__ = ("_at_message", "_blind", "_kept", "_need", "_pointer", "_reading", "_skip", "_used")
+    __slots__ = ("_at_message", "_blind", "_kept", "_logged_in", "_need", "_pointer", "_reading", "_skip", "_used")
 
-    def __init__(self, blind: Callable[[str], None]) -> None:
+    def __init__(self, blind: Callable[[str], None], *, logged_in: bool = False) -> None:
         self._blind = blind
+        self._logged_in = logged_in
         self._at_message = False
         self._kept = bytearray()
         self._skip = 0
@@ -54,7 +56,7 @@ class InputReader:
                 if kind == UPDATE_REQUEST or (kind == FENCE and data[8] == 1):
                     return False
             elif size == 6:
-                if data[0] == POINTER and data[1] < _MORE_BUTTONS:
+                if data[0] == POINTER and data[1] < MORE_BUTTONS:
                     return self._points(bytes(data[1:]))
             elif size == 8 and data[0] == KEY:
                 return True
@@ -98,6 +100,23 @@ class InputReader:
 
     def _run(self) -> Generator[int, bytes, str]:
         """The whole connection; ends with why it cannot be read."""
+        if not self._logged_in and (unreadable := (yield from self._login())):
+            return unreadable
+        while True:
+            self._at_message = True
+            kind = (yield 1)[0]
+            self._at_message = False
+            if kind in FIXED:
+                self._skip = FIXED[kind] - 1
+            elif kind in COUNTED:
+                size, count, each = COUNTED[kind]
+                head = bytes([kind]) + (yield size - 1)
+                self._skip = each * int.from_bytes(head[count], "big")
+            elif unreadable := (yield from self._use(kind)):
+                return unreadable
+
+    def _login(self) -> Generator[int, bytes, str]:
+        """All up to the first message; gives why it cannot be read, else nothing."""
         version = yield 12
         if version not in _VERSIONS:
             return f"a client that says {version!r}"
@@ -105,18 +124,7 @@ class InputReader:
         if security not in (SECURITY_NONE, SECURITY_VNC_AUTH):
             return f"a login of security type {security}"
         self._skip = (CHALLENGE_SIZE if security == SECURITY_VNC_AUTH else 0) + 1  # and ClientInit
-        while True:
-            self._at_message = True
-            kind = (yield 1)[0]
-            self._at_message = False
-            if kind in _FIXED:
-                self._skip = _FIXED[kind] - 1
-            elif kind in _COUNTED:
-                size, count, each = _COUNTED[kind]
-                head = bytes([kind]) + (yield size - 1)
-                self._skip = each * int.from_bytes(head[count], "big")
-            elif unreadable := (yield from self._use(kind)):
-                return unreadable
+        return ""
 
     def _use(self, kind: int) -> Generator[int, bytes, str]:
         """A message that may be use; gives why it cannot be read, else nothing."""
@@ -125,7 +133,7 @@ class InputReader:
             self._used = True
         elif kind == POINTER:
             pointer = yield 5
-            if pointer[0] & _MORE_BUTTONS:
+            if pointer[0] & MORE_BUTTONS:
                 pointer += yield 1
             self._used |= self._points(pointer)
         elif kind == CUT_TEXT:

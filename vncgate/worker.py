@@ -241,7 +241,7 @@ class Worker:
         finally:
             del self._asked[ticket]
         if answer.objection:
-            raise DesktopError(answer.objection, Readiness.UNKNOWN)
+            raise DesktopError(answer.objection, Readiness.WRONG_PASSWORD if answer.is_refused else Readiness.UNKNOWN)
         return bytes.fromhex(answer.response)
 
     def _tell_of_elsewhere(self, name: str) -> None:

@@ -20,7 +20,7 @@ from tests.engines.raw import close_of, eventually, frame, handshake, relay_to, 
 from vncgate.engines import session
 from vncgate.engines.base import GOING_AWAY, POLICY
 from vncgate.engines.listening import RECEIVE_BUFFER
-from vncgate.engines.session import READ_SIZE
+from vncgate.engines.room import READ_SIZE
 from vncgate.model import Desktop
 from vncgate.tally import End
 

@@ -12,7 +12,7 @@ from tests.engines.desktop import Peer, client
 from tests.faults.link import Link
 from tests.faults.typist import typing
 from tests.workshop import Workshop
-from vncgate.engines.session import READ_SIZE
+from vncgate.engines.room import READ_SIZE
 from vncgate.settings import Settings
 
 MIB = 1 << 20

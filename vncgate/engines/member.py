@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 
 from vncgate.channel import Channel
 from vncgate.engines.base import Admissions
+from vncgate.errors import DesktopError
 from vncgate.messages import (
     Admitted,
     Answer,
@@ -114,9 +115,13 @@ class Member:
             self.channel.send(message)
         return answer
 
-    def answer(self, ticket: int, response: bytes, objection: str = "") -> None:
+    def answer(self, ticket: int, response: bytes | DesktopError) -> None:
         """What it is to say to a desktop's challenge, or why it is to leave that desktop alone."""
-        self.channel.send(Answer(ticket, response.hex(), objection))
+        if isinstance(response, DesktopError):
+            is_refused = response.readiness is Readiness.WRONG_PASSWORD
+            self.channel.send(Answer(ticket, "", str(response), is_refused))
+        else:
+            self.channel.send(Answer(ticket, response.hex()))
 
     def kill(self) -> None:
         """End it at once: it hangs, or does not end as it should."""

@@ -254,13 +254,14 @@ class Pool:
         elif self._resting:
             self._unanswered.append((member, challenge))
         else:
-            member.answer(challenge.ticket, b"", "the account was removed, or stopped")
+            gone = DesktopError("the account was removed, or stopped", Readiness.UNKNOWN)
+            member.answer(challenge.ticket, gone)
 
     async def _answer(self, member: Member, challenge: Challenge, login: Login) -> None:
         try:
             member.answer(challenge.ticket, await login(bytes.fromhex(challenge.challenge)))
         except DesktopError as error:
-            member.answer(challenge.ticket, b"", str(error))
+            member.answer(challenge.ticket, error)
 
     def _adopt(self) -> None:
         while self._to_adopt:

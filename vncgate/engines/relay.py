@@ -36,6 +36,7 @@ from vncgate.engines.handshake import (
 )
 from vncgate.engines.limits import HandshakeRates
 from vncgate.engines.listening import Listening, caller
+from vncgate.engines.login import Logins
 from vncgate.engines.session import CLOSE_GRACE, Browser, Visitor
 from vncgate.errors import ProxyError
 from vncgate.forwarded import TrustedProxies
@@ -326,10 +327,9 @@ class RelayProxy:
         "counted",
         "desktop",
         "elsewhere",
-        "guarded",
         "is_closed",
         "limits",
-        "log_in",
+        "logins",
         "name",
         "server",
         "sessions",
@@ -340,8 +340,7 @@ class RelayProxy:
 
     def __init__(self, route: Route, relay: Relay, suspect: Suspect, login: Login) -> None:
         self.name = route.name
-        self.guarded = route.guarded
-        self.log_in = login
+        self.logins = Logins(route.desktop, login, suspect, relay.limits) if route.guarded else None
         self.desktop = route.desktop
         self.watch_input = route.watch_input
         self.limits = relay.limits
@@ -358,6 +357,11 @@ class RelayProxy:
         self._used = 0.0
         self.sessions: set[Browser] = set()
         self._emptied: asyncio.Event | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """See model.Route."""
+        return self.logins is not None
 
     def full(self) -> Refused | None:
         """The refusal of one more browser, where the account has as many as it may."""
@@ -388,7 +392,8 @@ class RelayProxy:
         up = self._bytes_up + sum(session.bytes_up for session in self.sessions)
         down = self._bytes_down + sum(session.bytes_down for session in self.sessions)
         used = max((session.used for session in self.sessions), default=0.0)
-        return Traffic(len(self.sessions), up, down, max(self._used, used))
+        delay = max((session.delay for session in self.sessions), default=0.0)
+        return Traffic(len(self.sessions), up, down, max(self._used, used), delay)
 
     def send_away(self, admitted: Mapping[str, Mode]) -> None:
         """End the sessions of those who are not among `admitted`, or may do something else now than they did."""
@@ -428,6 +433,8 @@ class RelayProxy:
         for session in list(self.sessions):
             session.abort()
         await self.idle()
+        if self.logins is not None:
+            await self.logins.aclose(CLOSE_GRACE)
         self._relay.proxies.discard(self)
 
 

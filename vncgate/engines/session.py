@@ -4,6 +4,9 @@ Two protocols share a session: `Browser` is picows' listener for the websocket, 
 socket to the VNC server. Each pauses the other's reading while its own writing is full, so that a reader
 that does not read costs a bounded buffer. The desktop's bytes are received into one `Room` that all
 sessions of the loop share: they are passed on before the next session reads.
+
+At a guarded account the gate speaks RFB with the browser first, which needs no password, and logs in to the desktop
+then; from there on the session is as any other, but for who may only watch.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
-import mmap
 import struct
 import termios
 import time
@@ -23,22 +25,23 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from vncgate import tasks
 from vncgate.dial import connect
-from vncgate.engines.base import Limits
+from vncgate.engines.base import POLICY, Limits, Suspect
+from vncgate.engines.login import Logins
+from vncgate.engines.room import Room
 from vncgate.errors import DesktopError
-from vncgate.model import Desktop
+from vncgate.model import Desktop, Readiness
 from vncgate.people import Mode
+from vncgate.rfb import Refused, ServerHandshake
 from vncgate.rfb_input import InputReader
+from vncgate.rfb_view import ViewFilter
 from vncgate.tally import End, Tally
 
 log = logging.getLogger(__name__)
 
-READ_SIZE = 262144
-"""Bytes read from a desktop at once."""
 CLOSE_GRACE = 2.0
 """Seconds that a browser has to answer our close frame."""
 DRAIN_GRACE = 30.0
 """Seconds that the last bytes have to reach a slow reader after the other side hung up."""
-PAGE = mmap.PAGESIZE
 LARGEST_CLOSE_CODE = 4999
 """RFC 6455, section 7.4.2. (picows refuses those below 3000 that have no meaning.)"""
 
@@ -46,35 +49,6 @@ _BINARY = WSMsgType.BINARY
 _CONTINUATION = WSMsgType.CONTINUATION
 _DATA = (_BINARY, _CONTINUATION)
 _NEVER_SENT = (WSCloseCode.NO_INFO, WSCloseCode.ABNORMAL_CLOSURE)
-
-
-class Room:
-    """The buffer that a process reads its desktops into: each piece at the place in its page at which the kernel will
-    put it down when it is sent on.
-
-    Linux lays what a thread sends, through whatever socket, end to end into pages (sk_page_frag_refill() in its
-    net/core/sock.c). A frame's header thus shifts what follows, and copying between unequal places of two pages takes
-    up to twice as long (benchmarks/align.c). Where the reckoning is wrong, as after a ping, it costs that and no more.
-    """
-
-    def __init__(self) -> None:
-        # Private: workers are forked, and must not read into each other's.
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._memory = memoryview(mmap.mmap(-1, READ_SIZE + PAGE, flags=flags))
-        self._place = 0
-        self.sent = 0
-        """Bytes that this process has sent, as far as sessions know."""
-
-    def free(self) -> memoryview:
-        """Where READ_SIZE bytes fit in step, if they are to be sent next, behind the header of a long frame."""
-        place = self._place = (self.sent + 10) % PAGE
-        return self._memory[place : place + READ_SIZE]
-
-    def filled(self, nbytes: int) -> memoryview:
-        """The first bytes of what was free, which are sent now, as a frame (RFC 6455, section 5.2)."""
-        self.sent += nbytes + (2 if nbytes < 126 else 4 if nbytes < 65536 else 10)
-        place = self._place
-        return self._memory[place : place + nbytes]
 
 
 _room = Room()
@@ -88,15 +62,15 @@ class Host(Protocol):
     watch_input: bool
     limits: Limits
     counted: Tally
+    logins: Logins | None
+    """Of a guarded account."""
+    suspect: Suspect
 
     def opened(self, session: Browser) -> None:
         """A browser came."""
 
     def closed(self, session: Browser) -> None:
         """A browser went, and the desktop's side is closed or closing; its counts stay as they are."""
-
-    def suspect(self, reason: str) -> None:
-        """The desktop could not be connected to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +99,19 @@ class Browser(WSListener):
         self.bytes_down = 0
         self.used = 0.0
         """See model.Traffic."""
-        self._input = InputReader(self._blind) if host.watch_input else None
+        self.delay = 0.0
+        """See model.Traffic."""
+        guarded = host.logins is not None
+        self._inspect: Callable[[bytes | memoryview], bytes | memoryview] | None = None
+        """What is done with each piece from the browser; it gives what is to be passed on."""
+        self._input: InputReader | None = None
+        self._filter: ViewFilter | None = None
+        if visitor.mode is Mode.VIEW:
+            self._filter = ViewFilter()
+            self._inspect = self._watches
+        elif host.watch_input:
+            self._input = InputReader(self._blind, logged_in=guarded)
+            self._inspect = self._uses
         self._early = b""
         self._connecting: asyncio.Task[None] | None = None
         self._in_message = False
@@ -133,12 +119,15 @@ class Browser(WSListener):
         self._keeper: asyncio.TimerHandle | None = None
         self._heard = True
         self._asked = False
+        self._pinged = 0.0
         self._taken = 0
         self._began = 0.0
         self._fields = {"account": host.name, "client": client}
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """Connect to the desktop; nothing is read from the browser until that is done."""
+        """Connect to the desktop; nothing is read from the browser until that is done. Of a guarded one the browser
+        says first what it has to say.
+        """
         self.socket = transport
         transport.request.headers.clear()  # picows would keep them as long as the connection lives
         self._began = time.monotonic()
@@ -146,9 +135,55 @@ class Browser(WSListener):
         self.host.opened(self)
         underlying = transport.underlying_transport
         underlying.set_write_buffer_limits(high=self.host.limits.max_buffer)
-        underlying.pause_reading()
         self._keep_alive()
-        self._connecting = tasks.spawn(self._connect(), f"connect {self.host.name}")
+        if self.host.logins is not None:
+            self._greet(self.host.logins)
+        else:
+            underlying.pause_reading()
+            self._connecting = tasks.spawn(self._connect(), f"connect {self.host.name}")
+
+    def _greet(self, logins: Logins) -> None:
+        """Be a VNC server to the browser, up to where the desktop's own word is wanted."""
+        handshake, then = ServerHandshake(), self._inspect
+        limit = self.host.limits.handshake_timeout
+
+        def hear(data: bytes | memoryview) -> bytes | memoryview:
+            handshake.receive_data(data)
+            self._say(handshake.data_to_send())
+            if isinstance(handshake.result, Refused):
+                self._refuse(f"the browser {handshake.result}")
+            elif handshake.result is not None and self.socket is not None:
+                self.socket.underlying_transport.pause_reading()
+                self._cancel_timer()
+                self._inspect = then
+                self._connecting = tasks.spawn(self._log_in(logins), f"connect {self.host.name}")
+                return then(handshake.rest) if then and handshake.rest else handshake.rest
+            return b""
+
+        self._inspect = hear
+        self._later(limit, lambda: self._refuse(f"the browser did not finish the VNC handshake within {limit:g} s"))
+        self._say(handshake.data_to_send())
+
+    async def _log_in(self, logins: Logins) -> None:
+        began = time.monotonic()
+        try:
+            found = await logins.log_in()
+        except DesktopError as error:
+            self._connecting = None
+            if error.readiness is Readiness.UNKNOWN:
+                self.close(WSCloseCode.SERVICE_RESTART, str(error))
+            else:
+                self.close(WSCloseCode.BAD_GATEWAY, str(error), End.DESKTOP_UNREACHABLE)
+            return
+        self._connecting = None
+        self.host.counted.connect.observe(time.monotonic() - began)
+        found.transport.set_protocol(_DesktopSide(self))
+        self._say(found.said)
+        self._attach(found.transport)
+        if found.transport.is_closing():
+            self.desktop_gone(None)
+        else:
+            found.transport.resume_reading()
 
     async def _connect(self) -> None:
         try:
@@ -159,6 +194,12 @@ class Browser(WSListener):
             return
         self._connecting = None
         self.host.counted.connect.observe(time.monotonic() - self._began)
+        self._attach(transport)
+        self._later(self.host.limits.handshake_timeout, self._expect_greeting)
+
+    def _attach(self, transport: asyncio.Transport) -> None:
+        """The desktop is there: from now on bytes pass."""
+        self._cancel_timer()
         self.desktop = transport
         transport.set_write_buffer_limits(high=self.host.limits.max_buffer)
         if self._early:
@@ -166,8 +207,28 @@ class Browser(WSListener):
             self._early = b""
         if self.socket is not None:
             self.socket.underlying_transport.resume_reading()
-        self._later(self.host.limits.handshake_timeout, self._expect_greeting)
-        log.info("connected to %s", self.host.desktop, extra=self._fields)
+        watches = ", to watch" if self.visitor.mode is Mode.VIEW else ""
+        log.info("connected to %s%s", self.host.desktop, watches, extra=self._fields)
+
+    def _say(self, data: bytes) -> None:
+        """Send the browser words of ours, or of a login."""
+        if self.socket is not None and data:
+            self.frames_down += 1
+            self.bytes_down += len(data)
+            self.socket.send(_BINARY, data)
+
+    def _uses(self, data: bytes | memoryview) -> bytes | memoryview:
+        if self._input is not None and self._input.feed(data):
+            self.used = time.monotonic()
+        return data
+
+    def _watches(self, data: bytes | memoryview) -> bytes:
+        assert self._filter is not None  # noqa: S101
+        passed = self._filter.feed(data)
+        if self._filter.wrong:
+            self.close(WSCloseCode(POLICY), f"who only watches may not send {self._filter.wrong}", End.PROTOCOL_ERROR)
+            return b""
+        return passed
 
     def _expect_greeting(self) -> None:
         """A VNC server speaks first (RFC 6143, section 7.1.1); one that does not would leave the browser waiting."""
@@ -193,14 +254,23 @@ class Browser(WSListener):
             self._in_message = not frame.fin
             self.frames_up += 1
             self.bytes_up += frame.payload_size
-            if self._input is not None and self._input.feed(frame.get_payload_as_memoryview()):
-                self.used = time.monotonic()
+            data: bytes | memoryview = frame.get_payload_as_memoryview()
+            if self._inspect is not None:
+                data = self._inspect(data)
+                if not data:
+                    return
             if self.desktop is not None:
-                _room.sent += frame.payload_size
-                self.desktop.write(frame.get_payload_as_memoryview())
+                _room.sent += len(data)
+                self.desktop.write(data)
             else:
-                self._early += frame.get_payload_as_bytes()
-        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
+                self._early += data
+        else:
+            self._obey(transport, frame)
+
+    def _obey(self, transport: WSTransport, frame: WSFrame) -> None:
+        """A frame that has no data of VNC's."""
+        kind = frame.msg_type
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._refuse("a websocket frame with unknown flags")
         elif kind == WSMsgType.CLOSE:
             self._browser_closes(transport, frame)
@@ -209,6 +279,8 @@ class Browser(WSListener):
         elif kind == WSMsgType.PING and not transport.underlying_transport.get_write_buffer_size():
             # Who floods us with pings and reads no answer gets none (RFC 6455, section 5.5.3, asks for the last only).
             transport.send_pong(frame.get_payload_as_memoryview())
+        elif kind == WSMsgType.PONG and self._pinged:
+            self.delay, self._pinged = time.monotonic() - self._pinged, 0.0
 
     def _blind(self, reason: str) -> None:
         log.debug("%s: from here on whatever the browser sends counts as use", reason, extra=self._fields)
@@ -264,7 +336,8 @@ class Browser(WSListener):
 
     def _keep_alive(self) -> None:
         """Every `ping_interval`: ping a browser that was silent, so that no proxy in between gives the tunnel up,
-        and end the session of one that was asked and has shown no life since.
+        and end the session of one that was asked and has shown no life since. At a guarded account every browser is
+        pinged: organizers see how far away each is.
 
         Life is a frame, or bytes of ours that it took: on a slow network a ping waits behind megabytes. While we
         do not listen ourselves (the desktop does not read, or is being connected to) nobody is judged; but a socket
@@ -285,7 +358,8 @@ class Browser(WSListener):
                 self.close(WSCloseCode.GOING_AWAY, reason, End.NO_ANSWER)
             return
         self._asked = not self._heard
-        if self._asked:
+        if self._asked or self.host.logins is not None:
+            self._pinged = time.monotonic()
             self.socket.send_ping()
         self._heard, self._taken = False, taken
         self._keeper = asyncio.get_running_loop().call_later(interval, self._keep_alive)
@@ -310,9 +384,12 @@ class Browser(WSListener):
 
     def _later(self, seconds: float, deed: Callable[[], None]) -> None:
         """Do one thing later, instead of what was to be done then."""
+        self._cancel_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, deed)
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, deed)
 
     def desktop_gone(self, error: Exception | None) -> None:
         """The desktop hung up (`error` is None) or its connection broke."""
