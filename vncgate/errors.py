@@ -19,7 +19,8 @@
     ├── WorkshopError     the workshop is not in a phase in which that can be done
     ├── PrintError        cards, or the report, cannot be made
     ├── OrganizingError   what an organizer asks for cannot be done now
-    │   └── GivenError        what they gave for it cannot be used (carries a table's problems)
+    │   ├── GivenError        what they gave for it cannot be used (carries a table's problems)
+    │   └── UnknownError      there is no such account, person or deed
     ├── FilesError        a file or folder of an account cannot be had (carries the kind)
     └── ControlError      the operator's command cannot be carried out
 
@@ -124,6 +125,15 @@ class GivenError(OrganizingError):
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        places = [f"line {each.line}, cell {each.column}" if each.line else "the table" for each in self.problems]
+        told = [f"{place}: {each.message}" for place, each in zip(places, self.problems, strict=True)]
+        return "\n".join([str(self.args[0]), *told])
+
+
+class UnknownError(OrganizingError):
+    """There is no such account, person or deed."""
 
 
 class ControlError(VncgateError):

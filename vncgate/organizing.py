@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vncgate import people_csv
-from vncgate.errors import GivenError, OrganizingError
+from vncgate.errors import GivenError, OrganizingError, UnknownError
 from vncgate.languages import N_, Words
 from vncgate.launchers.base import DesktopCommands
 from vncgate.model import AccountStatus, Roster, Secret
@@ -139,7 +139,7 @@ class Organizing:
     async def do(self, deed: str, names: Sequence[str], given: Given, by: str) -> Done:
         """Do one of SEAT_DEEDS to accounts; where it is done to many, names may be patterns (`ws0*`).
 
-        Raises GivenError, OrganizingError, or what became of it in other VncgateErrors.
+        Raises UnknownError, GivenError, OrganizingError, or what became of it in other VncgateErrors.
         """
         if (what := self.SEAT_DEEDS.get(deed)) is None:
             raise GivenError(
@@ -335,7 +335,7 @@ class Organizing:
         roster = self._roster()
         found = {name: [name] if name in roster else fnmatch.filter(roster, name) for name in names}
         if unknown := [name for name, meant in found.items() if not meant]:
-            raise OrganizingError(N_("there is no account {names}", names=", ".join(unknown)))
+            raise UnknownError(N_("there is no account {names}", names=", ".join(unknown)))
         return list(dict.fromkeys(account for meant in found.values() for account in meant))
 
     def _must_be_free(self, account: str) -> None:
@@ -344,7 +344,7 @@ class Organizing:
 
     async def _person(self, person_id: str) -> Person:
         if (person := await self._ledger.person(person_id)) is None:
-            raise OrganizingError(N_("nobody with this id is known"))
+            raise UnknownError(N_("nobody with this id is known"))
         return person
 
     async def _noted(self, by: str, what: str, about: str = "") -> None:

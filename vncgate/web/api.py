@@ -20,7 +20,7 @@ from aiohttp import web
 from vncgate import tasks
 from vncgate.desktop_choice import Choice, choose_other
 from vncgate.desktop_words import lines_asked
-from vncgate.errors import GivenError, LaunchError, LedgerError, VncgateError
+from vncgate.errors import GivenError, LaunchError, LedgerError, UnknownError, VncgateError
 from vncgate.forwarded import TrustedProxies
 from vncgate.grants import Grant, Scope
 from vncgate.kinds import Kind
@@ -97,6 +97,8 @@ async def in_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         words = "" if error.text == f"{error.status}: {error.reason}" else error.text or ""
         headers = {name: error.headers[name] for name in KEPT_HEADERS if name in error.headers}
         return problem(error.status, words, headers)
+    except UnknownError as error:
+        return problem(HTTPStatus.NOT_FOUND, str(error))
     except GivenError as error:
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
     except (LaunchError, LedgerError) as error:
