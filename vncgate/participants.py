@@ -107,11 +107,20 @@ class Participants:
         figures: Callable[[], tuple[Figures, frozenset[str]]],
     ) -> None:
         """Live the workshop's life, from now on. See Life."""
-        notes = self.organizing.notes
-        self.life = Life(settings.workshop, self.ledger, self.seating, launcher, notes, rekey=rekey, figures=figures)
-        await self.life.start()
-        self._keep(self.life.run(), "workshop's life")
-        self._keep(self.life.keep_figures(), "workshop's figures")
+        self.life = life = Life(
+            settings.workshop,
+            self.ledger,
+            self.seating,
+            launcher,
+            self.organizing.notes,
+            archives=self.takeaway.archives if self.takeaway else None,
+            rekey=rekey,
+            figures=figures,
+        )
+        await life.start()
+        self.signing_up.is_over = lambda: life.is_over
+        self._keep(life.run(), "workshop's life")
+        self._keep(life.keep_figures(), "workshop's figures")
 
     async def roster_changed(self) -> None:
         """There are other accounts than before: all rooms that keep something of them are told."""

@@ -81,6 +81,8 @@ class SigningUp:
         self._now = now
         self._clock = clock
         self._hashing = asyncio.Semaphore(AT_ONCE)
+        self.is_over: Callable[[], bool] = lambda: False
+        """Whether the workshop has ended; Life tells, once it has begun."""
         self._wrong = HandshakeRates(ALL_WRONG_CODES / SPAN, WRONG_CODES / SPAN, SPAN)
         self._rates: tuple[int, HandshakeRates] = (0, self._wrong)
 
@@ -95,7 +97,7 @@ class SigningUp:
         now, closes = self._now(), self._settings.signup.closes
         if self.opens and now < self.opens:
             return Phase.EARLY
-        is_over = (closes is not None and now >= closes) or self._seating.is_frozen
+        is_over = (closes is not None and now >= closes) or self._seating.is_frozen or self.is_over()
         return Phase.CLOSED if is_over else Phase.OPEN
 
     async def is_full(self) -> bool:

@@ -121,8 +121,8 @@ CLOCK = "the clock"
 WARNINGS = {Step.WARN_15: timedelta(minutes=15), Step.WARN_5: timedelta(minutes=5)}
 IS_OPEN = frozenset({Phase.OPEN, Phase.OVERTIME})
 """Phases in which people use their desktops."""
-WITH_SIGN_UP = frozenset({Phase.SIGN_UP, Phase.OPEN})
-"""Phases in which people may sign up."""
+OVER = frozenset({Phase.ENDED, Phase.CLOSED, Phase.PURGED})
+"""Phases after its end."""
 _WORK = {Command.END: Step.END, Command.PURGE: Step.PURGE}
 _NEWS = frozenset({Step.WARN_15, Step.WARN_5, Step.TIME_UP})
 """Steps that tell people something, of which only the last is of use."""
@@ -178,11 +178,6 @@ class Record:
     frozen: bool = False
     work: Work | None = None
     said: tuple[str, ...] = ()
-
-    @property
-    def lets_in(self) -> bool:
-        """Whether people may sign in to their desktops."""
-        return self.phase in IS_OPEN and not self.frozen
 
     def to_json(self) -> str:
         """As a note in the ledger."""

@@ -12,23 +12,24 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from vncgate import workshop
+from vncgate import tasks, workshop
 from vncgate.errors import VncgateError, WorkshopError
 from vncgate.languages import N_
 from vncgate.model import DesktopState
 from vncgate.people import AuditEntry, Standing
 from vncgate.viewer_notes import Notes
-from vncgate.workshop import CLOCK, IS_OPEN, WITH_SIGN_UP, Command, Phase, Record, Step, WorkshopSettings
+from vncgate.workshop import CLOCK, IS_OPEN, OVER, Command, Phase, Record, Step, WorkshopSettings
 
 if TYPE_CHECKING:
     from vncgate.launcher import Launcher
     from vncgate.ledger import Ledger
     from vncgate.seating import Seating
+    from vncgate.takeaway.archives import Archives
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ SETTLE = 120.0
 """Seconds after a jump in which the clock does nothing: who set it wrong may set it right."""
 LAST_WORDS = 60.0
 """Seconds between the last note and the first desktop that is closed."""
-OVER = "the workshop is over"
+WORDS_OF_OVER = N_("the workshop is over")
 """Why they are, as their participants read it."""
 AT_ONCE = 8
 """Desktops that are closed at the same time."""
@@ -58,19 +59,6 @@ MOST_FIGURES = 50_000
 """Records of figures: more than a month of minutes. Then no more are kept."""
 
 Figures = Mapping[str, float]
-
-
-class Archives(Protocol):
-    """What people take home. Both may be called again, and then do what is left."""
-
-    async def build(self, accounts: Sequence[str], progress: Callable[[str], None]) -> str:
-        """Pack the folders of these accounts; returns in words what came of it."""
-
-    async def remove(self) -> str:
-        """Remove all archives; returns in words what went."""
-
-    async def count(self) -> int:
-        """How many there are."""
 
 
 class Life:
@@ -121,9 +109,9 @@ class Life:
         return self._record.phase
 
     @property
-    def has_sign_up(self) -> bool:
-        """Whether people may sign up now, as far as the workshop has a say in it."""
-        return self.phase in WITH_SIGN_UP
+    def is_over(self) -> bool:
+        """Whether it has ended: nobody signs up any more."""
+        return self.phase in OVER
 
     @property
     def has_files(self) -> bool:
@@ -174,10 +162,10 @@ class Life:
 
     async def _plan_of_purge(self) -> list[str]:
         people = await self._ledger.people()
-        archives = await self._archives.count() if self._archives else 0
+        archives = [each for each in self._archives.statuses() if each.state != "none"] if self._archives else []
         return [
             f"sessions, links and shares of {_count(len(self._seating.seats()), 'seat')} end",
-            f"{_count(archives, 'archive')} removed",
+            f"{_count(len(archives), 'archive')} removed",
             f"{len(people)} people, with their answers, mails, seats, sessions and the audit log",
             "figures without names stay, for the report",
         ]
@@ -200,6 +188,12 @@ class Life:
             "people": {str(standing): counts[standing] for standing in Standing},
             "figures": [[when.isoformat(), figures] for when, figures in await self._ledger.recorded()],
         }
+
+    def closed(self, account: str) -> str:
+        """Why the desktop of `account` may not be used now, as its participant reads it; empty where it may."""
+        if self.opens(account):
+            return ""
+        return WORDS_OF_OVER if self.is_over else N_("the workshop has not begun yet")
 
     # ---- what organizers say ----
 
@@ -316,12 +310,16 @@ class Life:
     async def _close_late(self) -> None:
         """Those who had more time than the others: theirs is up, too."""
         if self.phase is Phase.ENDED and (late := self._running()):
-            await self._launcher.stop_desktops(late, OVER)
+            await self._launcher.stop_desktops(late, WORDS_OF_OVER)
+            if self._archives:
+                await self._archives.build(late)
 
     async def _enforce(self) -> None:
-        """What follows from the phase, for who knocks and for who is in."""
+        """What follows from the phase, for who knocks and for who is in. Before the doors open people may sign in, but
+        not to their desktops; after the end they may for their files.
+        """
         self._launcher.shut(on=self.phase not in IS_OPEN)
-        is_let_in = self._record.lets_in or (self.phase is Phase.ENDED and self.has_files)
+        is_let_in = not self._record.frozen and (not self.is_over or self.has_files)
         if self._seating.is_frozen == is_let_in:
             await self._seating.freeze(on=not is_let_in)
         await self._seating.roster_changed()
@@ -367,7 +365,7 @@ class Life:
         for at in range(0, len(names), AT_ONCE):
             batch = names[at : at + AT_ONCE]
             self._progress = f"desktops: {at} of {len(names)} closed"
-            await self._launcher.stop_desktops(batch, OVER)
+            await self._launcher.stop_desktops(batch, WORDS_OF_OVER)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     while set(self._running()) & set(batch):  # noqa: ASYNC110  (a status is all there is)
@@ -385,12 +383,26 @@ class Life:
         return f"sessions and links of {_count(len(names), 'seat')} ended"
 
     async def _build_archives(self) -> str:
+        """Those that were built since the end, by the gate before this one, are good."""
         if self._archives is None:
             return ""
-        return await self._archives.build(list(self._seating.seats()), self._show)
+        end, archives = self._record.passed.timestamp(), self._archives
+        if old := [account for account in self._seating.seats() if archives.status(account).when < end]:
+            await archives.build(old)
+        waiting = tasks.spawn(archives.wait(), "wait for archives")
+        try:
+            while not waiting.done():
+                states = Counter(archives.status(account).state for account in old)
+                self._progress = f"archives: {len(old) - states['waiting'] - states['building']} of {len(old)}"
+                await asyncio.wait([waiting], timeout=LOOK)
+        finally:
+            await tasks.end(waiting)
+        failed = [each for each in archives.statuses() if each.state == "failed"]
+        words = f"{_count(len(self._seating.seats()) - len(failed), 'archive')} built"
+        return "; ".join([words, *(f"none of {each.account}: {each.reason}" for each in failed)])
 
     async def _remove_archives(self) -> str:
-        return await self._archives.remove() if self._archives else ""
+        return f"{_count(len(await self._archives.remove()), 'archive')} removed" if self._archives else ""
 
     async def _purge(self) -> str:
         gone = await self._ledger.purge()

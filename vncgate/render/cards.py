@@ -121,6 +121,15 @@ def cards(
     }
 
 
+def closed(card: Card, words: str) -> Card:
+    """The card of an account whose desktop may not be used now, however it is; `words` say why."""
+    if not card.is_launched:
+        return replace(card, state=Shown.OFFLINE, reason=words)
+    told = Launched(DesktopState.STOPPED, N_("Your desktop is not open"), words)
+    kind = card.desktop.kind if card.desktop else ""
+    return replace(card, state=Shown.STOPPED, reason=words, desktop=replace(told, kind=kind))
+
+
 def _card(
     account: Account,
     proxy: AccountStatus | None,
