@@ -1,4 +1,4 @@
-"""The workshop's life in virtual time: what is done when, once, and by whom, also by a gate whose forerunner was killed."""
+"""The workshop's life in virtual time: what is done when, once, and by whom; and what the next gate goes on with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vncgate import tasks
 from vncgate.errors import LedgerError, WorkshopError
 from vncgate.model import DesktopState, DesktopStatus, Want
 from vncgate.people import Person, Seat, Standing
+from vncgate.takeaway.archives import Built
 from vncgate.viewer_notes import Notes
 from vncgate.workshop import Command, Phase, WorkshopSettings
 from vncgate.workshop_life import CAME, LAST_WORDS, MINUTE, NOTE, SETTLE, Life
@@ -27,6 +28,14 @@ def at(hours):
 
 
 WHOLE = WorkshopSettings(signup_opens=at(1), doors_open=at(2), ends=at(10), files_until=at(20), purge=at(30))
+
+
+class ArchivesOf:
+    """Those of a world, whose own `statuses()` are of desktops."""
+
+    def __init__(self, world):
+        self.status, self.build, self.wait, self.remove = world.status, world.build, world.wait, world.remove
+        self.statuses = world.statuses_of_archives
 
 
 class World:
@@ -48,6 +57,7 @@ class World:
         self.notes = Notes()
         self.closing = 0
         self.most_closing = 0
+        self.built = {}
         self.life = None
 
     def begin(self, settings=WHOLE, archives=True):
@@ -58,7 +68,7 @@ class World:
             self,
             self,
             self.notes,
-            archives=self if archives else None,
+            archives=ArchivesOf(self) if archives else None,
             rekey=self.rekey,
             figures=lambda: ({"in_use": float(len(self.used))}, self.used),
             now=self.now,
@@ -143,16 +153,30 @@ class World:
         self.state |= dict.fromkeys(names, STOPPED)
 
     # archives
-    async def build(self, accounts, progress):
+    def statuses_of_archives(self):
+        return [self.status(name) for name in NAMES]
+
+    def status(self, account):
+        return self.built.get(account, Built(account))
+
+    async def build(self, accounts):
         self.deeds.append(f"archives for {len(accounts)}")
-        return f"{len(accounts)} archives"
+        for account in accounts:
+            self.built[account] = Built(account, "building")
+            asyncio.get_running_loop().call_later(20, self.finish, account)
+
+    def finish(self, account):
+        state = "failed" if account == "ws02" else "ready"
+        self.built[account] = Built(account, state, when=self.now().timestamp(), reason="no space")
+
+    async def wait(self):
+        while any(each.state == "building" for each in self.built.values()):
+            await asyncio.sleep(1)
 
     async def remove(self):
         self.deeds.append("remove archives")
-        return "12 archives removed"
-
-    async def count(self):
-        return 12
+        gone, self.built = self.built, {}
+        return list(gone)
 
     async def rekey(self):
         self.deeds.append("rekey")
@@ -186,9 +210,10 @@ def world():
 
 async def test_a_whole_workshop_by_the_clock(world):
     async with Running(world) as life:
-        assert (life.phase, world.frozen, world.is_shut, life.has_sign_up) == (Phase.PLANNED, True, True, False)
+        assert (life.phase, world.frozen, world.is_shut, life.is_over) == (Phase.PLANNED, False, True, False)
+        assert life.closed("ws01") == "the workshop has not begun yet"
         await until(1.1, world)
-        assert (life.phase, world.frozen, life.has_sign_up) == (Phase.SIGN_UP, True, True)
+        assert (life.phase, life.opens("ws01")) == (Phase.SIGN_UP, False)
         await until(2.1, world)
         assert (life.phase, world.frozen, world.is_shut, life.opens("ws01")) == (Phase.OPEN, False, False, True)
         await until(9.99, world)
@@ -201,9 +226,14 @@ async def test_a_whole_workshop_by_the_clock(world):
         assert [deed.split()[0] for deed in world.deeds] == ["stop"] * 2 + ["renew"] * 12 + ["archives", "rekey"]
         assert world.most_closing == 8, "a few at a time"
         assert set(world.state.values()) == {STOPPED}
-        assert (life.opens("ws01"), world.is_shut) == (False, True)
+        assert (life.closed("ws01"), world.is_shut, life.is_over) == ("the workshop is over", True, True)
         assert (world.frozen, life.has_files) == (False, True), "people sign in for their files"
-        assert life.status()["said"][-1] == "new passwords"
+        assert life.status()["said"] == [
+            "12 desktops closed",
+            "sessions and links of 12 seats ended",
+            "11 archives built; none of ws02: no space",
+            "new passwords",
+        ]
         await until(20.1, world)
         assert (life.phase, world.frozen, life.has_files) == (Phase.CLOSED, True, False)
         world.deeds.clear()
@@ -226,7 +256,9 @@ async def test_without_times_nothing_changes(world):
     assert (world.deeds, world.log) == ([], [])
 
 
-@pytest.mark.parametrize("moment", [1, LAST_WORDS + 1, LAST_WORDS + 7, LAST_WORDS + 10.65, LAST_WORDS + 11.05])
+@pytest.mark.parametrize(
+    "moment", [1, LAST_WORDS + 1, LAST_WORDS + 7, LAST_WORDS + 10.65, LAST_WORDS + 20, LAST_WORDS + 30]
+)
 async def test_a_gate_that_is_killed_in_the_middle_of_the_end_goes_on_and_does_nothing_twice(world, moment):
     async with Running(world) as life:
         await until(3, world)
@@ -240,8 +272,9 @@ async def test_a_gate_that_is_killed_in_the_middle_of_the_end_goes_on_and_does_n
         await asyncio.sleep(300)
         assert life.status()["work"] is None
     assert set(world.state.values()) == {STOPPED}
-    assert world.deeds[-2:] == ["archives for 12", "rekey"]
-    assert world.deeds.count("archives for 12") == 1
+    assert world.deeds[-1] == "rekey"
+    assert world.deeds.count("rekey") == 1
+    assert sorted(world.built) == NAMES
     stops = [name for deed in world.deeds if deed.startswith("stop") for name in deed.split()[1:]]
     assert sorted(set(stops)) == NAMES
     if any(deed.startswith("renew") for deed in before):
@@ -309,8 +342,10 @@ async def test_who_has_more_time_goes_on_and_is_closed_then(world):
         assert [name for name, state in world.state.items() if state is RUNNING] == ["ws03"]
         assert (life.opens("ws03"), life.opens("ws04")) == (True, False)
         assert "renew ws03" not in world.deeds
+        built = world.built["ws03"].when
         await until(12.1, world)
         assert (world.state["ws03"], life.opens("ws03")) == (STOPPED, False)
+        assert world.built["ws03"].when > built
 
 
 async def test_an_organizers_end_is_everybodys(world):
