@@ -35,8 +35,8 @@ class BusyError(VncgateError):
 class Pins:
     """Looks at PINs, as many at once as there are cores."""
 
-    def __init__(self, hasher: argon2.PasswordHasher = HASHER) -> None:
-        self._hasher = hasher
+    def __init__(self) -> None:
+        self._hasher = HASHER
         self._nobodys = ""
         self._turns = asyncio.Semaphore(len(os.sched_getaffinity(0)))
         self._waiting = 0

@@ -364,8 +364,7 @@ class Seating:
                 async with asyncio.timeout(self._pause()):
                     await self._changed.wait()
             try:
-                if self._is_shared and await self._ledger.changes() != self._seen:
-                    await self._refresh()
+                await self._follow()
             except LedgerError as error:
                 log.warning("%s; whoever is signed in stays", error)
             await self._expire()
@@ -378,6 +377,11 @@ class Seating:
         """Something else of this gate has changed these seats in the ledger, as a sign-up does."""
         for account in accounts:
             self._seats[account] = await self._ledger.seat(account)
+
+    async def _follow(self) -> None:
+        """Take up what another gate has changed."""
+        if self._is_shared and await self._ledger.changes() != self._seen:
+            await self._refresh()
 
     async def _refresh(self) -> None:
         now = self._now()
