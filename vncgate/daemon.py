@@ -199,12 +199,15 @@ class Gate:
         await self._engine.start(self._listeners.open(port, SHARED) if port else None)
         stack.push_async_callback(self._desktops.aclose)
         await self._desktops.start()
-        self._spawn(self._keep_finding(), "find desktops")
         self._spawn(self._desktops.keep_using(self._supervisor.statuses), "see who uses desktops")
-        await self._take(roster, self._inherited.state.stopped)
         if self._settings.access is Access.SEAT:
+            # Before any account is opened: who is signed in would be refused at its own port, else.
+            self._roster = roster
             self._participants = await self._open_participants()
             stack.push_async_callback(self._participants.aclose)
+        await self._take(roster, self._inherited.state.stopped)
+        self._spawn(self._keep_finding(), "find desktops")
+        if self._participants:
             await self._participants.begin_life(
                 self._settings, self._desktops.launcher, self._file.rekey, self._figures
             )
