@@ -31,7 +31,7 @@ test: $(VENV)/.dev
 	@$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 fuzz: $(VENV)/.dev
-	@for target in frames handshakes rfb tokens; do \
+	@for target in frames handshakes rfb tokens view; do \
 	  mkdir -p build/fuzz/$$target; \
 	  $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 -artifact_prefix=build/fuzz/ \
 	    build/fuzz/$$target tests/fuzz/corpus/$$target || exit 1; \

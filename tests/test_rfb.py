@@ -1,4 +1,4 @@
-"""The login as a client: every version and outcome, any chunking, any bytes."""
+"""The login on both sides: every version and outcome, any chunking, any bytes."""
 
 import itertools
 
@@ -15,6 +15,7 @@ from vncgate.rfb import (
     PixelFormat,
     Refusal,
     Refused,
+    ServerHandshake,
     ServerInit,
     password_file,
     vnc_auth,
@@ -217,3 +218,122 @@ def test_every_refusal_has_words_whatever_the_server_says(kind):
     assert "{" not in str(Refused(kind))
     said = str(Refused(kind, "{a} {"))
     assert ("{a} {" in said) == (kind in (Refusal.NO_COMMON_SECURITY, Refusal.REJECTED, Refusal.NOT_RFB))
+
+
+def test_a_challenge_may_be_answered_from_outside():
+    handshake = ClientHandshake(None)
+    data = server(8, SECURITY_VNC_AUTH) + b"more"
+    for at in range(len(data)):
+        handshake.receive_data(data[at : at + 1])
+    assert handshake.result is None
+    assert handshake.challenge == CHALLENGE
+    handshake.data_to_send()
+    handshake.answer(b"r" * 16)
+    assert handshake.data_to_send() == b"r" * 16 + b"\x01"
+    assert handshake.challenge is None
+    assert (handshake.result, handshake.server_init, handshake.rest) == (INIT, INIT.pack(), b"more")
+
+
+@pytest.mark.parametrize("minor", [3, 7, 8])
+@given(cuts=st.lists(st.integers(0, 120)), result=results)
+def test_an_answer_from_outside_leads_to_what_a_password_leads_to(minor, cuts, result):
+    data = server(minor, SECURITY_VNC_AUTH, result)
+    handshake, sent = ClientHandshake(None), b""
+    for start, end in itertools.pairwise([0, *sorted(cuts), len(data)]):
+        handshake.receive_data(data[start:end])
+        if handshake.challenge:
+            handshake.answer(vnc_auth(PASSWORD, handshake.challenge))
+        sent += handshake.data_to_send()
+    handshake.receive_eof()
+    assert (handshake.result, sent) == login(data)
+
+
+@pytest.mark.parametrize("security", [SECURITY_NONE, SECURITY_VNC_AUTH])
+def test_what_is_no_answer_is_not_taken(security):
+    handshake = ClientHandshake(None)
+    with pytest.raises(ValueError, match="no challenge"):
+        handshake.answer(bytes(16))
+    handshake.receive_data(server(8, security))
+    with pytest.raises(ValueError, match="no answer"):
+        handshake.answer(bytes(15))
+    if security == SECURITY_VNC_AUTH:
+        handshake.receive_eof()
+    with pytest.raises(ValueError, match="no answer"):
+        handshake.answer(bytes(16))
+
+
+def test_without_a_password_here_the_one_outside_is_preferred_to_none():
+    handshake = ClientHandshake(None)
+    handshake.receive_data(b"RFB 003.008\n\x02\x01\x02")
+    assert handshake.data_to_send()[-1] == SECURITY_VNC_AUTH
+
+
+def test_a_name_reaches_the_browser_as_the_desktop_wrote_it():
+    raw = INIT.pack()[:20] + text(b"\xff\x1b[1m")
+    handshake = ClientHandshake(Secret(PASSWORD))
+    handshake.receive_data(server(8, SECURITY_NONE, after=raw))
+    assert handshake.server_init == raw
+    assert handshake.result.name.isprintable()
+
+
+def serve(data: bytes, cuts=(), eof: bool = True) -> tuple[object, bytes, bytes]:
+    """What a server makes of a client's bytes, says, and leaves."""
+    handshake = ServerHandshake()
+    sent = handshake.data_to_send()
+    for start, end in itertools.pairwise([0, *sorted(cuts), len(data)]):
+        handshake.receive_data(data[start:end])
+        sent += handshake.data_to_send()
+    if eof:
+        handshake.receive_eof()
+    return handshake.result, sent, handshake.rest
+
+
+OURS = b"RFB 003.008\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "sent"),
+    [
+        (b"RFB 003.003\n\x01", True, u32(1)),
+        (b"RFB 003.005\n\x01", True, u32(1)),
+        (b"RFB 003.007\n\x01\x01", True, b"\x01\x01"),
+        (b"RFB 003.008\n\x01\x01", True, b"\x01\x01" + u32(0)),
+        (b"RFB 003.008\n\x01\x00", False, b"\x01\x01" + u32(0)),
+        (b"RFB 003.889\n\x01\x01", True, b"\x01\x01" + u32(0)),
+        (
+            b"RFB 003.008\n\x02",
+            Refused(Refusal.NOT_RFB, "security type 2 was not offered"),
+            b"\x01\x01" + u32(1) + text(b"security type 2 was not offered"),
+        ),
+        (b"RFB 003.007\n\x13", Refused(Refusal.NOT_RFB, "security type 19 was not offered"), b"\x01\x01"),
+        (b"GET ", Refused(Refusal.NOT_RFB, "no RFB greeting"), b""),
+        (b"RFB 002.000\n", Refused(Refusal.NOT_RFB, "no RFB greeting"), b""),
+        (b"", Refused(Refusal.CLOSED), b""),
+        (b"RFB 003.008\n\x01", Refused(Refusal.CLOSED), b"\x01\x01" + u32(0)),
+    ],
+)
+def test_a_server_lets_in_whoever_is_there(said, expected, sent):
+    assert serve(said)[:2] == (expected, OURS + sent)
+
+
+@given(
+    st.sampled_from([b"RFB 003.003\n", b"RFB 003.007\n\x01", b"RFB 003.008\n\x01", b"RFB 003.008\n", b""]),
+    st.binary(max_size=20),
+    st.lists(st.integers(0, 40)),
+)
+def test_for_a_server_too_any_chunking_gives_the_same(begin, more, cuts):
+    found = serve(begin + more, cuts)
+    assert found == serve(begin + more)
+    assert isinstance(found[0], bool | Refused)
+
+
+@pytest.mark.parametrize("minor", [3, 7, 8])
+@given(rest=st.binary(max_size=20))
+def test_our_client_and_our_server_understand_each_other(minor, rest):
+    ours, theirs = ServerHandshake(), ClientHandshake(Secret(PASSWORD))
+    theirs.receive_data(ours.data_to_send().replace(b"3.008", b"3.00%d" % minor))
+    while ours.result is None:
+        ours.receive_data(theirs.data_to_send())
+        theirs.receive_data(ours.data_to_send())
+    theirs.receive_data(INIT.pack() + rest)
+    assert (ours.result, theirs.result, theirs.rest) == (True, INIT, rest)

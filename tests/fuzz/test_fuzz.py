@@ -35,7 +35,7 @@ def test_a_few_seconds(target, tmp_path):
     assert "number_of_executed_units" in done.stdout
 
 
-@pytest.mark.parametrize("target", ["tokens", "rfb"])
+@pytest.mark.parametrize("target", ["tokens", "rfb", "view"])
 def test_the_corpus_without_atheris(target):
     one_input = importlib.import_module(f"tests.fuzz.{target}").one_input
     for seed in (HERE / "corpus" / target).iterdir():
