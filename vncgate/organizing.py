@@ -142,7 +142,7 @@ class Organizing:
         Raises UnknownError, GivenError, OrganizingError, or what became of it in other VncgateErrors.
         """
         if (what := self.SEAT_DEEDS.get(deed)) is None:
-            raise GivenError(
+            raise UnknownError(
                 N_("there is no deed {deed}; there are {deeds}", deed=deed, deeds=", ".join(self.SEAT_DEEDS))
             )
         what.check(given)
@@ -154,7 +154,7 @@ class Organizing:
     async def do_to_person(self, deed: str, person_id: str, given: Given, by: str) -> Done:
         """Do one of PERSON_DEEDS; raises as `do()`."""
         if (what := self.PERSON_DEEDS.get(deed)) is None:
-            raise GivenError(
+            raise UnknownError(
                 N_("there is no deed {deed}; there are {deeds}", deed=deed, deeds=", ".join(self.PERSON_DEEDS))
             )
         what.check(given)
