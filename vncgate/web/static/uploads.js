@@ -112,10 +112,7 @@ class Upload {
           offset = Number(answer.headers.get("Upload-Offset"));
         }
       }
-      if (offset >= this._file.size) {
-        this._done();
-        return;
-      }
+      // Of one that is whole nothing is sent: the answer says whether it is in its place.
       const answer = await this._patch(address, offset);
       if (this._ended) return;
       if (answer?.status === 204) {
