@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "vncgate"
 CATALOGUES = sorted((PACKAGE / "locale").glob("*.po"))
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "N_": None}
 TEMPLATES = {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}
-NOT_OURS = ("web/static/novnc", "web/npm", "render/templates", "launchers")
+NOT_OURS = ("web/static/novnc", "web/npm", "launchers")
 
 
 def files() -> Iterator[tuple[str, Path]]:

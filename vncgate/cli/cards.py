@@ -151,19 +151,17 @@ def _card(account: Account, known: Known, key: bytes, url: str, expires: datetim
 def _doubts(
     roster: Roster, cards: list[AccessCard], known: Known, chosen: Settings, expires: datetime
 ) -> Iterator[str]:
+    from vncgate.render.access_cards import several
+
     if changed := [card.account for card in cards if card.pin_changed]:
-        yield f"{_names(changed)}: there is a newer PIN than that of the token file, so the card has none"
+        yield f"{several(changed)}: there is a newer PIN than that of the token file, so the card has none"
     if without := [card.account for card in cards if not card.pin and not card.pin_changed]:
-        yield f"{_names(without)}: no pin= in the token file, so the card has none"
+        yield f"{several(without)}: no pin= in the token file, so the card has none"
     begins = chosen.workshop.doors_open
     if begins and begins > expires and any(card.link for card in cards):
         yield "the codes expire before the doors open: write workshop.ends, or a longer seats.link_days"
     if strange := [name for name in known if name not in roster]:
-        yield f"{_names(strange)}: has a seat in the ledger, and no account in this token file"
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        yield f"{several(strange)}: has a seat in the ledger, and no account in this token file"
 
 
 def _look(args: argparse.Namespace, chosen: Settings) -> Look:

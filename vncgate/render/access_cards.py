@@ -142,7 +142,7 @@ class _Drawing:
 
     def __init__(self, look: Look, fonts: Sequence[tuple[bytes, bytes]]) -> None:
         self._look = look
-        self._doubts: list[str] = []
+        self._doubts: dict[str, list[str]] = {}
         self._fonts = [_register(number, *files) for number, files in enumerate(fonts)]
         self._file = io.BytesIO()
         self._page = PAPERS[look.paper]
@@ -162,7 +162,7 @@ class _Drawing:
             row, column = divmod(place, COLUMNS)
             self._card(card, left + column * WIDTH * mm, top - (row + 1) * HEIGHT * mm)
         self._canvas.save()
-        return Sheet(self._file.getvalue(), tuple(dict.fromkeys(self._doubts)))
+        return Sheet(self._file.getvalue(), tuple(f"{several(about)}: {why}" for why, about in self._doubts.items()))
 
     def _cut_marks(self, left: float, top: float) -> None:
         """Outside of all cards, so that none has a line on it however it is cut."""
@@ -248,16 +248,21 @@ class _Drawing:
         text = unicodedata.normalize("NFC", " ".join(text.split()))
         if found := self._font_for(text, bold=bold):
             return found, text
-        where = f"the name on the card of {whose}" if whose else f"{text!r}"
+        about, what = (whose, "the name is ") if whose else (repr(text), "")
         plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
         if found := self._font_for(plain, bold=bold):
-            self._doubts.append(f"{where} is written without its accents: no font that was found has them")
+            self._doubt(about, f"{what}written without its accents, as no font that was found has them")
             return found, plain
-        why = (
-            "PDF cards cannot write from right to left" if _is_leftward(text) else "no font that was found can write it"
-        )
-        self._doubts.append(f"{where} is left off: {why}")
+        if _is_leftward(text):
+            self._doubt(about, f"{what}left off, as PDF cards cannot write from right to left; HTML cards can")
+        else:
+            self._doubt(about, f"{what}left off, as no font that was found can write it; HTML cards, or --font, may")
         return self._fonts[0][bold].fontName, ""
+
+    def _doubt(self, about: str, why: str) -> None:
+        named = self._doubts.setdefault(why, [])
+        if about not in named:
+            named.append(about)
 
     def _font_for(self, text: str, *, bold: bool) -> str:
         if _is_leftward(text):
@@ -267,7 +272,7 @@ class _Drawing:
         return next((font.fontName for font in fonts if points <= font.face.charToGlyph.keys()), "")
 
     def _code(self, link: Secret, x: float, y: float) -> None:
-        matrix = segno.make(link.reveal(), error="m", micro=False).matrix
+        matrix = _qr(link).matrix
         module = QR / len(matrix)
         path = self._canvas.beginPath()
         for number, row in enumerate(matrix):
@@ -287,12 +292,17 @@ class _Drawing:
             return None
         content, suffix = self._look.logo
         if suffix.lower() not in PDF_LOGOS:
-            self._doubts.append(f"the logo is left off: a PDF shows PNG and JPEG, not {suffix}; HTML cards have it")
+            self._doubt("the logo", f"left off, as a PDF shows PNG and JPEG and no {suffix}; HTML cards show it")
             return None
         try:
             return ImageReader(io.BytesIO(content))
         except (OSError, ValueError) as error:
             raise ValueError(f"the logo is no image: {error}") from None
+
+
+def several(names: Sequence[str]) -> str:
+    """The first five, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _register(number: int, regular: bytes, bold: bytes) -> tuple[TTFont, TTFont]:
@@ -314,9 +324,15 @@ def _is_leftward(text: str) -> bool:
     return any(unicodedata.bidirectional(char) in ("R", "AL") for char in text)
 
 
+def _qr(link: Secret) -> segno.QRCode:
+    """Any mask is valid (ISO/IEC 18004, 7.8). Of a text that is mostly a signature none is much worse than another, and
+    to choose among them takes four fifths of the time.
+    """
+    return segno.make_qr(link.reveal(), error="m", mask=0)
+
+
 def _svg(link: Secret) -> Markup:
-    code = segno.make(link.reveal(), error="m", micro=False)
-    return Markup(code.svg_inline(scale=1, border=0, omitsize=True))  # noqa: S704 (made of squares alone)
+    return Markup(_qr(link).svg_inline(scale=1, border=0, omitsize=True))  # noqa: S704 (made of squares alone)
 
 
 def _data_url(content: bytes, suffix: str) -> str:
