@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from vncgate.errors import FullError, SeatTakenError, UnknownPersonError
 from vncgate.ledger import Ledger
@@ -17,11 +17,11 @@ from vncgate.people import Person, Session, Standing
 
 NOW = datetime(2026, 5, 4, 9, tzinfo=UTC)
 SEATS = ["a", "b", "c"]
-PEOPLE = [f"person-{number}" for number in range(6)]
+PEOPLE = [f"person-{number}" for number in range(8)]
 
 seats = st.sampled_from(SEATS)
 people = st.sampled_from(PEOPLE)
-free = st.lists(seats, unique=True)
+free = st.one_of(st.just(SEATS), st.permutations(SEATS), st.lists(seats, unique=True))
 capacities = st.one_of(st.none(), st.integers(0, 3))
 
 
@@ -56,6 +56,11 @@ class Workshop(RuleBasedStateMachine):
     def _renew(self, seat):
         self._epochs[seat] += 1
         self._sessions = {digest: of for digest, of in self._sessions.items() if of != seat}
+
+    @initialize(count=st.integers(0, 6))
+    def many_have_come(self, count):
+        for person in PEOPLE[:count]:
+            self.sign_up(person, SEATS, 2, True)
 
     @rule(person=people, free=free, capacity=capacities, waiting=st.booleans())
     def sign_up(self, person, free, capacity, waiting):
@@ -219,5 +224,5 @@ class Workshop(RuleBasedStateMachine):
 
 TestWorkshop = Workshop.TestCase
 TestWorkshop.settings = settings(
-    max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )

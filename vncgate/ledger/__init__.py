@@ -18,7 +18,9 @@ from vncgate.ledger.sessions import Sessions
 
 class Ledger(People, Seats, Sessions, Papers, PersonalData):
     """Every method raises LedgerError, in plain words without a secret, when the database does not do as asked; a call
-    ends within 20 s. What a method that writes returns is on disk. All times are in UTC, and aware of it.
+    ends within a minute, mostly within milliseconds.
+
+    What a method that writes returns is on disk. All times are in UTC, and aware of it.
     """
 
     def __init__(self, database: Database) -> None:

@@ -26,6 +26,8 @@ Result = TypeVar("Result")
 
 AT_ONCE = 100
 """Writers that go together; other gates have their turn in between."""
+LONGEST_WAIT = 60.0
+"""Seconds that somebody waits behind others who write, and for their own turn."""
 PATIENCE = 5.0
 """Seconds in which what may pass, such as a server's restart, is tried again; not while it is being opened."""
 PAUSE = 0.1
@@ -97,7 +99,7 @@ class Database:
         self._waiting.append(writing)
         self._somebody_waits.set()
         try:
-            async with asyncio.timeout(2 * LIMIT):
+            async with asyncio.timeout(LONGEST_WAIT):
                 return await writing.done
         except TimeoutError:
             raise _silent(self._kind) from None
