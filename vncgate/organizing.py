@@ -283,7 +283,7 @@ class Organizing:
         names = await deed([self._seating.seat(account).shows for account in accounts])
         for account in accounts:
             await self._noted(by, what, account)
-        return Done(N_("The desktop is asked for it: {seats}.", seats=_whose(names)))
+        return Done(N_("Asked for: {seats}.", seats=_whose(names)))
 
     async def _move_up(self, person: Person, given: Given, by: str) -> Done:
         if person.standing is Standing.SEATED:
