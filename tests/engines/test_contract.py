@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 
 import picows
 import pytest
 
 from tests.engines.desktop import BANNER, Peer, client, limits
+from tests.engines.raw import request
+from tests.engines.vnc import COOKIE, DIGEST, INIT, OTHER, OTHER_DIGEST, Keeper, Vnc, browser, enter, say
+from vncgate.cookies import SESSION
 from vncgate.engines import ENGINES
 from vncgate.engines.base import SERVICE_RESTART
 from vncgate.engines.pool import Pool
+from vncgate.engines.relay import Relay
+from vncgate.engines.websockify import Websockify
+from vncgate.errors import DesktopError, ProxyError
 from vncgate.listeners import Forgetful, bind
-from vncgate.model import Desktop, Route, Traffic
+from vncgate.model import Desktop, Readiness, Route, Traffic
+from vncgate.people import Mode
 from vncgate.tally import Tally
 
 
@@ -23,6 +31,16 @@ async def engine(request, nursery):
         engine = Pool(limits(), 2, keeper=Forgetful(), nursery=nursery())
     else:
         engine = ENGINES[request.param](limits())
+    await engine.start(None)
+    yield engine
+    await engine.aclose()
+
+
+@pytest.fixture(params=["relay", "pool"])
+async def guarding(request, nursery):
+    """An engine that knows guarded accounts."""
+    held_to = limits(guarded=True)
+    engine = Pool(held_to, 2, keeper=Forgetful(), nursery=nursery()) if request.param == "pool" else Relay(held_to)
     await engine.start(None)
     yield engine
     await engine.aclose()
@@ -149,3 +167,92 @@ async def soon(condition):
 async def connected(port):
     async with client(port) as (_, heard):
         await heard.until(lambda: heard.data)
+
+
+def guarded_route(listener, server):
+    return dataclasses.replace(route(listener, server.port), guarded=True)
+
+
+async def test_a_guarded_account_opens_for_those_who_are_admitted(guarding, listener):
+    async with Vnc() as server:
+        keeper = Keeper()
+        proxy = await guarding.open(guarded_route(listener, server), listener, lambda *_: None, keeper)
+        assert await status(port_of(listener)) == "403", "nobody was admitted"
+        await guarding.admit({"ws01": {DIGEST: Mode.CONTROL}, "ws02": {OTHER_DIGEST: Mode.CONTROL}})
+        assert await status(port_of(listener)) == "403"
+        assert await status(port_of(listener), OTHER) == "403"
+        assert not server.connections
+        async with browser(port_of(listener)) as (socket, heard):
+            await enter(socket, heard)
+            assert bytes(heard.data) == INIT
+            say(socket, b"typed")
+            await server.until(lambda: server.received)
+            await soon(lambda: proxy.traffic().delay > 0)
+            await guarding.admit({"ws01": {}})
+            await heard.until(lambda: heard.closed)
+            assert heard.closed == (1008, "you were signed out")
+        assert await status(port_of(listener), COOKIE) == "403", "it is so when the call has ended"
+        assert keeper.asked[0] == b""
+        assert len(keeper.asked) == 2
+        await proxy.close(SERVICE_RESTART, "test")
+
+
+async def test_who_only_watches_is_held_to_it(guarding, listener):
+    async with Vnc() as server:
+        await guarding.admit({"ws01": {DIGEST: Mode.VIEW}})
+        proxy = await guarding.open(guarded_route(listener, server), listener, lambda *_: None, Keeper())
+        async with browser(port_of(listener)) as (socket, heard):
+            await enter(socket, heard)
+            say(socket, bytes([4] * 8) + bytes([3] * 10))
+            await server.until(lambda: server.received)
+            assert bytes(server.received) == bytes([3] * 10)
+        await proxy.close(SERVICE_RESTART, "test")
+
+
+async def test_admissions_outlive_a_proxy_that_is_replaced(guarding, listener):
+    async with Vnc() as server:
+        await guarding.admit({"ws01": {DIGEST: Mode.CONTROL}})
+        for _ in range(2):
+            proxy = await guarding.open(guarded_route(listener, server), listener, lambda *_: None, Keeper())
+            assert await status(port_of(listener), COOKIE) == "101"
+            await proxy.close(SERVICE_RESTART, "test")
+
+
+async def test_a_wrong_password_and_an_objection_are_told_apart(guarding, listener):
+    told = asyncio.Queue()
+    async with Vnc() as server:
+        keeper = Keeper("wrong")
+        await guarding.admit({"ws01": {DIGEST: Mode.CONTROL}})
+        proxy = await guarding.open(
+            guarded_route(listener, server), listener, lambda *each: told.put_nowait(each), keeper
+        )
+        async with browser(port_of(listener)) as (socket, heard):
+            await enter(socket, heard)
+            assert heard.closed == (1014, f"desktop 127.0.0.1:{server.port} refused the password")
+        async with asyncio.timeout(30):
+            assert (await told.get())[1] is Readiness.WRONG_PASSWORD
+        for objection, code in (
+            (DesktopError("wrong too often", Readiness.WRONG_PASSWORD), 1014),
+            (DesktopError("come again", Readiness.UNKNOWN), 1012),
+        ):
+            keeper.objection = objection
+            async with browser(port_of(listener)) as (socket, heard):
+                await enter(socket, heard)
+                assert heard.closed == (code, str(objection))
+        assert server.connections == 1
+        await proxy.close(SERVICE_RESTART, "test")
+
+
+async def test_the_engine_that_lets_anybody_in_opens_no_guarded_account(listener):
+    engine = Websockify(limits())
+    await engine.admit({"ws01": {}})
+    with pytest.raises(ProxyError, match="needs engine relay"):
+        await engine.open(dataclasses.replace(route(listener, 1), guarded=True), listener, lambda *_: None)
+
+
+async def status(port, cookie=""):
+    """What a handshake is answered."""
+    lines = [f"Cookie: {SESSION}={cookie}"] if cookie else []
+    _, writer, head = await request(port, "Connection: Upgrade", *lines)
+    writer.close()
+    return head.split()[1]

@@ -21,6 +21,8 @@ from vncgate.engines.pool import Pool, delay_after
 from vncgate.errors import ProxyError
 from vncgate.listeners import Forgetful, bind
 from vncgate.messages import (
+    Admit,
+    Admitted,
     Begin,
     Close,
     Closed,
@@ -55,6 +57,7 @@ class Puppet:
         self.refuses = ""
         self.beats = None
         self.willing = willing
+        self.admits = True
         self.channel = Channel(sock, self._receive, self.die)
         if willing:
             self.channel.send(Ready(pid, "1.2.3", 0.0))
@@ -73,6 +76,8 @@ class Puppet:
                 self.channel.send(Closed(message.ticket))
             case Leave() if self.willing:
                 self.channel.send(Left(message.ticket))
+            case Admit() if not message.more and self.admits and self.willing:
+                self.channel.send(Admitted(message.ticket))
             case Stop():
                 self.die()
         if beside is not None:

@@ -387,7 +387,8 @@ class Pool:
 
     async def _drain(self, member: Member, names: Collection[str]) -> None:
         await asyncio.wait([member.ready, member.gone], timeout=START_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
-        member.admit({name: self._admissions[name] for name in member.routes if name in self._admissions})
+        if known := {name: self._admissions[name] for name in member.routes if name in self._admissions}:
+            member.admit(known)
         for name, route in member.routes.items():
             proxy = self._proxies.get(name)
             if name not in names:
