@@ -70,12 +70,13 @@ class Hands:
     @contextlib.asynccontextmanager
     async def agent(self, account: Account, program: str) -> AsyncIterator[Hand]:
         """An interpreter of Python that runs `program`; it is ended with the block. Raises FilesError."""
-        try:
-            async with self._started(account, program) as hand:
-                yield hand
-        except (LaunchError, OSError) as error:
-            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            raise FilesError(f"the files of {account.name}: no agent can be started: {words}", "away") from None
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                hand = await stack.enter_async_context(self._started(account, program))
+            except (LaunchError, OSError) as error:
+                words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+                raise FilesError(f"the files of {account.name}: no agent can be started: {words}", "away") from None
+            yield hand
 
     async def aclose(self) -> None:
         """Let go of connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vncgate import seat_links
+from vncgate.errors import SettingsError
 from vncgate.launchers.base import expand
 from vncgate.model import Account, DesktopStatus, Roster, Secret
 from vncgate.people import Seat
@@ -17,6 +19,10 @@ from vncgate.takeaway.agents import Agents
 from vncgate.takeaway.archives import Archives
 from vncgate.takeaway.hands import Hands
 
+NOT_AS_ROOT = (
+    "files.user: is empty, and no account's files are read as root: write user = \"{account}\" for the accounts' own "
+    'users, or one user\'s name; "root" where there is nobody else, as in a container that the gate is in'
+)
 PURPOSE = "files"
 """What its links are signed for."""
 
@@ -55,7 +61,10 @@ class Takeaway:
         self.archives = Archives(folder, files.archive_days, self.agents, roster)
 
     async def start(self) -> None:
-        """See Archives.start()."""
+        """See Archives.start(). Raises SettingsError also where agents would run as root, and nobody said so."""
+        files = self._settings.files
+        if os.geteuid() == 0 and files.through == "host" and not files.user:
+            raise SettingsError(NOT_AS_ROOT)
         await self.archives.start()
 
     async def aclose(self) -> None:
