@@ -52,7 +52,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     action("move", _do, "move who sits here to another seat", "ACCOUNT", "TO")
     action("swap", _do, "have a seat show a spare desktop; links and sessions go on", "ACCOUNT", "[SPARE]")
     action("swap-back", _do, "have a seat show its own desktop again", "ACCOUNT")
-    spare = action("spare", _do, "keep a seat back as a spare: no sign-up gets it", "ACCOUNT", what="spare")
+    spare = action("spare", _do, "keep a seat back as a spare: no sign-up gets it", "ACCOUNT")
     spare.add_argument("--no", action="store_true", help="no more")
     action("pin", _do, "make a new PIN, and print it: it is shown this once", "ACCOUNT", shown="pin")
     action("link", _do, "print the link that opens a seat", "ACCOUNT", shown="link")
