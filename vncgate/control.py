@@ -15,7 +15,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vncgate.launchers.base import DesktopCommands
     from vncgate.organizing import Organizing
     from vncgate.scrape import Handler
+    from vncgate.takeaway.archives import Archives
     from vncgate.workshop_life import Life
 
 REPLY_TIMEOUT = 60.0
@@ -59,6 +60,9 @@ ANSWERS = {
     "/workshop/plan": "plan",
     "/workshop/report": "figures",
     "/organize": "answer",
+    "/archives": "archives",
+    "/archives/build": "accounts",
+    "/archives/remove": "accounts",
 }
 """The commands, and what each answer has in any case."""
 LONGEST_BY = 64
@@ -107,6 +111,10 @@ class Operator(Protocol):
     @property
     def organizing(self) -> Organizing:
         """Seats and people. Raises ControlError where nobody sits on seats."""
+
+    @property
+    def archives(self) -> Archives:
+        """What is built beforehand of accounts' files. Raises ControlError where no files go in or out."""
 
     def status(self) -> dict[str, Any]:
         """Everything, as JSON values."""
@@ -265,6 +273,7 @@ def _application(operator: Operator, metrics: Handler) -> web.Application:
     app.router.add_post("/desktops/logs", logs)
     app.router.add_post("/desktops/{deed:start|stop|restart}", act_on_desktops)
     _add_workshop(app, operator)
+    _add_archives(app, operator)
     return app
 
 
@@ -291,6 +300,21 @@ def _add_workshop(app: web.Application, operator: Operator) -> None:
     app.router.add_post(f"/workshop/{{command:{'|'.join(Command)}}}", order)
     app.router.add_post("/workshop/plan", plan)
     app.router.add_post("/workshop/report", report)
+
+
+def _add_archives(app: web.Application, operator: Operator) -> None:
+    from aiohttp import web
+
+    async def status(request: web.Request) -> web.Response:  # noqa: ARG001
+        return web.json_response({"archives": [asdict(built) for built in operator.archives.statuses()]})
+
+    async def act(request: web.Request) -> web.Response:
+        archives = operator.archives
+        deed = archives.build if request.match_info["deed"] == "build" else archives.remove
+        return web.json_response({"accounts": await deed(await _understood(request, _names))})
+
+    app.router.add_get("/archives", status)
+    app.router.add_post("/archives/{deed:build|remove}", act)
 
 
 async def _understood(request: web.Request, read: Callable[[Any], Understood]) -> Understood:

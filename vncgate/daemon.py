@@ -56,6 +56,7 @@ from vncgate.web import app
 if TYPE_CHECKING:
     from vncgate.organizing import Organizing
     from vncgate.participants import Participants
+    from vncgate.takeaway.archives import Archives
     from vncgate.workshop_life import Life
 
 log = logging.getLogger(__name__)
@@ -256,6 +257,13 @@ class Gate:
         if self._participants is None:
             raise ControlError('nobody has a seat here: it takes the setting access = "seat"')
         return self._participants.organizing
+
+    @property
+    def archives(self) -> Archives:
+        """See control.Operator."""
+        if self._participants is None or self._participants.takeaway is None:
+            raise ControlError('no files are taken home here: it takes the settings access = "seat" and files.root')
+        return self._participants.takeaway.archives
 
     @property
     def workshop(self) -> Life:
