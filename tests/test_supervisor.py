@@ -13,6 +13,7 @@ from vncgate.errors import ControlError, DesktopError, ProxyError
 from vncgate.listeners import Listeners
 from vncgate.model import Account, Desktop, Readiness, Roster, Secret, State, Traffic, Want
 from vncgate.prober import PROBES_AT_ONCE, Probing
+from vncgate.rfb import vnc_auth
 from vncgate.supervisor import Supervisor
 
 pytestmark = pytest.mark.virtual_time
@@ -43,7 +44,7 @@ class FakeEngine:
     def __init__(self):
         self.log, self.open_now, self.proxies = [], [], {}
         self.broken: dict[str, Exception] = {}
-        self.suspects = {}
+        self.suspects, self.logins = {}, {}
 
     async def open(self, account, listener, suspect, login):
         await asyncio.sleep(0.05)
@@ -54,6 +55,7 @@ class FakeEngine:
         self.open_now.append(account.path)
         self.log.append(("open", account.name))
         self.suspects[account.name] = suspect
+        self.logins[account.name] = login
         self.proxies[account.name] = FakeProxy(self, account)
         return self.proxies[account.name]
 
@@ -300,6 +302,88 @@ async def test_who_started_a_desktop_hears_that_it_could_not_be_connected_to():
     engine.suspects["ws02"]("desktop node01:5901 refused the connection")
     assert heard == ["ws02"]
     await supervisor.aclose(1001, "end of the test")
+
+
+CHALLENGE = bytes(range(16))
+
+
+async def refused(engine):
+    """Why a browser's login is not to be tried now; empty where it is."""
+    try:
+        assert await engine.logins["ws01"](b"") == b""
+    except DesktopError as error:
+        return f"{error.readiness}: {error}"
+    return ""
+
+
+async def test_challenges_are_answered_with_the_password_as_it_is_now(world):
+    engine, supervisor = world
+    guarded = account("ws01", guarded=True)
+    await supervisor.apply(Roster((guarded,)))
+    assert await engine.logins["ws01"](CHALLENGE) == vnc_auth("secret", CHALLENGE)
+    await supervisor.apply(Roster((dataclasses.replace(guarded, password=Secret("another")),)))
+    assert await engine.logins["ws01"](CHALLENGE) == vnc_auth("another", CHALLENGE)
+    assert len(engine.proxies) == 1
+
+
+async def test_browsers_and_probes_share_the_tries_of_a_wrong_password(looking):
+    """The fifth has a VNC server lock out everybody who comes by the gate."""
+    engine, desktops, supervisor = looking
+    desktops.found["ws01"] = DesktopError("desktop node01:5901 refused the password", Readiness.WRONG_PASSWORD)
+    guarded = account("ws01", guarded=True)
+    await supervisor.apply(Roster((guarded,)))
+    await asyncio.sleep(1)
+    for _ in range(2):
+        assert not await refused(engine)
+        engine.suspects["ws01"]("desktop node01:5901 refused the password", Readiness.WRONG_PASSWORD)
+    assert await refused(engine) == "wrong password: desktop node01:5901 refused the password"
+    await asyncio.sleep(3600)
+    assert len(desktops.looks) == 1
+    assert supervisor.statuses()[0].readiness is Readiness.WRONG_PASSWORD
+    desktops.found.clear()
+    await supervisor.apply(Roster((dataclasses.replace(guarded, password=Secret("mended")),)))
+    assert not await refused(engine)
+
+
+@pytest.mark.parametrize("mend", ["update", "reload", "restart"])
+async def test_without_probes_the_tries_are_counted_too(world, mend):
+    engine, supervisor = world
+    guarded = account("ws01", guarded=True)
+    await supervisor.apply(Roster((guarded,)))
+    for _ in range(3):
+        assert not await refused(engine)
+        engine.suspects["ws01"]("refused the password", Readiness.WRONG_PASSWORD)
+        engine.suspects["ws01"]("desktop node01:5901 refused the connection", Readiness.OFFLINE)
+    assert await refused(engine)
+    if mend == "update":
+        await supervisor.apply(Roster((dataclasses.replace(guarded, password=Secret("mended")),)))
+    elif mend == "reload":
+        supervisor.probe_again()
+    else:
+        await supervisor.restart(["ws01"])
+    assert not await refused(engine)
+
+
+async def test_a_wrong_password_is_no_reason_to_look_at_a_launched_desktop():
+    engine, heard = FakeEngine(), []
+    supervisor = Supervisor(engine, Listeners("127.0.0.1"), None, suspected=heard.append)
+    await supervisor.apply(Roster((account("ws01", guarded=True),)))
+    engine.suspects["ws01"]("refused the password", Readiness.WRONG_PASSWORD)
+    assert not heard
+    await supervisor.aclose(1001, "end of the test")
+
+
+async def test_a_password_that_is_right_again_is_found_out_though_somebody_is_there(looking):
+    engine, desktops, supervisor = looking
+    await supervisor.apply(Roster((account("ws01", guarded=True),)))
+    await asyncio.sleep(1)
+    engine.suspects["ws01"]("desktop node01:5901 refused the password", Readiness.WRONG_PASSWORD)
+    engine.proxies["ws01"].connections = 1
+    await asyncio.sleep(31)
+    assert supervisor.statuses()[0].readiness is Readiness.READY
+    assert len(desktops.looks) == 2
+    await asyncio.sleep(300)
+    assert len(desktops.looks) == 2, "and then it is left alone"
 
 
 async def test_a_thousand_desktops_are_not_looked_at_all_at_once(looking):

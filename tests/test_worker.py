@@ -9,12 +9,17 @@ import pytest
 
 from tests.engines.desktop import Peer, client, limits
 from tests.engines.raw import eventually, handshake, request
+from tests.engines.vnc import COOKIE, DIGEST, INIT, OTHER, OTHER_DIGEST, PASSWORD, Vnc, browser, enter, say
 from vncgate.channel import Channel
 from vncgate.errors import ListenError
 from vncgate.listeners import bind
 from vncgate.messages import (
+    Admit,
+    Admitted,
     Adopt,
+    Answer,
     Begin,
+    Challenge,
     Close,
     Elsewhere,
     Failed,
@@ -27,10 +32,12 @@ from vncgate.messages import (
     Report,
     Rest,
     Stop,
+    Suspect,
     route_to_json,
 )
 from vncgate.model import Desktop, Route
 from vncgate.nursery import Nursery
+from vncgate.rfb import vnc_auth
 
 
 class Master:
@@ -161,6 +168,114 @@ def can_be_bound(port):
     except ListenError:
         return False
     return True
+
+
+@pytest.fixture
+async def server():
+    async with Vnc() as server:
+        yield server
+
+
+def guards(ticket, server, own):
+    message = opens(ticket, server, own)
+    return Open(ticket, {**message.route, "guarded": True}, listens=True)
+
+
+async def challenged(worker):
+    """The next question, once it is there."""
+    await eventually(lambda: any(isinstance(each, Challenge) for each in worker.heard))
+    question = next(each for each in worker.heard if isinstance(each, Challenge))
+    worker.heard.remove(question)
+    return question
+
+
+async def answered(own, cookie):
+    _, writer, head = await request(own.getsockname()[1], "Connection: Upgrade", f"Cookie: vncgate_session={cookie}")
+    writer.close()
+    return head.split()[1]
+
+
+async def test_who_may_come_is_known_before_the_first_one_can(worker, server, own):
+    """Admit and Open are sent together: nobody is refused in between."""
+    worker.send(Admit(1, {"ws01": {DIGEST: "control"}}))
+    worker.send(guards(2, server, own), own)
+    assert await answered(own, COOKIE) == "101"
+    assert await answered(own, OTHER) == "403"
+    await worker.until_it_says(Admitted(1), Opened(2))
+
+
+async def test_a_list_in_parts_counts_when_its_last_part_is_there(worker, server, own):
+    worker.send(guards(1, server, own), own)
+    worker.send(Admit(2, {"ws01": {DIGEST: "control"}}))
+    worker.send(Admit(3, {"ws01": {OTHER_DIGEST: "control"}}, more=True))
+    await worker.until_it_says(Opened(1), Admitted(2))
+    assert await answered(own, OTHER) == "403"
+    worker.send(Admit(3, {"ws02": {}}))
+    await worker.until_it_says(Admitted(3))
+    assert await answered(own, OTHER) == "101"
+    assert await answered(own, COOKIE) == "403"
+
+
+async def test_it_asks_the_master_for_every_answer(worker, server, own):
+    worker.send(Admit(1, {"ws01": {DIGEST: "control"}}))
+    worker.send(guards(2, server, own), own)
+    async with browser(own.getsockname()[1]) as (socket, heard):
+        say(socket, b"RFB 003.008\n\1\1")
+        first = await challenged(worker)
+        assert (first.name, first.challenge) == ("ws01", "")
+        assert not server.connections, "it may not be wanted"
+        worker.send(Answer(first.ticket, ""))
+        second = await challenged(worker)
+        worker.send(Answer(second.ticket, vnc_auth(PASSWORD, bytes.fromhex(second.challenge)).hex()))
+        await heard.until(lambda: heard.data.endswith(INIT))
+
+
+async def test_a_refused_password_is_told_as_one(worker, server, own):
+    worker.send(Admit(1, {"ws01": {DIGEST: "control"}}))
+    worker.send(guards(2, server, own), own)
+    async with browser(own.getsockname()[1]) as (socket, heard):
+        say(socket, b"RFB 003.008\n\1\1")
+        worker.send(Answer((await challenged(worker)).ticket, ""))
+        worker.send(Answer((await challenged(worker)).ticket, "00" * 16))
+        await heard.until(lambda: heard.closed)
+    await worker.until_it_says(
+        Suspect("ws01", f"desktop 127.0.0.1:{server.port} refused the password", is_refused=True)
+    )
+
+
+async def test_without_a_master_nobody_is_logged_in_but_told_to_come_again(worker, server, own):
+    worker.send(Admit(1, {"ws01": {DIGEST: "control"}}))
+    worker.send(guards(2, server, own), own)
+    async with browser(own.getsockname()[1]) as (inside, stays), browser(own.getsockname()[1]) as (socket, heard):
+        say(inside, b"RFB 003.008\n\1\1")
+        worker.send(Answer((await challenged(worker)).ticket, ""))
+        second = await challenged(worker)
+        worker.send(Answer(second.ticket, vnc_auth(PASSWORD, bytes.fromhex(second.challenge)).hex()))
+        await stays.until(lambda: stays.data.endswith(INIT))
+        say(socket, b"RFB 003.008\n\1\1")
+        await challenged(worker)
+        worker.channel.close()
+        await heard.until(lambda: heard.closed)
+        assert heard.closed == (1012, "the gate is being renewed: connect again")
+        say(inside, b"typed")
+        await server.until(lambda: server.received == b"typed")
+    assert server.connections == 1
+
+
+async def test_a_master_that_is_silent_is_not_waited_for_for_ever(server, own):
+    nursery = await Nursery.execute()
+    master = Master(nursery.start())
+    master.send(Begin(dataclasses.asdict(limits(handshake_timeout=0.2)), 0.0, "info"))
+    master.send(Admit(1, {"ws01": {DIGEST: "control"}}))
+    master.send(guards(2, server, own), own)
+    async with browser(own.getsockname()[1]) as (socket, heard):
+        await enter(socket, heard)
+        await heard.until(lambda: heard.closed)
+        assert heard.closed == (1012, "the gate is being renewed: connect again")
+    assert not server.connections
+    master.send(Stop(1001, "end of the test"))
+    await asyncio.wait_for(master.ended.wait(), 30)
+    nursery.close()
 
 
 async def test_it_goes_on_after_messages_that_make_no_sense(worker, peer, own):
