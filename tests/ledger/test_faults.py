@@ -47,6 +47,13 @@ async def test_another_url_is_refused(url):
     assert "secret" not in traced
 
 
+async def test_without_its_driver_postgresql_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr("vncgate.ledger.databases.find_spec", lambda name: None)
+    said, traced = await opening_fails("postgresql://a:secret@host/ledger")
+    assert said == "the ledger ledger on host: it needs psycopg: pip install 'vncgate[postgres]'"
+    assert "secret" not in traced
+
+
 # SQLite
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -166,6 +167,8 @@ class Postgres:
             # A gate that hangs while it writes must not hold up the others.
             "idle_in_transaction_session_timeout": f"{LIMIT / 4}s",
         }
+        if find_spec("psycopg") is None:
+            raise LedgerError(f"{self.where}: it needs psycopg: pip install 'vncgate[postgres]'")
         engine = create_async_engine(
             self._url,
             pool_size=4,
