@@ -364,7 +364,8 @@ async def _send_file(request: web.Request, asked: Asked, name: str) -> web.Strea
     start, stop, size = said["start"], said["stop"], said["size"]
     if said["part"]:
         if start >= stop:
-            raise web.HTTPRequestRangeNotSatisfiable(text=NO_RANGE, headers={hdrs.CONTENT_RANGE: f"bytes */{size}"})
+            headers = {hdrs.CONTENT_RANGE: f"bytes */{size}"}
+            return web.Response(status=416, headers=headers, text=request[LANGUAGE].of(NO_RANGE))
         response.set_status(206)
         response.headers[hdrs.CONTENT_RANGE] = f"bytes {start}-{stop - 1}/{size}"
     response.content_length = stop - start
