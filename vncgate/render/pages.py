@@ -120,11 +120,21 @@ class Pages:
             "landing.html", root=root, cards=shown, live=not self._static, with_filter=len(shown) >= FILTER_FROM
         )
 
-    def desk(self, card: Card, reach: Reach, *, root: str, session: Session | None = None, form_token: str = "") -> str:
+    def desk(
+        self,
+        card: Card,
+        reach: Reach,
+        *,
+        root: str,
+        session: Session | None = None,
+        form_token: str = "",
+        has_files: bool = False,
+    ) -> str:
         """The viewer page of one account; for the `session` that opens it, where people sign in, with the token of
-        its forms.
+        its forms. Owners can bring files where it `has_files`.
         """
         account, path = card.account, quote(card.account.path, safe="")
+        is_owner = session is not None and not session.share
         return self._render(
             "desk.html",
             root=root,
@@ -135,8 +145,9 @@ class Pages:
             desktop_url=f"{root}api/desktops/{path}/" if card.is_launched else "",
             events_url=f"{root}api/events?path={path}" if card.is_launched else "",
             session=session,
-            is_owner=session is not None and not session.share,
+            is_owner=is_owner,
             form_token=form_token,
+            files_url=f"{root}files/{path}" if is_owner and has_files else "",
         )
 
     def error(self, title: str, text: str, *, root: str) -> str:

@@ -197,7 +197,10 @@ class Site:
         response = web.Response(content_type="text/html", charset="utf-8")
         token = self._door.form_token(request, response) if self._door else ""
         pages = request[PAGES]
-        response.text = pages.desk(card, reach, root=root(request), session=session, form_token=token)
+        has_files = self.lobby is not None and self.lobby.participants.takeaway is not None
+        response.text = pages.desk(
+            card, reach, root=root(request), session=session, form_token=token, has_files=has_files
+        )
         response.headers[POLICY] = policy(reach.origins(card.account))
         return response
 

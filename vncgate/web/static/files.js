@@ -1,6 +1,6 @@
 /* The page of an account's files: what is chosen, how a download goes, and uploads. Without it forms and links do. */
 
-import { Uploads, filesOf, hasFiles, size } from "./uploads.js";
+import { Uploads, dropping, size } from "./uploads.js";
 import { locale, say, sayMany } from "./words.js";
 
 const POLL = 1000; // ms between two looks at a download
@@ -104,34 +104,7 @@ document.getElementById("choose").addEventListener("change", (event) => {
   event.target.value = "";
 });
 
-const veil = document.createElement("div");
-veil.className = "drop-here";
-veil.textContent = say("Drop the files here");
-veil.hidden = true;
-document.body.append(veil);
-let depth = 0;
-document.addEventListener("dragenter", (event) => {
-  if (!hasFiles(event)) return;
-  depth += 1;
-  veil.hidden = false;
-});
-document.addEventListener("dragleave", (event) => {
-  if (hasFiles(event) && --depth <= 0) hide();
-});
-document.addEventListener("dragover", (event) => {
-  if (hasFiles(event)) event.preventDefault();
-});
-document.addEventListener("drop", (event) => {
-  if (!hasFiles(event)) return;
-  event.preventDefault();
-  hide();
-  uploads.send(filesOf(event.dataTransfer), page.dataset.folder);
-});
-
-function hide() {
-  depth = 0;
-  veil.hidden = true;
-}
+dropping(say("Drop the files here"), (files) => uploads.send(files, page.dataset.folder));
 
 /* What has landed is in the list once that is made anew: where nothing is checked, so that no choice is lost. */
 async function refresh() {

@@ -42,15 +42,36 @@ export class Uploads {
   }
 }
 
-/* The files of a drop or a paste; folders are not sent, and left out. */
-export function filesOf(transfer) {
-  const items = [...(transfer?.items ?? [])].filter((item) => item.kind === "file");
-  return items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile()).filter(Boolean);
+/* Have files be dropped anywhere on the page; meanwhile `text` covers it. */
+export function dropping(text, take) {
+  const veil = element("div", "drop-here", text);
+  veil.hidden = true;
+  document.body.append(veil);
+  let depth = 0; // how many elements what is dragged is in
+  const on = (name, act) => addEventListener(name, (event) => {
+    if (event.dataTransfer?.types.includes("Files")) act(event);
+  });
+  on("dragenter", () => {
+    depth += 1;
+    veil.hidden = false;
+  });
+  on("dragleave", () => {
+    depth -= 1;
+    veil.hidden = depth <= 0;
+  });
+  on("dragover", (event) => event.preventDefault());
+  on("drop", (event) => {
+    event.preventDefault();
+    depth = 0;
+    veil.hidden = true;
+    take(filesOf(event.dataTransfer));
+  });
 }
 
-/* Whether something that is dragged has files. */
-export function hasFiles(event) {
-  return event.dataTransfer?.types.includes("Files") ?? false;
+/* The files of a drop; folders are left out. */
+function filesOf(transfer) {
+  const items = [...transfer.items].filter((item) => item.kind === "file" && !item.webkitGetAsEntry?.()?.isDirectory);
+  return items.map((item) => item.getAsFile()).filter(Boolean);
 }
 
 class Upload {
