@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
 import re
@@ -290,7 +291,8 @@ class Bare(HTMLParser):
             self.found.append(data.strip())
 
 
-NO_WORDS = {"vncgate \x01"}
+NO_WORDS = {"vncgate \x01", "\x01take#\x01"}
+"""A name, and an address."""
 PAGES = sorted((PACKAGE / "web/templates").rglob("*.html"))
 
 
@@ -302,6 +304,20 @@ def test_no_template_has_a_text_that_is_not_translated(file):
 def test_a_text_that_is_not_translated_is_found():
     template = '<p title="Help" class="x">{{ _("a") }} {% trans %}b c{% endtrans %} left over</p><b>·</b>{# no #}'
     assert Bare(template).found == ["Help", "\x01 \x01 left over"]
+
+
+FOR_PROGRAMS = {"api.py", "bearer.py", "seats_api.py", "uploads.py"}
+
+
+def test_no_page_answers_with_an_error_that_is_not_translated():
+    wrong = []
+    for file in sorted((PACKAGE / "web").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())) if file.name not in FOR_PROGRAMS else ():
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("web.HTTP"):
+                said = (word.value for word in node.keywords if word.arg == "text")
+                bare = [text for text in said if isinstance(text, ast.Constant | ast.JoinedStr)]
+                wrong += [(file.name, ast.unparse(text)) for text in bare]
+    assert wrong == []
 
 
 SCRIPTS = sorted((PACKAGE / "web/static").glob("*.js"))

@@ -116,7 +116,7 @@ class Doorkeeper:
             return session
         if request.method in ("GET", "HEAD") and not request.path.startswith("/api/"):
             raise web.HTTPSeeOther(root(request) + "organizer/sign-in")
-        raise web.HTTPForbidden(text="This is for organizers. Please sign in as one.")
+        raise web.HTTPForbidden(text=N_("This is for organizers. Please sign in as one."))
 
     def form_token(self, request: web.Request, response: web.Response) -> str:
         """What a form of this page carries in the hidden field `form_token`; `response` sets the cookie with it."""
@@ -137,7 +137,7 @@ class Doorkeeper:
         if not from_our_pages(request, self._settings):
             raise web.HTTPForbidden(text=NOT_OURS)
         if request.content_type != "application/x-www-form-urlencoded":
-            raise web.HTTPUnsupportedMediaType(text="This takes a form.")
+            raise web.HTTPUnsupportedMediaType(text=N_("This takes a form."))
         fields = MultiDictProxy(MultiDict(parse_qsl((await _body(request, largest)).decode(errors="replace"), True)))
         cookie, token = request.cookies.get(self._form_cookie, ""), fields.get(FORM, "")
         right = hmac.compare_digest(token.encode(errors="replace"), self._token(request, cookie).encode())
@@ -174,7 +174,7 @@ async def _body(request: web.Request, largest: int) -> bytes:
             while piece := await request.content.readany():
                 body += piece
                 if len(body) > largest:
-                    raise web.HTTPRequestEntityTooLarge(largest, len(body), text="This form is too long.")
+                    raise web.HTTPRequestEntityTooLarge(largest, len(body), text=N_("This form is too long."))
     except TimeoutError:
-        raise web.HTTPRequestTimeout(text="This form took too long to come. Please try again.") from None
+        raise web.HTTPRequestTimeout(text=N_("This form took too long to come. Please try again.")) from None
     return bytes(body)

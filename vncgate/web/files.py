@@ -267,7 +267,7 @@ class Files:
         self, request: web.Request, account: Account, items: list[str], format_: str, progress: Progress
     ) -> web.StreamResponse:
         if format_ not in TYPES:
-            raise web.HTTPBadRequest(text="There is no such format.")
+            raise web.HTTPBadRequest(text=N_("There is no such format."))
         order = {"do": "pack", "paths": [item for item in items if item], "name": account.name}
         order["format"] = "zip" if format_ == "zip" else "tar"
         with in_words():
