@@ -264,10 +264,10 @@ async def test_where_the_ledger_is_away_it_says_so_and_who_is_in_stays(house, mo
 
 async def test_pages_speak_german(house):
     ada = house.visitor(**{"Accept-Language": "de"})
-    assert "Anmelden" in await ada.text("/")
-    assert "Abmelden" not in await ada.text("/")
+    assert "Einloggen" in await ada.text("/")
+    assert "Ausloggen" not in await ada.text("/")
     await ada.sign_in("ws01")
-    assert "Abmelden" in await ada.text("/")
+    assert "Ausloggen" in await ada.text("/")
 
 
 @pytest.mark.parametrize(
