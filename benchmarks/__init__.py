@@ -6,6 +6,8 @@ What is compared (peers.py):
     haproxy      HAProxy, plain TCP
     websockify   the reference of the field; forks for each connection
     vncgate      `vncgate run TOKENS --config FILE`, with the settings that it comes with
+    guarded      the same with `access = "seat"`: viewers have a session's cookie, and the gate logs in to the desktops.
+                 Its banner is the gate's own; from ServerInit on its path is vncgate's, and should cost the same
 
 The first two are pipes: the viewer speaks RFB over TCP through them. The others get RFB in websocket frames.
 

@@ -108,14 +108,15 @@ def free_range(count: int) -> int:
     raise RuntimeError(f"no {count} free ports in a row on 127.0.0.1")
 
 
-def answers(port: int, path: str = "", patience: float = 10.0) -> bool:
+def answers(port: int, path: str = "", header: str = "", patience: float = 10.0) -> bool:
     """Whether a desktop's greeting comes through: by a websocket at `path`, or without one."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), patience) as sock:
         received, wanted = b"", b"RFB 003.008\n"
         if path:
             sock.sendall(
                 f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                f"{header}{header and chr(13) + chr(10)}\r\n".encode()
             )
         while wanted not in received and (data := sock.recv(4096)):
             received += data
@@ -123,10 +124,10 @@ def answers(port: int, path: str = "", patience: float = 10.0) -> bool:
     return False
 
 
-def wait_until_answers(port: int, path: str, interval: float = 0.005) -> None:
+def wait_until_answers(port: int, path: str, header: str = "", interval: float = 0.005) -> None:
     """Ask again and again until it does; raises TimeoutError."""
     deadline = time.monotonic() + PATIENCE
-    while not answers(port, path):
+    while not answers(port, path, header):
         if time.monotonic() > deadline:
             raise TimeoutError(f"nothing answered on port {port} {path} for {PATIENCE:g} s")
         time.sleep(interval)

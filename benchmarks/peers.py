@@ -6,14 +6,19 @@ with PEERS["vncgate"].serve(bench, Site(accounts=200, desktops=15000)) as relay:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.machine import Bench, Skipped, free_range, python, wait_until_answers
 from benchmarks.processes import ALL_CORES, RELAY_CORE, Tree, running
+from vncgate.cookies import SESSION, digest
+from vncgate.ledger import Ledger
+from vncgate.people import Session
 
 
 @dataclass(frozen=True)
@@ -42,18 +47,28 @@ class Site:
 
 @dataclass
 class Relay:
-    """A relay that runs. `path` is a websocket's (%d: the account's number), or empty: it is a pipe."""
+    """A relay that runs. `path` is a websocket's (%d: the account's number), or empty: it is a pipe. `header` is a line
+    that its viewers send (%d as in `path`), where they send one.
+    """
 
     tree: Tree
     port: int
     site: Site
     path: str = ""
     folder: Path = field(default_factory=Path)
+    header: str = ""
 
     @property
     def player(self) -> list[object]:
         """The player's arguments that lead to the accounts."""
-        return [*(["-w", self.path] if self.path else []), *(["-i"] if self.site.own_ports else []), "-a", self.port]
+        header = ["-H", self.header] if self.header else []
+        return [
+            *(["-w", self.path] if self.path else []),
+            *header,
+            *(["-i"] if self.site.own_ports else []),
+            "-a",
+            self.port,
+        ]
 
     def where(self, account: int) -> tuple[int, str]:
         """Port and path of an account."""
@@ -67,7 +82,8 @@ class Relay:
 
     def wait(self) -> None:
         """Until the last account is served."""
-        wait_until_answers(*self.where(self.site.accounts - 1))
+        last = self.site.accounts - 1
+        wait_until_answers(*self.where(last), self.header % last if self.header else "")
 
 
 class Peer:
@@ -159,6 +175,7 @@ class Vncgate(Peer):
     """`vncgate run` with the settings that it comes with, but for its ports; one worker where it has one core."""
 
     name = "vncgate"
+    header = ""
 
     @contextlib.contextmanager
     def launch(self, bench: Bench, site: Site) -> Iterator[Relay]:
@@ -169,14 +186,19 @@ class Vncgate(Peer):
         config = f'web = "127.0.0.1:{first}"\nshared_port = {first + 1}\ncontrol = "{folder}/control"\n'
         if site.pinned:
             config += "workers = 1\n"
-        (folder / "vncgate.toml").write_text(config)
+        (folder / "vncgate.toml").write_text(config + self.settings(site, first, folder))
         tokens = folder / "workshop.tokens"
         tokens.touch(0o600)
         tokens.write_text("".join(self.line(site, i, first + 2) for i in range(site.accounts)))
         path = "/websockify" if site.own_ports else "/ws/path%d"
-        command = python("-m", "vncgate", "run", tokens, "--config", folder / "vncgate.toml")
+        command = ["env", f"STATE_DIRECTORY={folder}", *python("-m", "vncgate", "run", tokens)]
+        command += ["--config", folder / "vncgate.toml"]
         with running(command, cores=site.cores, log=folder / "log", show=bench.show) as process:
-            yield Relay(Tree(process), first + (2 if site.own_ports else 1), site, path, folder)
+            yield Relay(Tree(process), first + (2 if site.own_ports else 1), site, path, folder, self.header)
+
+    def settings(self, site: Site, first: int, folder: Path) -> str:  # noqa: ARG002
+        """Further lines of the settings; `first` is the pages' port."""
+        return ""
 
     @staticmethod
     def line(site: Site, account: int, first: int) -> str:
@@ -185,4 +207,24 @@ class Vncgate(Peer):
         return f"ws{account} 127.0.0.1 path{account} {port} {site.desktops + account} p{account:07d}\n"
 
 
-PEERS = {peer.name: peer for peer in (Vncgate(), C(), HAProxy(), Websockify())}
+class Guarded(Vncgate):
+    """The same with `access = "seat"`: a session a viewer, and the gate logs in to the desktops."""
+
+    name = "guarded"
+    header = f"Cookie: {SESSION}={'A' * 38}%05d"
+
+    def settings(self, site: Site, first: int, folder: Path) -> str:
+        """Access, and who is signed in."""
+        asyncio.run(self._sign_in(site.accounts, f"sqlite:///{folder}/ledger.sqlite"))
+        return f'access = "seat"\npublic_url = "http://127.0.0.1:{first}/"\n'
+
+    async def _sign_in(self, accounts: int, url: str) -> None:
+        now = datetime.now(UTC)
+        ledger = await Ledger.open(url)
+        for i in range(accounts):
+            cookie = (self.header % i).partition("=")[2]
+            await ledger.add_session(Session(digest(cookie), now, now + timedelta(days=1), f"ws{i}"))
+        await ledger.aclose()
+
+
+PEERS = {peer.name: peer for peer in (Vncgate(), C(), HAProxy(), Websockify(), Guarded())}

@@ -1,10 +1,10 @@
 /* The viewers of a benchmark: one process, as many as asked for, so cheap that the load is not the limit.
  *
- *     player [-w PATH] [-n COUNT] [-f FIRST] [-i] [-a] [-j MOST] [-r RATE] [-c | -p | -u BYTES] [-k RATE] PORT
+ *     player [-w PATH [-H HEADER]] [-n COUNT] [-f FIRST] [-i] [-a] [-j MOST] [-r RATE] [-c | -p | -u BYTES] [-k RATE] PORT
  *
  * Viewer i (FIRST <= i < FIRST + COUNT) connects to PORT of 127.0.0.1, or with -i to PORT + i, and logs in: RFB 3.8
- * (RFC 6143), security None. With -w it speaks RFB in websocket frames (RFC 6455): %d in PATH becomes i. With -a it has a
- * source address of its own in 127.0.0.0/8. At most MOST connect at the same time (0: all at once).
+ * (RFC 6143), security None. With -w it speaks RFB in websocket frames (RFC 6455): %d in PATH becomes i, and in
+ * HEADER, a line of the request. With -a it has a source address of its own in 127.0.0.0/8. At most MOST connect at the same time (0: all at once).
  *
  *   -r RATE   asks for an update RATE times a second; viewers' turns are spread at random over the interval.
  *             One request is outstanding at most: one that is due meanwhile is `late`, and the latency that it would have
@@ -68,7 +68,7 @@ struct viewer {
     size_t up_sent; /* of the frame that is being sent, with -u */
 };
 
-static const char *path;
+static const char *path, *header = "";
 static int count = 1, first, port, most_arriving, poller;
 static bool own_ports, own_addresses, chases, listens;
 static double rate, churn;
@@ -424,7 +424,7 @@ static void connect_one(struct viewer *viewer) {
 }
 
 static void on_connected(struct viewer *viewer) {
-    char request[1024], where[512];
+    char request[1024], where[256], more[256];
     int error = 0;
     socklen_t size = sizeof error;
     getsockopt(viewer->fd, SOL_SOCKET, SO_ERROR, &error, &size);
@@ -434,12 +434,13 @@ static void on_connected(struct viewer *viewer) {
     viewer->state = path ? UPGRADING : VERSION;
     if (!path) return;
     snprintf(where, sizeof where, path, viewer->index);
+    snprintf(more, sizeof more, header, viewer->index);
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
                           "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
-                          "Accept-Language: en-GB,en;q=0.5\r\nSec-WebSocket-Protocol: binary\r\n\r\n",
-                          where, port);
+                          "Accept-Language: en-GB,en;q=0.5\r\nSec-WebSocket-Protocol: binary\r\n%s%s\r\n",
+                          where, port, more, *more ? "\r\n" : "");
     if (!say(viewer, 2, request, length)) leave(viewer, RESET);
 }
 
@@ -525,16 +526,17 @@ static void on_command(void) {
 }
 
 static void usage(void) {
-    fprintf(stderr, "usage: player [-w PATH] [-n COUNT] [-f FIRST] [-i] [-a] [-j MOST] [-r RATE] [-c | -p | -u BYTES] "
+    fprintf(stderr, "usage: player [-w PATH [-H HEADER]] [-n COUNT] [-f FIRST] [-i] [-a] [-j MOST] [-r RATE] [-c | -p | -u BYTES] "
                     "[-k RATE] PORT\n");
     exit(2);
 }
 
 static void read_options(int argc, char **argv) {
     int option;
-    while ((option = getopt(argc, argv, "w:n:f:iaj:r:cpu:k:")) != -1) {
+    while ((option = getopt(argc, argv, "w:H:n:f:iaj:r:cpu:k:")) != -1) {
         switch (option) {
             case 'w': path = optarg; break;
+            case 'H': header = optarg; break;
             case 'n': count = atoi(optarg); break;
             case 'f': first = atoi(optarg); break;
             case 'i': own_ports = true; break;

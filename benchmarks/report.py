@@ -11,7 +11,7 @@ from benchmarks.workloads import WORKLOADS
 
 NOTES = Path(__file__).with_name("notes.md")
 """What a machine cannot write: what holds each figure back."""
-COLOURS = {"vncgate": "#2563eb", "c": "#6b7280", "haproxy": "#d97706", "websockify": "#dc2626"}
+COLOURS = {"vncgate": "#2563eb", "c": "#6b7280", "haproxy": "#d97706", "websockify": "#dc2626", "guarded": "#7c3aed"}
 UNITS = {
     "cpu_s_per_gib": "CPU s per GiB",
     "gib_per_s": "GiB/s",

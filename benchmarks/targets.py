@@ -55,15 +55,17 @@ def verdicts(found: Figures) -> list[Verdict]:
     return [target(found) for target in _TARGETS]
 
 
-def _ratio(what: str, workload: str, name: str, limits: Mapping[str, float]) -> Callable[[Figures], Verdict]:
+def _ratio(
+    what: str, workload: str, name: str, limits: Mapping[str, float], who: str = "vncgate"
+) -> Callable[[Figures], Verdict]:
     """A figure of ours against that of others, `limits` times at most."""
     must = ", ".join(f"≤ {limit:g} × {peer}" for peer, limit in limits.items())
 
     def judge(found: Figures) -> Verdict:
         peers = found.get(workload, {})
-        if "vncgate" not in peers or any(peer not in peers for peer in limits):
+        if who not in peers or any(peer not in peers for peer in limits):
             return Verdict(what, must, "not measured", None)
-        ours = peers["vncgate"][name].median
+        ours = peers[who][name].median
         ratios = {peer: ours / peers[peer][name].median for peer in limits}
         text = ", ".join(f"{ratio:.2f} × {peer}" for peer, ratio in ratios.items())
         return Verdict(what, must, text, all(ratios[peer] <= limit for peer, limit in limits.items()))
@@ -107,6 +109,7 @@ def _change(found: Figures) -> Verdict:
 _TARGETS = (
     _ratio("CPU per GiB, bulk down", "bulk-down", "cpu_s_per_gib", {"c": 1.15, "websockify": 0.65, "haproxy": 1.0}),
     _ratio("CPU per round trip, class of 200", "class-200", "cpu_us", {"c": 1.5, "websockify": 0.33}),
+    _ratio("the gate logs in: CPU per round trip, class of 200", "class-200", "cpu_us", {"vncgate": 1.1}, "guarded"),
     _ratio("p99 latency, class of 200", "class-200", "p99_ms", {"c": 1.5}),
     _ratio("time to the VNC banner, median", "connect", "banner_p50_ms", {"websockify": 0.1}),
     _most("1,000 accounts ready, each on its port", "start-1000", {"ready_s": (1, "s"), "pss_mb": (80, "MB")}),

@@ -254,6 +254,7 @@ def test_the_programs_compile_without_a_warning(tmp_path, capfd):
         ("class-200", "c", partial(workloads.a_class, 4, rate=20)),
         ("mix-60", "c", partial(workloads.mix, 4)),
         ("class-200", "vncgate", partial(workloads.a_class, 4, rate=20)),
+        ("class-200", "guarded", partial(workloads.a_class, 4, rate=20)),
         ("storm-60", "vncgate", partial(workloads.all_at_once, 4)),
         ("start-1000", "vncgate", partial(workloads.start, 3)),
     ],
