@@ -11,14 +11,13 @@ const page = document.querySelector("[data-organizer]");
 export async function post(address, fields) {
   const body = new URLSearchParams({ ...fields, form_token: page.dataset.token });
   try {
-    const options = { method: "POST", body, redirect: "manual", signal: AbortSignal.timeout(LIMIT) };
+    const options = { method: "POST", body, signal: AbortSignal.timeout(LIMIT) };
     const answer = await fetch(`${page.dataset.organizer}/${address}`, options);
-    if (answer.type === "opaqueredirect" || answer.status === 401) {
-      location.reload(); // signed out meanwhile: the form to sign in comes
+    if (answer.status === 403) {
+      location.reload(); // signed out meanwhile, or in again: the page comes anew, or the form to sign in
       return { error: say("You are signed out.") };
     }
-    const said = await answer.json();
-    return answer.ok || said.error ? said : { error: said.detail ?? say("That did not work.") };
+    return await answer.json();
   } catch {
     return { error: say("The gate did not answer. Please try again.") };
   }

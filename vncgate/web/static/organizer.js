@@ -138,9 +138,16 @@ function connect() {
     source.close();
     setText(part("not-live"), say("This is not live any more; trying again."));
     section.classList.add("stale");
+    leaveIfSignedOut();
     timer = setTimeout(connect, delay * (1 + Math.random() / 4));
     delay = Math.min(delay * 2, LONGEST_DELAY);
   };
+}
+
+/* Whoever's token was revoked meanwhile is led to where one signs in; a gate that does not answer is waited for. */
+async function leaveIfSignedOut() {
+  const answer = await fetch(location.pathname, { method: "HEAD", redirect: "manual" }).catch(() => null);
+  if (answer?.type === "opaqueredirect") location.reload();
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -356,7 +363,7 @@ const spares = () => [...seats.values()].filter((seat) => seat.spare && !seat.sh
 /* Ask if it must be asked, do it, and say what came of it. */
 async function act(name, account) {
   const deed = DEEDS[name];
-  const given = deed.ask ? await ask(deed.ask(account)) : {};
+  const given = deed.ask ? await ask({ ...deed.ask(account), hurts: deed.hurts }) : {};
   if (!given) return;
   const answer = await post(`seats/${deed.path ?? name}`, { account, ...(deed.given?.(given) ?? given) });
   if (answer.error) {
