@@ -13,6 +13,7 @@ from tests.web.values import accounts
 from vncgate import pins, seating, tasks
 from vncgate.errors import LedgerError, SeatTakenError
 from vncgate.guessing import FREE
+from vncgate.ledger.sessions import Snapshot
 from vncgate.model import Secret
 from vncgate.people import Mode, Person, Seat
 from vncgate.pins import BusyError
@@ -238,14 +239,14 @@ class Ledgerless:
 
     def __getattr__(self, name):
         async def take(*_):
-            return {"seats": {}, "sessions": [], "shares": [], "get_note": None, "changes": 0}.get(name, True)
+            return Snapshot(0, {}, [], [], {}) if name == "snapshot" else True
 
         return take
 
 
 @pytest.mark.virtual_time
 async def test_the_engine_is_told_when_a_session_expires(timely):
-    entry = await timely.seating.begin("ws01")
+    entry = await timely.seating.enter_by_link(token(timely.seating.link("ws01")), CLIENT)
     await asyncio.sleep(24 * 3600 - 60)
     assert timely.lets_in(entry, "ws01")
     await asyncio.sleep(61)
@@ -254,7 +255,7 @@ async def test_the_engine_is_told_when_a_session_expires(timely):
 
 @pytest.mark.virtual_time
 async def test_a_seat_that_ends_earlier_ends_its_sessions(timely):
-    entry = await timely.seating.begin("ws01")
+    entry = await timely.seating.enter_by_link(token(timely.seating.link("ws01")), CLIENT)
     await timely.seating.extend("ws01", BEGIN + timedelta(hours=1), "ada")
     await asyncio.sleep(3590)
     assert timely.lets_in(entry, "ws01")

@@ -134,7 +134,7 @@ class SignIn:
         """A new one, in `mode`."""
         session, form = await self._sharer(request), await self._door.form(request)
         if (mode := form.get("mode", "")) not in list(Mode):
-            raise web.HTTPBadRequest(text="mode: is one of view, control")
+            raise web.HTTPBadRequest(text=N_("mode: is one of view, control"))
         until = session.created + timedelta(hours=self._lobby.settings.seats.session_hours)
         found = await self._seating.share(session.seat, Mode(mode), until)
         if not isinstance(found, Secret):
@@ -189,7 +189,7 @@ class SignIn:
             title=card.account.title if card else "",
             is_swapped=bool(own and desk and desk.name != own),
             is_view=session.mode is Mode.VIEW,
-            shares=self._seating.shares(own) if own else [],
+            shares=[(share, share.expires.astimezone(), came) for share, came in self._seating.shares(own)],
             has_files=self._lobby.participants.takeaway is not None,
         )
 
