@@ -48,6 +48,11 @@ def test_a_swapped_seat_tells_of_the_desktop_that_it_shows():
     assert shown["ws03"].shown_by == ("ws01",)
 
 
+def test_a_round_trip_that_was_not_measured_yet_is_none():
+    row = table([], traffic={"ws01": Traffic(1)})["ws01"]
+    assert (row.connections, row.delay, row.quality) == (1, None, Quality.UNKNOWN)
+
+
 def test_nothing_is_told_of_a_connection_that_is_over():
     row = table([], traffic={"ws01": Traffic(0, 5, 6, 0.0, delay=0.5)})["ws01"]
     assert (row.delay, row.quality, row.used) == (None, Quality.UNKNOWN, None)
@@ -63,7 +68,7 @@ def test_names_are_told_only_where_they_are_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("delay", "word"), [(None, ""), (0.0, "good"), (0.1, "good"), (0.11, "fair"), (0.25, "fair"), (0.3, "poor")]
+    ("delay", "word"), [(None, ""), (0.01, "good"), (0.1, "good"), (0.11, "fair"), (0.25, "fair"), (0.3, "poor")]
 )
 def test_how_a_round_trip_feels(delay, word):
     assert quality(delay) == word

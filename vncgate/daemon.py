@@ -432,11 +432,14 @@ class Gate:
         return report.figures(facts), used
 
     def _served(self, roster: Roster) -> Roster:
-        """The roster with the desktops that were found, and guarded where people sign in."""
+        """The roster with the desktops that were found, and guarded where people sign in; there organizers see who uses
+        theirs, too.
+        """
         found = self._desktops.found(roster)
         if self._settings.access is not Access.SEAT:
             return found
-        return Roster(tuple(dataclasses.replace(account, guarded=True) for account in found.accounts))
+        kept = (dataclasses.replace(account, guarded=True, watch_input=True) for account in found.accounts)
+        return Roster(tuple(kept))
 
     async def _probe(self, account: Account) -> None:
         settings = self._settings

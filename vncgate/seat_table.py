@@ -98,7 +98,7 @@ def rows(
         person = sitting.get(seat.person)
         traffic = proxies[shown.name].traffic if shown.name in proxies else None
         # Of those who are there: a round trip of somebody who has left is none.
-        delay = traffic.delay if traffic and traffic.connections else None
+        delay = (traffic.delay or None) if traffic and traffic.connections else None
         made.append(
             SeatRow(
                 account=account.name,

@@ -119,6 +119,9 @@ async def test_a_broken_desktop_is_swapped_and_its_participant_goes_on(site, bro
 
     await expect(page.locator("#seat [data-part=facts]")).to_contain_text("Ada Lovelace")
     await expect(page.locator("#seat [data-part=facts]")).to_contain_text("in use", timeout=MINUTE)
+    await expect(page.locator("#seat [data-part=facts]")).to_contain_text(
+        re.compile("just now|min ago"), timeout=MINUTE
+    )
     with site.desktops["ws01"].frozen():  # it hangs
         await choose(page, "ws01", "swap")
         await page.get_by_role("button", name="Swap", exact=True).focus()

@@ -1,4 +1,4 @@
-"""The viewer's pure modules, tested under node: `node --test` on each *.test.mjs beside this file."""
+"""The pages' pure modules, tested under node: `node --test` on each *.test.mjs beside this file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def node() -> str:
 def test_under_node(suite, tmp_path):
     # A copy, because a browser takes .js as it comes, and node wants a package.json that says what it is.
     (tmp_path / "package.json").write_text('{"type": "module"}')
-    for file in (suite, *STATIC.glob("desk-*.js"), STATIC / "words.js"):
+    for file in (suite, *STATIC.glob("desk-*.js"), *STATIC.glob("organizer-*.js"), STATIC / "words.js"):
         copy = tmp_path / file.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())
