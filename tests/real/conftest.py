@@ -20,6 +20,7 @@ PACKAGES = {
     "npm": "npm",
     "openbox": "openbox",
     "openssl": "openssl",
+    "pdftoppm": "poppler-utils",
     "sbatch": "slurm-client",
     "sinfo": "slurm-client",
     "squeue": "slurm-client",
@@ -31,6 +32,7 @@ PACKAGES = {
     "xdpyinfo": "x11-utils",
     "xev": "x11-utils",
     "xterm": "xterm",
+    "zbarimg": "zbar-tools",
 }
 """The Debian package of each program that has another name, or that a test asks for."""
 

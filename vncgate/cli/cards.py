@@ -152,8 +152,12 @@ def _doubts(
     roster: Roster, cards: list[AccessCard], known: Known, chosen: Settings, expires: datetime
 ) -> Iterator[str]:
     from vncgate.render.access_cards import several
+    from vncgate.seating import REVOKED
 
-    if changed := [card.account for card in cards if card.pin_changed]:
+    revoked = [name for name, (seat, _) in known.items() if seat.pin_hash == REVOKED and name in roster]
+    if revoked:
+        yield f"{several(revoked)}: is revoked, so that no card opens it before it has a new PIN"
+    if changed := [card.account for card in cards if card.pin_changed and card.account not in revoked]:
         yield f"{several(changed)}: there is a newer PIN than that of the token file, so the card has none"
     if without := [card.account for card in cards if not card.pin and not card.pin_changed]:
         yield f"{several(without)}: no pin= in the token file, so the card has none"

@@ -328,7 +328,7 @@ def _qr(link: Secret) -> segno.QRCode:
     """Any mask is valid (ISO/IEC 18004, 7.8). Of a text that is mostly a signature none is much worse than another, and
     to choose among them takes four fifths of the time.
     """
-    return segno.make_qr(link.reveal(), error="m", mask=0)
+    return segno.make_qr(link.reveal(), error="m", mask=5)
 
 
 def _svg(link: Secret) -> Markup:
