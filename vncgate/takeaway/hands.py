@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shlex
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from vncgate import hostlist, process
@@ -18,6 +19,7 @@ from vncgate.launchers import users
 from vncgate.launchers.base import expand
 from vncgate.model import Account, DesktopStatus
 from vncgate.settings import Settings
+from vncgate.text import printable
 
 if TYPE_CHECKING:
     import asyncssh
@@ -31,8 +33,6 @@ PIPE = 1 << 20
 """Bytes that a pipe holds, where the kernel allows so much."""
 KEPT = "LANG", "PATH", "TZ"
 """What an agent here has of our environment."""
-END_TIMEOUT = 10.0
-"""Seconds that an agent which has written all has to end."""
 
 
 PYTHON = os.path.realpath(sys.executable)
@@ -217,6 +217,17 @@ class _Local:
         return process.describe_exit(await self.ended())
 
 
+@contextlib.contextmanager
+def _by_ssh() -> Iterator[None]:
+    """Have what asyncssh raises be an OSError."""
+    import asyncssh
+
+    try:
+        yield
+    except asyncssh.Error as error:
+        raise ConnectionResetError(errno.ECONNRESET, f"the connection was lost: {printable(error.reason)}") from None
+
+
 class _Remote:
     """A command of another host."""
 
@@ -224,17 +235,21 @@ class _Remote:
         self._running = running
 
     async def write(self, data: bytes) -> None:
-        self._running.stdin.write(data)
-        await self._running.stdin.drain()
+        with _by_ssh():
+            self._running.stdin.write(data)
+            await self._running.stdin.drain()
 
     async def end_input(self) -> None:
-        self._running.stdin.write_eof()
+        with contextlib.suppress(OSError):  # it reads no more
+            self._running.stdin.write_eof()
 
     async def read(self) -> bytes:
-        return await self._running.stdout.read(PIECE)
+        with _by_ssh():
+            return await self._running.stdout.read(PIECE)
 
     async def ended(self) -> int:
-        await self._running.wait_closed()
+        with _by_ssh():
+            await self._running.wait_closed()
         return 1 if self._running.returncode is None else self._running.returncode
 
     async def words(self) -> str:
