@@ -149,7 +149,7 @@ def test_language_title_and_wifi(folder):
     assert make("-o", "cards.html", "--language", "de", "--title", "Schule", "--wifi", "") == 0
     said = (folder / "cards.html").read_text()
     assert '<html lang="de">' in said
-    assert "Zum Anmelden scannen" in said
+    assert "Diese Karte öffnet Ihren Desktop" in said
     assert "<strong>Schule</strong>" in said
     assert "guests" not in said
 

@@ -41,9 +41,9 @@ def codes(file, page, tmp_path):
 
 def test_five_hundred_cards_and_every_code_of_a_sheet_opens_its_seat(tmp_path):
     cards = [card(number) for number in range(MANY)]
-    began = time.monotonic()
+    began = time.process_time()
     sheet = pdf(cards, LOOK, [VERA])
-    print(f"{MANY} cards: {time.monotonic() - began:.1f} s, {len(sheet.content) / 1e6:.1f} MB")
+    print(f"{MANY} cards: {time.process_time() - began:.1f} s of a processor, {len(sheet.content) / 1e6:.1f} MB")
     file = tmp_path / "cards.pdf"
     file.write_bytes(sheet.content)
     on_a_sheet = COLUMNS * ROWS
