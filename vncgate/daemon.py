@@ -288,6 +288,7 @@ class Gate:
             published=self._published.outcomes(),
             per_account=settings.metrics.accounts,
             desktops=self.desktops.statuses(),
+            sign_ins=self._participants.seating.sign_ins if self._participants else None,
         )
 
     async def start(self, names: Sequence[str]) -> list[str]:

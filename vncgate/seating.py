@@ -128,6 +128,11 @@ class Seating:
 
     # ---- what is ----
 
+    @property
+    def sign_ins(self) -> Mapping[str, int]:
+        """How many came to sign in, by what came of it."""
+        return {"let in": self.entries, **{reason: self.refusals[reason] for reason in Reason}}
+
     def seat(self, account: str) -> Seat:
         """The seat of an account; one nobody has said anything of yet where it is unknown."""
         return self._seats.get(account) or Seat(account)
@@ -218,8 +223,11 @@ class Seating:
             return self._refuse(Reason.FULL, share.account, client)
         return await self._enter(share.account, "as a visitor", share)
 
-    async def begin(self, account: str) -> Entry | Refusal:
-        """Let somebody in whom the gate itself has just given the seat."""
+    async def begin(self, account: str, owner: str) -> Entry | Refusal:
+        """Let somebody in whom the gate itself has given the seat, if it is still that of the person with this id."""
+        await self.look_again(account)
+        if self.seat(account).person != owner:
+            return self._refuse(Reason.WRONG, account, "")
         return await self._enter(account, "after signing up")
 
     async def begin_as_organizer(self, name: str) -> Entry:
@@ -248,12 +256,13 @@ class Seating:
         token = seat_links.seat_token(self._key, SeatLink(account, int(expires.timestamp()), self.seat(account).epoch))
         return Secret(f"{self._settings.public_url}seat#{token}")
 
-    async def new_pin(self, account: str, by: str, pin: Secret | None = None) -> Secret:
+    async def new_pin(self, account: str, by: str, pin: Secret | None = None, owner: str | None = None) -> Secret:
         """A new PIN, in place of the one before and of the token file's; it opens a revoked seat again. `pin` is
-        for who has made one that is as random as ours.
+        for who has made one that is as random as ours. Raises SeatTakenError where it is not the seat of the person
+        with the id `owner`.
         """
         pin = pin or new_pin()
-        await self._change(account, pin_hash=await self._pins.hash(pin))
+        await self._change(account, owner=owner, pin_hash=await self._pins.hash(pin))
         self._guessing.forget(account)
         await self._audit(by, "new PIN", account)
         return pin
@@ -269,6 +278,19 @@ class Seating:
         await self._emptied(account)
         await self._audit(by, "release", account)
         return person
+
+    async def forget(self, person_id: str, by: str) -> None:
+        """Delete all that is kept of somebody, and free their seat."""
+        account = await self._ledger.forget(person_id)
+        if account:
+            await self._emptied(account)
+        await self._audit(by, "forget somebody", account)
+
+    async def purge(self) -> dict[str, int]:
+        """Delete all that is kept of people (see Ledger): nobody is signed in any more, but for organizers."""
+        gone = await self._ledger.purge()
+        await self._refresh()
+        return gone
 
     async def move(self, person_id: str, account: str, by: str) -> Person:
         """Give somebody another seat; the one before is free then, and its links worthless. Raises SeatTakenError."""
@@ -291,8 +313,7 @@ class Seating:
 
     async def revoke(self, account: str, by: str) -> Seat:
         """Close a seat: nobody is signed in any more, no link and no PIN opens it before it has a new PIN."""
-        await self._ledger.change_seat(account, pin_hash=REVOKED)
-        await self._ledger.renew_seat(account)
+        await self._ledger.renew_seat(account, pin_hash=REVOKED)
         await self._emptied(account)
         await self._audit(by, "revoke", account)
         return self.seat(account)
@@ -385,13 +406,12 @@ class Seating:
 
     async def _refresh(self) -> None:
         now = self._now()
-        self._seen = await self._ledger.changes()  # first: what changes meanwhile is seen the next time
-        seats, sessions = await self._ledger.seats(), await self._ledger.sessions(now)
-        shares, frozen = await self._ledger.shares(now), await self._ledger.get_note(FROZEN)
-        self._seats = dict(seats)
-        self._sessions = {each.digest: each for each in sessions}
-        self._shares = {each.id: each for each in shares}
-        self._frozen = bool(frozen)
+        found = await self._ledger.snapshot(now)
+        self._seen = found.changes
+        self._seats = dict(found.seats)
+        self._sessions = {each.digest: each for each in found.sessions}
+        self._shares = {each.id: each for each in found.shares}
+        self._frozen = bool(found.notes.get(FROZEN))
         await self._admit(*self._roster())
 
     async def _expire(self) -> None:
@@ -458,7 +478,7 @@ class Seating:
         self._shares = {each.id: each for each in self._shares.values() if each.account != account}
         await self._admit(account)
 
-    async def _change(self, account: str, **changes: object) -> Seat:
+    async def _change(self, account: str, **changes: Any) -> Seat:
         seat = self._seats[account] = await self._ledger.change_seat(account, **changes)
         self._changed.set()
         return seat

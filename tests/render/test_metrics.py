@@ -86,6 +86,7 @@ FACTS = Facts(
         DesktopStatus("ws05", "xfce", "", "hpc", "", Want.UP, DesktopState.PENDING, "Priority", 0.0),
         DesktopStatus("ws06", "gedit", "", "local", "", Want.UP, DesktopState.FAILED, "home full", 0.0),
     ),
+    sign_ins={"let in": 40, "wrong": 3, "wait": 2},
 )
 
 

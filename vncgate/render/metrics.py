@@ -56,6 +56,8 @@ class Facts:
     """Whether accounts have figures of their own."""
     desktops: Sequence[DesktopStatus] = ()
     """Those that the gate starts itself."""
+    sign_ins: Mapping[str, int] | None = None
+    """People who came to sign in, by what came of it; None where nobody does."""
 
 
 def exposition(families: Iterable[Metric], accept: str) -> tuple[str, bytes]:
@@ -83,6 +85,12 @@ def families(facts: Facts) -> Iterator[Metric]:
     yield _launched(facts.desktops)
     if facts.tally is not None:
         yield from _counts(facts.tally)
+    if facts.sign_ins is not None:
+        yield _counter(
+            "vncgate_sign_ins",
+            "People who came to sign in, by what came of it: let in, or why not.",
+            [({"result": result}, count) for result, count in facts.sign_ins.items()],
+        )
     yield from _workers(facts)
     yield from _roster(facts)
     yield from _published(facts.published)
