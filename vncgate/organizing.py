@@ -298,10 +298,7 @@ class Organizing:
         return await self._assign(account, {"person": person.id}, by)
 
     async def _remove(self, person: Person, _: Given, by: str) -> Done:
-        if person.account:
-            await self._seating.release(person.account, by)
-        await self._ledger.forget(person.id)
-        await self._noted(by, "remove", person.id)
+        await self._seating.forget(person.id, by)
         return Done(N_("All that was known of them is deleted."))
 
     SEAT_DEEDS: ClassVar[Mapping[str, Deed]] = {

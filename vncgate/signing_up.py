@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from vncgate.engines.limits import HandshakeRates
-from vncgate.errors import LedgerError
+from vncgate.errors import LedgerError, SeatTakenError
 from vncgate.ledger import Ledger
 from vncgate.model import Roster, Secret
 from vncgate.people import Acceptance, Person, Standing
@@ -182,15 +182,18 @@ class SigningUp:
 
     async def forget(self, person: Person) -> None:
         """Delete all that is kept of somebody. Their seat is free, and nothing that they have opens it any more."""
-        await self._ledger.forget(person.id)
-        if person.account:
-            await self._seating.release(person.account, BY)
+        await self._seating.forget(person.id, BY)
         log.info("somebody's data was deleted, as they wished")
 
     async def leave(self, person: Person) -> None:
         """Take somebody off the waiting list."""
-        if person.standing is Standing.WAITING:
+        if person.standing is not Standing.WAITING:
+            return
+        try:
             await self._ledger.change_person(person.id, standing=Standing.LEFT)
+        except SeatTakenError:  # they were given a seat in this moment
+            if (seated := await self._ledger.person(person.id)) and seated.account:
+                await self._seating.release(seated.account, BY)
 
     # ---- the waiting list ----
 
@@ -208,8 +211,9 @@ class SigningUp:
         if not (await self._ledger.standings())[Standing.WAITING]:
             return []
         moved = await self._ledger.move_up(self._free(), capacity=self._settings.signup.capacity)
-        await self._seating.look_again(*(person.account for person in moved))
         for person in moved:
+            if not await self._is_theirs(person):
+                continue
             await self._mail(person, "mail_moved_up.txt", **self._seat_values(person))
             log.info("account %s: given to who has waited longest", person.account)
         return moved
@@ -222,14 +226,21 @@ class SigningUp:
         The PIN comes last: where it stands, all else is done.
         """
         async with self._hashing:
-            await self._seating.look_again(person.account)
-            if self._seating.seat(person.account).pin_hash:
+            if not await self._is_theirs(person) or self._seating.seat(person.account).pin_hash:
                 return False
             pin = Secret(pin_of(key, DIGITS))
             await self._mail(person, "mail_seat.txt", pin=pin.reveal(), **self._seat_values(person))
-            await self._seating.new_pin(person.account, BY, pin)
+            try:
+                await self._seating.new_pin(person.account, BY, pin, owner=person.id)
+            except SeatTakenError:  # in this moment; the link in the mail is worthless, too
+                return False
         log.info("account %s: taken by somebody who signed up", person.account)
         return True
+
+    async def _is_theirs(self, person: Person) -> bool:
+        """Whether they still have the seat that they were given; then a link that is made at once is theirs, too."""
+        await self._seating.look_again(person.account)
+        return self._seating.seat(person.account).person == person.id
 
     async def _mail(self, person: Person, template: str, **values: object) -> None:
         if self.mailing and person.email:

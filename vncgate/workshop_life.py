@@ -153,7 +153,7 @@ class Life:
     async def _plan_of_end(self) -> list[str]:
         running, seats = self._running(everybody=True), self._seating.seats()
         return [
-            f"viewers are told, and {LAST_WORDS:.0f} s later the first desktop is closed",
+            f"who is connected is told, and {LAST_WORDS:.0f} s later the first desktop is closed",
             f"{_count(len(running), 'desktop')} of the gate's own, {AT_ONCE} at a time: {' '.join(running) or 'none'}",
             f"sessions, links and shares of {_count(len(seats), 'seat')} end",
             f"archives are built for {_count(len(seats), 'account')}" if self._archives else "there are no archives",
@@ -356,8 +356,9 @@ class Life:
         if by != CLOCK:  # it beats all times, those of single seats too
             for account in filter(self._has_more_time, self._seating.seats()):
                 await self._seating.extend(account, None, by)
-        self._tell(N_("The workshop has ended. Your desktop is closed in a minute: save your work now."))
-        await asyncio.sleep(LAST_WORDS)
+        if self._figures()[1]:  # somebody is there to read it
+            self._tell(N_("The workshop has ended. Your desktop is closed in a minute: save your work now."))
+            await asyncio.sleep(LAST_WORDS)
         return ""
 
     async def _close_desktops(self) -> str:
@@ -405,7 +406,7 @@ class Life:
         return f"{_count(len(await self._archives.remove()), 'archive')} removed" if self._archives else ""
 
     async def _purge(self) -> str:
-        gone = await self._ledger.purge()
+        gone = await self._seating.purge()
         return "removed: " + (
             ", ".join(f"{count} {what}" for what, count in gone.items() if count) or "nothing was left"
         )

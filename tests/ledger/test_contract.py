@@ -83,6 +83,45 @@ async def test_a_renewed_seat_keeps_its_person_and_loses_all_that_opened_it(ledg
     assert (await ledger.renew_seat("school01")).epoch == 2
 
 
+async def test_a_seat_is_changed_for_who_has_it_or_not_at_all(ledger):
+    await seated(ledger, 1, "school01")
+    assert (await ledger.change_seat("school01", owner="person-1", pin_hash="x")).pin_hash == "x"
+    before = await ledger.seats()
+    for account, owner in (("school01", "person-2"), ("school01", ""), ("school02", "person-1")):
+        with pytest.raises(SeatTakenError, match="not theirs any more"):
+            await ledger.change_seat(account, owner=owner, pin_hash="y")
+    assert await ledger.seats() == before
+    renewed = await ledger.renew_seat("school01", pin_hash="!")
+    assert renewed == Seat("school01", person="person-1", epoch=1, pin_hash="!")
+    with pytest.raises(TypeError):
+        await ledger.renew_seat("school01", person="person-2")
+
+
+async def test_who_remembers_what_they_get_is_never_left_with_an_older_one(ledger):
+    remembered, sessions = {}, set()
+
+    async def remember(work):
+        remembered["school01"] = await work
+
+    async def sign_in(name):
+        await ledger.add_session(session(name))
+        sessions.add(name)
+
+    async def look():
+        found = await ledger.snapshot(NOW)
+        remembered["school01"] = found.seats.get("school01", Seat("school01"))
+        sessions.clear()
+        sessions.update(each.digest for each in found.sessions)
+
+    deeds = []
+    for number in range(40):
+        deeds += [remember(ledger.seat("school01")), look(), sign_in(f"browser {number}")]
+        deeds += [remember(ledger.change_seat("school01", pin_hash=str(number))), remember(ledger.seat("school01"))]
+    await asyncio.gather(*deeds)
+    assert remembered == await ledger.seats()
+    assert sessions == await digests(ledger)
+
+
 # Signing up
 
 
@@ -384,6 +423,21 @@ async def test_every_change_of_what_opens_seats_is_counted_for_other_gates(ledge
     assert await other.changes() == before
 
 
+async def test_a_snapshot_has_all_that_opens_seats(ledger, open_ledger):
+    other = await open_ledger()
+    await seated(ledger, 1, "school01")
+    await ledger.add_share(share("view"))
+    await ledger.add_session(session("guest", share="view", mode=Mode.VIEW))
+    await ledger.set_note("frozen", "1")
+    found = await other.snapshot(NOW)
+    assert found.changes == await ledger.changes()
+    assert found.seats == await ledger.seats()
+    assert (found.sessions, found.shares) == (await ledger.sessions(NOW), await ledger.shares(NOW))
+    assert found.notes == {"frozen": "1"}
+    later = await other.snapshot(NOW + HOUR)
+    assert (later.sessions, later.shares) == ([], [])
+
+
 # What is written down
 
 
@@ -475,7 +529,6 @@ async def test_all_that_is_kept_of_somebody_is_given_out(ledger):
             {
                 "to": "kanarien@birds.example",
                 "subject": "Hello Kanarien Vogel",
-                "text": "Dear Kanarien Vogel,",
                 "due": at,
             }
         ],
@@ -493,16 +546,17 @@ async def test_who_is_forgotten_leaves_nothing(ledger, everything_kept, statisti
     statistics()
     for needle in (*canary.values(), "person-1"):
         assert needle.encode() in everything_kept()
-    await ledger.forget("person-1")
+    assert await ledger.forget("person-1") == "school01"
     kept = everything_kept()
     for needle in (*canary.values(), "Kanarien", "person-1"):
         assert needle.encode() not in kept
     assert b"Name 2" in kept
+    assert await ledger.forget("person-2") == "school02"
     assert await ledger.seat("school01") == Seat("school01", epoch=1, desktop="school04")
     assert await digests(ledger) == set()
     assert await ledger.shares(NOW) == []
     assert await ledger.audit() == [AuditEntry(NOW, "token-1", "assigned", "")]
-    await ledger.forget("person-1")
+    assert await ledger.forget("person-1") == ""
 
 
 async def test_of_many_who_are_forgotten_no_page_keeps_a_copy(ledger, everything_kept):

@@ -21,7 +21,7 @@ from vncgate.ledger.tables import (
 )
 from vncgate.people import AuditEntry, Mail
 
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(minutes=10)
 """How long a mail is in the hands of who took it; then it is due again, should that gate have died."""
 
 

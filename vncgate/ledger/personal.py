@@ -38,21 +38,26 @@ class PersonalData:
 
         return await self._database.read(about)
 
-    async def forget(self, id: str) -> None:  # noqa: A002  (their name for it)
-        """Delete all that is kept of somebody; their seat is free, as by `release()`. Nobody: nothing happens."""
+    async def forget(self, id: str) -> str:  # noqa: A002  (their name for it)
+        """Delete all that is kept of somebody; their seat is free, as by `release()`.
 
-        def forget(connection: Connection) -> bool:
+        Returns the account of that seat; empty: they had none, or nobody is known by this id.
+        """
+
+        def forget(connection: Connection) -> Person | None:
             person = person_called(connection, id)
             if person is None:
-                return False
+                return None
             if person.account:
                 vacate(connection, person.account)
             connection.execute(update(AUDIT).where(AUDIT.c.about == id).values(about=""))
             connection.execute(delete(PEOPLE).where(PEOPLE.c.id == id))  # and their mails
-            return True
+            return person
 
-        if await self._database.write(forget):
-            await self._database.tidy()
+        if (person := await self._database.write(forget)) is None:
+            return ""
+        await self._database.tidy()
+        return person.account
 
     async def purge(self) -> dict[str, int]:
         """Delete all people and all that is kept of them; no link, session, share or given PIN opens a seat any more.
@@ -117,7 +122,7 @@ def _of_papers(connection: Connection, person: Person) -> dict[str, Any]:
     audit = select(AUDIT).where(AUDIT.c.about == person.id).order_by(AUDIT.c.number)
     return {
         "mails": [
-            {"to": mail.to, "subject": mail.subject, "text": mail.text, "due": mail.due.isoformat()}
+            {"to": mail.to, "subject": mail.subject, "due": mail.due.isoformat()}  # the text may have their PIN in it
             for mail in map(mail_of, connection.execute(mails))
         ],
         "audit": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, update
@@ -32,8 +33,11 @@ class Seats:
     _database: Database
 
     async def seat(self, account: str) -> Seat:
-        """The seat; where nothing is known of it, a Seat with nothing but its account."""
-        return await self._database.read(lambda connection: seat_called(connection, account))
+        """The seat; where nothing is known of it, a Seat with nothing but its account.
+
+        It comes in its turn among what this gate writes: who remembers what they get is never left with an older one.
+        """
+        return await self._database.write(lambda connection: seat_called(connection, account))
 
     async def seats(self) -> dict[str, Seat]:
         """All seats of which something is known, by account."""
@@ -44,28 +48,32 @@ class Seats:
 
         return await self._database.read(seats)
 
-    async def change_seat(self, account: str, **changes: Any) -> Seat:
-        """Give fields of Seat other values; returns it as it is then.
+    async def change_seat(self, account: str, owner: str | None = None, **changes: Any) -> Seat:
+        """Give fields of Seat other values; returns it as it is then. SeatTakenError where it is not, or no longer, the
+        seat of the person with the id `owner`.
 
         Not `account`, nor `person`: see `assign()`, `release()` and `move()`. TypeError for these and unknown ones.
         """
-        if wrong := changes.keys() - _MAY_CHANGE:
-            raise TypeError(f"not to be changed in a seat: {', '.join(sorted(wrong))}")
+        _check(changes)
 
         def change(connection: Connection) -> Seat:
-            have_seat(connection, account)
-            if changes:
-                connection.execute(update(SEATS).where(SEATS.c.account == account).values(**changes))
-            count_change(connection)
+            if owner is not None and seat_called(connection, account).person != owner:
+                raise SeatTakenError(f"seat {account} is not theirs any more")
+            _change(connection, account, changes)
             return seat_called(connection, account)
 
         return await self._database.write(change)
 
-    async def renew_seat(self, account: str) -> Seat:
-        """Make all that opened the seat worthless, but for its PIN: its epoch + 1, its sessions and shares gone."""
+    async def renew_seat(self, account: str, **changes: Any) -> Seat:
+        """Make all that opened the seat worthless, but for its PIN: its epoch + 1, its sessions and shares gone.
+
+        And give fields other values, as by `change_seat()`.
+        """
+        _check(changes)
 
         def renew_seat(connection: Connection) -> Seat:
             renew(connection, account)
+            _change(connection, account, changes)
             return seat_called(connection, account)
 
         return await self._database.write(renew_seat)
@@ -118,3 +126,15 @@ class Seats:
             return known(connection, person_id)
 
         return await self._database.write(move)
+
+
+def _check(changes: Mapping[str, Any]) -> None:
+    if wrong := changes.keys() - _MAY_CHANGE:
+        raise TypeError(f"not to be changed in a seat: {', '.join(sorted(wrong))}")
+
+
+def _change(connection: Connection, account: str, changes: Mapping[str, Any]) -> None:
+    have_seat(connection, account)
+    if changes:
+        connection.execute(update(SEATS).where(SEATS.c.account == account).values(**changes))
+        count_change(connection)

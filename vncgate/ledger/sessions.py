@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select
 
 from vncgate.ledger.database import Database
-from vncgate.ledger.placing import count_change
-from vncgate.ledger.tables import COUNTERS, SEATS, SESSIONS, SHARES, session_of, share_of
-from vncgate.people import Session, Share
+from vncgate.ledger.placing import SEATS_WITH_PEOPLE, count_change
+from vncgate.ledger.tables import COUNTERS, NOTES, SEATS, SESSIONS, SHARES, seat_of, session_of, share_of
+from vncgate.people import Seat, Session, Share
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a gate keeps in memory, as it was when `changes` had happened. Sessions and shares that have not expired."""
+
+    changes: int
+    seats: Mapping[str, Seat]
+    sessions: Sequence[Session]
+    shares: Sequence[Share]
+    notes: Mapping[str, str]
 
 
 class Sessions:
@@ -118,11 +131,27 @@ class Sessions:
 
         await self._database.write(end)
 
+    async def snapshot(self, now: datetime) -> Snapshot:
+        """All that opens seats, of one moment. It comes in its turn among what this gate writes, as `seat()` does."""
+
+        def snapshot(connection: Connection) -> Snapshot:
+            seats = map(seat_of, connection.execute(SEATS_WITH_PEOPLE.order_by(SEATS.c.account)))
+            sessions = connection.execute(select(SESSIONS).where(SESSIONS.c.expires > now))
+            shares = connection.execute(select(SHARES).where(SHARES.c.expires > now))
+            return Snapshot(
+                changes=_changes(connection),
+                seats={seat.account: seat for seat in seats},
+                sessions=[*map(session_of, sessions)],
+                shares=[*map(share_of, shares)],
+                notes={row.key: row.value for row in connection.execute(select(NOTES))},
+            )
+
+        return await self._database.write(snapshot)
+
     async def changes(self) -> int:
         """A count that every change of seats, sessions, shares and notes raises, by whichever gate."""
+        return await self._database.read(_changes)
 
-        def changes(connection: Connection) -> int:
-            found = connection.execute(select(COUNTERS.c.value).where(COUNTERS.c.name == "changes"))
-            return int(found.scalar_one())
 
-        return await self._database.read(changes)
+def _changes(connection: Connection) -> int:
+    return int(connection.execute(select(COUNTERS.c.value).where(COUNTERS.c.name == "changes")).scalar_one())

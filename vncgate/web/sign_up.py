@@ -153,7 +153,7 @@ class SignUp:
         response = web.Response(status=303, headers={"Location": root(request) + "sign-up/seat"})
         self._keep_key(response, key, SHOWN_FOR if person.standing is Standing.SEATED else WAITS_FOR)
         if await self._signing_up.collect(person, key):
-            entry = await self._seating.begin(person.account)
+            entry = await self._seating.begin(person.account, person.id)
             if isinstance(entry, Entry):
                 self._door.let_in(response, entry)
         return response
