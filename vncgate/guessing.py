@@ -34,8 +34,8 @@ FORGIVEN = 3600.0
 """Seconds without a try after which a client is as new."""
 OF_ACCOUNT = 30
 """Wrong tries at one account that all clients together have at once."""
-ACCOUNT_DRAIN = 1800.0
-"""Seconds in which they get one more: 48 a day, of a million PINs of six digits."""
+ACCOUNT_DRAIN = 3600.0
+"""Seconds in which they get one more: 24 a day, of a million PINs of six digits."""
 IN_ALL = 1000
 """Wrong tries at all accounts, past which there is an attack under way."""
 ALL_DRAIN = 10.0
