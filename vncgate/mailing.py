@@ -15,6 +15,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as RFC_5322
@@ -24,11 +25,12 @@ import aiosmtplib
 import jinja2
 
 from vncgate.errors import LedgerError, SettingsError
-from vncgate.languages import Languages
+from vncgate.languages import Languages, Words
 from vncgate.ledger import Ledger
 from vncgate.model import Secret
 from vncgate.people import AuditEntry, Mail, Person
 from vncgate.settings import Settings
+from vncgate.signup_form import is_email
 from vncgate.signup_settings import MailSettings
 
 log = logging.getLogger(__name__)
@@ -67,24 +69,10 @@ class Mailing:
         self._password = _password(settings.mail)
         self._tls = _tls(settings.mail)
         self._default = languages.default.code
-        own = settings.landing.templates
-        loaders = [jinja2.FileSystemLoader(own)] if own else []
-        plain = jinja2.Environment(
-            loader=jinja2.ChoiceLoader([*loaders, jinja2.PackageLoader("vncgate", "web/templates")]),
-            autoescape=False,  # noqa: S701  (it is plain text)
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-            extensions=["jinja2.ext.i18n"],
-        )
-        plain.globals |= {"title": settings.workshop.title or settings.landing.title, "url": settings.public_url}
-        self._templates = {}
-        for code, words in languages.items():
-            speaking = plain.overlay()
-            speaking.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]
-            for name in TEMPLATES:
-                self._templates[code, name] = _template(speaking, name)
+        environments = {code: _environment(settings, words) for code, words in languages.items()}
+        self._templates = {
+            (code, name): _template(environments[code], name) for code in languages for name in TEMPLATES
+        }
 
     async def queue(self, person: Person, template: str, values: Mapping[str, object]) -> None:
         """Have a mail sent to somebody, in their language; the same one twice is one. Raises LedgerError."""
@@ -130,7 +118,7 @@ class Mailing:
         """Raises what concerns the connection, and not this mail alone."""
         try:
             message = compose(mail, self._settings.sender, self._now())
-        except (ValueError, IndexError):  # as the parser of addresses raises for some
+        except ValueError:
             await self._give_up(mail, "no address")
             return
         try:
@@ -171,8 +159,8 @@ class Mailing:
             password=self._password.reveal() or None,
             timeout=TIMEOUT,
         )
-        await server.connect()
         try:
+            await server.connect()
             yield server
             with contextlib.suppress(aiosmtplib.SMTPException):
                 await server.quit()
@@ -181,11 +169,17 @@ class Mailing:
 
 
 def compose(mail: Mail, sender: str, when: datetime) -> EmailMessage:
-    """The message. Raises ValueError or IndexError where its address is none (RFC 5322), or would add a header."""
+    """The message. Raises ValueError where its address is none (RFC 5322), or something in it would add a header."""
+    if not is_email(mail.to):
+        raise ValueError("no address")
+    user, _, domain = mail.to.rpartition("@")
     message = EmailMessage(policy=RFC_5322)
     name, address = parseaddr(sender)
     message["From"] = Address(name, addr_spec=address)
-    message["To"] = Address(addr_spec=mail.to)
+    try:
+        message["To"] = Address(addr_spec=f"{user}@{domain.encode('idna').decode()}")
+    except (HeaderParseError, IndexError) as error:  # as the parser raises for some
+        raise ValueError("no address") from error
     message["Subject"] = mail.subject
     message["Date"] = format_datetime(when)
     message["Message-ID"] = f"<{mail.id}@{address.rpartition('@')[2]}>"
@@ -204,6 +198,23 @@ def _code(error: aiosmtplib.SMTPException) -> int:
 def _why(error: Exception) -> str:
     code = _code(error) if isinstance(error, aiosmtplib.SMTPException) else 0
     return f"it answers {code}" if code else type(error).__name__
+
+
+def _environment(settings: Settings, words: Words) -> jinja2.Environment:
+    own = settings.landing.templates
+    loaders = [jinja2.FileSystemLoader(own)] if own else []
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([*loaders, jinja2.PackageLoader("vncgate", "web/templates")]),
+        autoescape=False,  # noqa: S701  (it is plain text)
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]
+    environment.globals |= {"title": settings.workshop.title or settings.landing.title, "url": settings.public_url}
+    return environment
 
 
 def _template(environment: jinja2.Environment, name: str) -> jinja2.Template:

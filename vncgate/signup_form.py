@@ -88,6 +88,11 @@ def faults(
     return found
 
 
+def is_email(text: str) -> bool:
+    """Whether it looks like an e-mail address; only a mail can show whether it is one."""
+    return len(text) <= LONGEST[FieldType.EMAIL] and text.isprintable() and _EMAIL.fullmatch(text) is not None
+
+
 def digest(text: str) -> str:
     """What a document's text is known by: SHA-256 in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -114,7 +119,7 @@ def _wrong(question: SignupField, answer: str, language: str) -> Iterator[str]:
         yield N_("Please write no more than {count} characters.", count=longest)
     if question.type is FieldType.CHOICE and answer not in (option.value for option in question.options):
         yield N_("Please choose one of these.")
-    if question.type is FieldType.EMAIL and not (_EMAIL.fullmatch(answer) and answer.isprintable()):
+    if question.type is FieldType.EMAIL and not is_email(answer):
         yield N_("Please write an e-mail address such as name@example.org.")
     if question.type is FieldType.NUMBER and not _NUMBER.fullmatch(answer):
         yield N_("Please write a number in digits.")

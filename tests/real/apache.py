@@ -155,8 +155,8 @@ class Apache:
 
     def start(self) -> Apache:
         """Start it; ends when it accepts connections. Another program may take a port first: tried three times."""
-        certificate, key = _certificate()
-        (self.folder / "certificate.pem").write_bytes(certificate)
+        public, key = certificate()
+        (self.folder / "certificate.pem").write_bytes(public)
         (self.folder / "key.pem").write_bytes(key)
         (self.folder / "site.conf").write_text(self.site)
         for _ in range(3):
@@ -275,13 +275,13 @@ def _accepts(port: int) -> bool:
 
 
 @functools.cache
-def _certificate() -> tuple[bytes, bytes]:
+def certificate() -> tuple[bytes, bytes]:
     """A certificate and its key, both PEM, signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     now = datetime.datetime.now(datetime.UTC)
     names = [x509.DNSName(HOST), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -294,6 +294,6 @@ def _certificate() -> tuple[bytes, bytes]:
         .sign(key, hashes.SHA256())
     )
     return (
-        certificate.public_bytes(serialization.Encoding.PEM),
+        signed.public_bytes(serialization.Encoding.PEM),
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
