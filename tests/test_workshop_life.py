@@ -53,7 +53,7 @@ class World:
         self.is_shut = False
         self.ahead = timedelta()
         self.is_down = False
-        self.used = frozenset()
+        self.used = frozenset({"ws01"})
         self.notes = Notes()
         self.closing = 0
         self.most_closing = 0
@@ -296,6 +296,16 @@ async def test_what_a_deed_could_not_do_is_tried_again(world):
         await asyncio.sleep(LAST_WORDS + 120)
         assert (life.status()["trouble"], life.status()["work"]) == ("", None)
     assert world.deeds.count("rekey") == 1
+
+
+async def test_nobody_is_waited_for_where_nobody_is_connected(world):
+    world.used = frozenset()
+    async with Running(world) as life:
+        await until(3, world)
+        await life.order(Command.END, "ada")
+        await asyncio.sleep(1)
+        assert world.deeds[0].startswith("stop")
+        assert world.said() == []
 
 
 async def test_an_organizers_words(world):
