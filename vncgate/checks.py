@@ -84,6 +84,14 @@ def doubts(settings: Settings, is_there: Callable[[Path], bool], now: datetime) 
     desktops = settings.desktops
     if desktops.end and desktops.end <= now:
         yield f"desktops.end: {desktops.end} is over, so no desktop is started any more; write a later one, or none"
+    for document in settings.signup.documents:
+        for path in document.file.texts.values():
+            if not is_there(Path(path)):
+                yield f"signup.documents: {document.name}: there is no file {path}, so the gate does not start"
+    if (code := settings.signup.code_file) and not is_there(code):
+        yield f"signup.code_file: there is no file {code}, so the gate does not start"
+    if settings.mail.host and settings.signup.fields and "email" not in {each.name for each in settings.signup.fields}:
+        yield "mail.host: the sign-up form has no field named email, so nobody is written to"
     for name, place in desktops.places.items():
         yield from (f"desktops.places.{name}.{words}" for words in _doubts_of_login(place, is_there))
     if folder := desktops.templates:
