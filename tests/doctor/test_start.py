@@ -18,7 +18,10 @@ def test_settings_that_are_good(tmp_path):
     assert told(findings) == [("ok", f"{file}: good")]
 
 
-@pytest.mark.parametrize("text", ["shared_prt = 1", "web = ", "shared_port = 8080", '[landing]\nlogo = "/none.svg"'])
+@pytest.mark.parametrize(
+    "text",
+    ["shared_prt = 1", "web = ", "shared_port = 8080", '[landing]\nlogo = "/none.svg"', '[languages]\ndefault = "fr"'],
+)
 def test_settings_that_are_not(tmp_path, text):
     file = tmp_path / "x.toml"
     file.write_text(text)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.web.values import Gate, accounts
 from vncgate import tasks
+from vncgate.languages import Catalogue, Words
 from vncgate.model import Readiness, Roster
 from vncgate.render.cards import cards
 from vncgate.web import events
@@ -233,3 +234,13 @@ def test_a_newline_in_a_reason_cannot_end_an_event():
     gate.set("ws01", Readiness.OFFLINE, reason="one\n\nevent: accounts\ndata: []")
     text = difference({}, cards(gate.roster(), gate.statuses()))
     assert text.count(b"\n") == 3
+
+
+async def test_every_listener_is_told_in_its_own_language(live, gate):
+    german = Words("de", Catalogue({"ready": ("bereit",), "offline": ("weg",)}))
+    async with contextlib.aclosing(live.listen()) as one, contextlib.aclosing(live.listen(words=german)) as other:
+        said = [parse(await anext(stream))[1][0]["label"] for stream in (one, other)]
+        assert said == ["ready", "bereit"]
+        gate.set("ws01", Readiness.OFFLINE)
+        said = [parse(await anext(stream))[1]["changed"][0]["label"] for stream in (one, other)]
+        assert said == ["offline", "weg"]
