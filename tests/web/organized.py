@@ -94,5 +94,10 @@ class House:
         made = await self.ledger.sign_up(new, (), capacity=None, waiting=True)
         return await self.participants.seating.assign(made.id, account, "test") if account else made
 
+    async def enter(self, account):
+        """The value of the cookie of a browser that is signed in at a seat."""
+        seating = self.participants.seating
+        return (await seating.begin(account, seating.seat(account).person)).cookie.reveal()
+
     async def audit(self):
         return [(entry.who, entry.what, entry.about) for entry in await self.ledger.audit()]

@@ -131,8 +131,7 @@ async def test_signing_out(ada):
 
 
 async def test_a_participant_gets_nowhere(house, browser):
-    entry = await house.participants.seating.begin("ws01")
-    headers = {"Cookie": f"vncgate_session={entry.cookie.reveal()}"}
+    headers = {"Cookie": f"vncgate_session={await house.enter('ws01')}"}
     for path in PAGES:
         answer = await browser.get(path, headers=headers, allow_redirects=False)
         assert answer.status == 303, path
@@ -273,8 +272,7 @@ async def test_a_large_table_is_taken_in_and_errors_are_told_by_line(house, ada)
 async def test_a_note_is_for_who_sits_there(house, browser):
     headers = {}
     for name in ("ws01", "ws02"):
-        entry = await house.participants.seating.begin(name)
-        headers[name] = {"Cookie": f"vncgate_session={entry.cookie.reveal()}"}
+        headers[name] = {"Cookie": f"vncgate_session={await house.enter(name)}"}
     await house.participants.organizing.do("message", ["ws01"], {"text": "your <b>turn</b>"}, "ada")
 
     async def notes(name, path):
