@@ -113,6 +113,18 @@ async def test_the_desktop_that_a_seat_shows_is_what_is_stopped(house):
     assert [names for _, names in house.launcher.calls] == [["ws03"]]
 
 
+async def test_who_has_waited_is_told_of_their_seat(house):
+    told, bo = [], await house.person("Bo")
+
+    async def tell(person):
+        told.append((person.name, person.account))
+
+    house.participants.organizing.tell = tell
+    await do(house, "assign", "ws02", person=bo.id)
+    await do(house, "assign", "ws01", name="Cy")
+    assert told == [("Bo", "ws02")]
+
+
 async def test_who_waits_gets_the_first_seat_that_is_nobodys(house):
     await house.person("Bo", "ws01")
     await do(house, "spare", "ws02", spare="yes")

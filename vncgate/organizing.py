@@ -81,6 +81,8 @@ class Organizing:
     ) -> None:
         self.notes = Notes()
         """What viewers are told."""
+        self.tell: Callable[[Person], Awaitable[None]] = _nobody
+        """Tells somebody who has waited that they have a seat."""
         self._settings = settings
         self._seating = seating
         self._ledger = ledger
@@ -198,7 +200,8 @@ class Organizing:
         if not given.get("person"):
             return await self.add({**given, "account": account}, by)
         self._must_be_free(account)
-        await self._seating.assign((await self._person(given["person"])).id, account, by)
+        waited = await self._person(given["person"])
+        await self.tell(await self._seating.assign(waited.id, account, by))
         return Done(N_("{account} is theirs.", account=account), {"account": account})
 
     async def _release(self, account: str, _: Given, by: str) -> Done:
@@ -254,7 +257,7 @@ class Organizing:
         minutes, fixed = _time(given)
         now = datetime.now(UTC)
         for account in accounts:
-            ends = self._seating.seat(account).until or self._settings.desktops.end
+            ends = self._seating.seat(account).until or self._settings.workshop.ends or self._settings.desktops.end
             await self._seating.extend(account, fixed or max(now, ends or now) + minutes, by)
         return Done(N_("There is more time: {seats}.", seats=_whose(accounts)))
 
@@ -291,7 +294,11 @@ class Organizing:
         if not (account := given.get("account", "")):
             seats = {name: self._seating.seat(name) for name in self._roster()}
             shown = {seat.desktop for seat in seats.values()}
-            free = [name for name, seat in seats.items() if not (seat.person or seat.spare or name in shown)]
+            free = [
+                name
+                for name, seat in seats.items()
+                if not (seat.person or seat.spare or seat.pin_hash or name in shown)
+            ]
             if not free:
                 raise OrganizingError(N_("no seat is free; release one, or name a spare"))
             account = free[0]
@@ -346,6 +353,10 @@ class Organizing:
 
     async def _noted(self, by: str, what: str, about: str = "") -> None:
         await self._ledger.note(AuditEntry(datetime.now(UTC), by, what, about))
+
+
+async def _nobody(_: Person) -> None:
+    """Where there are no mails."""
 
 
 def _newcomer(given: Given, answers: Given | None = None) -> Person:

@@ -86,6 +86,7 @@ class Participants:
         texts = await asyncio.to_thread(SignupTexts, settings.signup)
         mailing = await asyncio.to_thread(_mailing, settings, self.ledger) if settings.mail.host else None
         self.signing_up = SigningUp(settings, self.ledger, self.seating, roster, texts, mailing)
+        self.organizing.tell = self.signing_up.tell
         if mailing:
             self._keep(mailing.run(), "mails")
         if settings.signup.enabled:

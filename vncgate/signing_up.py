@@ -214,9 +214,13 @@ class SigningUp:
         for person in moved:
             if not await self._is_theirs(person):
                 continue
-            await self._mail(person, "mail_moved_up.txt", **self._seat_values(person))
+            await self.tell(person)
             log.info("account %s: given to who has waited longest", person.account)
         return moved
+
+    async def tell(self, person: Person) -> None:
+        """Mail somebody who has waited that they have a seat now, with its link."""
+        await self._mail(person, "mail_moved_up.txt", **self._seat_values(person))
 
     # ---- parts ----
 
