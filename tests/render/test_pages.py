@@ -7,6 +7,7 @@ import pytest
 
 from tests.web.values import PASSWORD, account, accounts, launched_account
 from vncgate.errors import SettingsError
+from vncgate.languages import Catalogue, Languages, Words
 from vncgate.model import DesktopState
 from vncgate.render import pages
 from vncgate.render.cards import Card, Launched, Shown
@@ -197,3 +198,19 @@ def test_a_template_that_asks_for_what_is_not_there_is_an_error(tmp_path, text, 
     site, _ = make(templates=tmp_path)
     with pytest.raises(SettingsError, match=f"template error.html: {said}"):
         site.error("t", "x", root="./")
+
+
+def test_pages_in_another_language_with_the_sites_own_texts():
+    german = Words("de", Catalogue({"CFD, spring": ("CFD, Frühling",), "Be *kind*.": ("Seid *nett*.",)}))
+    settings = load(flags={"landing.title": "CFD, spring", "landing.welcome": "Be *kind*."})
+    english = Pages(settings.landing, FILES, Languages([Words(), german]))
+    for site, lang, title, welcome in [
+        (english, "en", "CFD, spring", "Be <em>kind</em>."),
+        (english.speaking(german), "de", "CFD, Frühling", "Seid <em>nett</em>."),
+        (english, "en", "CFD, spring", "Be <em>kind</em>."),
+    ]:
+        html = site.landing([], Reach(settings, fronted=True))
+        assert f'<html lang="{lang}">' in html
+        assert f"<h1>{title}</h1>" in html
+        assert welcome in html
+        assert f'<a href="?language={lang}" lang="{lang}" hreflang="{lang}" aria-current="true">' in html

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from vncgate import __version__
 from vncgate.errors import SettingsError
-from vncgate.languages import Languages, Words
+from vncgate.languages import N_, Languages, Words
 from vncgate.people import Session
 from vncgate.render.cards import Card
 from vncgate.render.headers import policy
@@ -31,6 +31,8 @@ TEMPLATES = ("landing.html", "desk.html", "error.html")
 """The pages; each extends base.html."""
 STYLESHEET = "site/style.css"
 """The site's own style sheet, below static/."""
+TITLE = N_("Workshop desktops")
+"""What the setting `landing.title` has by itself."""
 THEME = "site/theme.css"
 """The style sheet with the accent colour, below static/."""
 FILTER_FROM = 9
@@ -60,7 +62,7 @@ class Pages:
         static: bool = False,
     ) -> None:
         languages = languages or Languages()
-        self.words = languages.default
+        self._settings = settings
         self.edition = edition(files)
         self._static = static
         if settings.templates and not settings.templates.is_dir():
@@ -82,12 +84,6 @@ class Pages:
         self._environment.globals |= {
             "asset": _asset_function(f"static/{self.edition}/", files),
             "modules": functools.cache(lambda entry: modules(entry, files)),
-            "site": {
-                "title": settings.title,
-                "welcome": Markup(markdown(settings.welcome)),  # noqa: S704 (raw HTML in it was escaped)
-                "logo": logo_name(settings),
-                "stylesheet": STYLESHEET if settings.stylesheet else "",
-            },
             "languages": [] if static or len(languages) == 1 else list(languages.values()),
             "words_module": lambda language: name if (name := words_module(language)) in files else "",
             "policy": policy(meta=True) if static else "",
@@ -95,12 +91,23 @@ class Pages:
         }
         for name in TEMPLATES:
             self._template(name)
+        self._speak(languages.default)
 
     def speaking(self, words: Words) -> Pages:
         """The same pages in another language."""
         pages = copy.copy(self)
-        pages.words = words
+        pages._speak(words)  # noqa: SLF001 (of the same class)
         return pages
+
+    def _speak(self, words: Words) -> None:
+        """From now on in this language, the site's own texts too where its catalogue has them."""
+        self.words = words
+        self._site = {
+            "title": words.gettext(self._settings.title),
+            "welcome": Markup(markdown(words.gettext(self._settings.welcome))),  # noqa: S704 (raw HTML was escaped)
+            "logo": logo_name(self._settings),
+            "stylesheet": STYLESHEET if self._settings.stylesheet else "",
+        }
 
     def landing(self, cards: Iterable[Card], reach: Reach, *, root: str = "./") -> str:
         """The landing page: a card for each account, in the order given."""
@@ -168,7 +175,7 @@ class Pages:
 
     def _render(self, name: str, **values: Any) -> str:
         try:
-            return self._template(name).render(values, language=self.words)
+            return self._template(name).render(values, language=self.words, site=self._site)
         except jinja2.TemplateError as error:
             raise SettingsError(f"template {name}: {error.message}") from None
 
