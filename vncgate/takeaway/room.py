@@ -94,6 +94,6 @@ class Takeaway:
         """Whose files a link is for; None where it is none of ours, or does not hold any more."""
         rest, _, person = (seat_links.verified(self._key, PURPOSE, token.reveal()) or "").rpartition(".")
         name, _, until = rest.rpartition(".")
-        if not _NUMBER.fullmatch(until) or int(until) <= self._now().timestamp() or self.is_over:
+        if not _NUMBER.fullmatch(until) or int(until) <= self._now().timestamp():
             return None
         return self.roster().get(name) if self._seats.seat(name).person == person else None

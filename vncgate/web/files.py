@@ -128,10 +128,15 @@ class Files:
             if account.path == request.match_info["path"]:
                 if session.share or session.mode is not Mode.CONTROL:
                     raise web.HTTPForbidden(text=N_("Only the owner of this desktop may do this."))
-                if self._takeaway.is_over:
-                    raise web.HTTPForbidden(text=OVER)
+                self._check_time()
                 return session, account
         raise web.HTTPNotFound(text=NOT_YOURS)
+
+    def _check_time(self) -> None:
+        """Raise HTTPForbidden where files are kept for nobody any more."""
+        life = self._lobby.participants.life
+        if self._takeaway.is_over or (life is not None and not life.has_files):
+            raise web.HTTPForbidden(text=OVER)
 
     def _folders(self, session: Session) -> Sequence[Account]:
         roster, shows = self._takeaway.roster(), self._lobby.participants.seating.shows(session.seat)
@@ -240,6 +245,7 @@ class Files:
     async def take_by_form(self, request: web.Request) -> web.StreamResponse:
         """All of a link's files."""
         form = await self._lobby.doorkeeper.form(request)
+        self._check_time()
         account = self._takeaway.account(Secret(form.get("token", "")))
         if account is None:
             raise web.HTTPForbidden(text=TOO_OLD)
@@ -251,6 +257,7 @@ class Files:
         account = self._takeaway.account(Secret(token.strip())) if scheme.lower() == "bearer" else None
         if account is None or not self._lobby.doorkeeper.is_secure(request):
             raise web.HTTPUnauthorized(text=TOO_OLD, headers={hdrs.WWW_AUTHENTICATE: "Bearer"})
+        self._check_time()
         what, _, format_ = request.match_info["name"].partition(".")
         if what == "archive":
             return await self._built(account)
