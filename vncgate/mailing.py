@@ -213,7 +213,8 @@ def _environment(settings: Settings, words: Words) -> jinja2.Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]
-    environment.globals |= {"title": settings.workshop.title or settings.landing.title, "url": settings.public_url}
+    title = words.gettext(settings.workshop.title or settings.landing.title)
+    environment.globals |= {"title": title, "url": settings.public_url}
     return environment
 
 
