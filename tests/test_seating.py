@@ -190,7 +190,48 @@ async def test_another_gate_renews_the_seat_in_the_moment_of_coming_in(house):
     assert house.admitted["ws01"] == {}
 
 
+async def test_the_seat_is_revoked_while_the_pin_is_looked_at(house, monkeypatch):
+    async def slow(*_):
+        await house.seating.revoke("ws01", "ada")
+        return True
+
+    monkeypatch.setattr(house.seating._pins, "fits", slow)
+    assert await reason(house.seating.sign_in("ws01", PIN, CLIENT)) is Reason.WRONG
+    assert house.admitted["ws01"] == {}
+
+
 # ---- sessions ----
+
+
+async def test_what_is_read_of_the_ledger_does_not_undo_what_came_after(house, monkeypatch):
+    """A table is taken in, or another gate followed, while somebody signs out and another in."""
+    gone = await enter(house)
+    read, go_on = house.ledger.snapshot, asyncio.Event()
+
+    async def slow(now):
+        found = await read(now)
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(house.ledger, "snapshot", slow)
+    async with asyncio.TaskGroup() as doing:
+        doing.create_task(house.seating._refresh())
+        await asyncio.sleep(0.05)
+        doing.create_task(house.seating.sign_out(gone.session))
+        coming = doing.create_task(enter(house))
+        await asyncio.sleep(0.05)
+        go_on.set()
+    assert await house.seating.session(gone.cookie.reveal()) is None
+    assert await house.seating.session(coming.result().cookie.reveal())
+    assert list(house.admitted["ws01"]) == [coming.result().session.digest]
+
+
+async def test_a_seat_has_so_many_sessions_and_the_oldest_goes_for_one_more(house, monkeypatch):
+    monkeypatch.setattr(seating, "MOST_SESSIONS", 3)
+    entries = [await enter(house) for _ in range(5)]
+    held = [await house.seating.session(entry.cookie.reveal()) is not None for entry in entries]
+    assert held == [False, False, True, True, True]
+    assert len(house.admitted["ws01"]) == 3
 
 
 async def test_every_sign_in_is_a_session_of_its_own_on_as_many_devices_as_one_has(house):
@@ -314,6 +355,11 @@ async def test_two_gates_on_one_ledger_know_of_each_other(tmp_path):
         await one.seating.sign_out(entry.session)
         await two.seating._follow()
         assert not two.lets_in(entry, "ws01")
+        address = await one.seating.share("ws01", Mode.VIEW, BEGIN + FREE_FOR)
+        assert isinstance(await two.seating.enter_by_share(token(address), CLIENT), Entry)
+        pin = await one.seating.new_pin("ws02", "ada")
+        assert await reason(two.seating.sign_in("ws02", PIN, CLIENT)) is Reason.WRONG
+        assert isinstance(await two.seating.sign_in("ws02", pin, CLIENT), Entry)
 
 
 # ---- shares ----

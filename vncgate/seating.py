@@ -46,6 +46,8 @@ MOST_SHARES = 10
 """Shares that a seat may have at once."""
 MOST_VISITORS = 50
 """Browsers that may have come by one share."""
+MOST_SESSIONS = 32
+"""Browsers that may be signed in on one seat, visitors not counted: the oldest goes for one more."""
 
 Admissions = Mapping[str, Mapping[str, Mode]]
 
@@ -125,6 +127,7 @@ class Seating:
         self._frozen = False
         self._seen = -1
         self._changed = asyncio.Event()
+        self._remembering = asyncio.Lock()  # what the ledger is read for must not overwrite what came after the reading
 
     # ---- what is ----
 
@@ -185,6 +188,7 @@ class Seating:
             return self._refuse(Reason.BUSY, account, client, BUSY_WAIT)
         if wait := self._guessing.attempt(account, client, self._clock()):
             return self._refuse(Reason.WAIT, account, client, wait)
+        await self._follow()
         known = self._roster().get(account)
         seat, plain = self.seat(account), known.pin if known else Secret("")
         try:
@@ -194,11 +198,12 @@ class Seating:
         if not fits or known is None or not self._is_open(seat):
             return self._refuse(Reason.WRONG, account, client)
         self._guessing.succeeded(account, client)
-        return await self._enter(account, "with the PIN")
+        return await self._enter(account, "with the PIN", seat.epoch)
 
     async def enter_by_link(self, token: Secret, client: str) -> Entry | Refusal:
         """Let somebody in with a seat link: what stands behind the # of its address."""
-        link = seat_links.read_seat_token(self._key, token.reveal())
+        if link := seat_links.read_seat_token(self._key, token.reveal()):
+            await self._follow()
         account = link.account if link else ""
         if link is None or account not in self._roster() or not self._is_open(seat := self.seat(account)):
             return self._refuse(Reason.WRONG, account, client)
@@ -208,11 +213,13 @@ class Seating:
             return self._refuse(Reason.EXPIRED, account, client)
         if self._frozen:
             return self._refuse(Reason.FROZEN, account, client)
-        return await self._enter(account, "with a link")
+        return await self._enter(account, "with a link", link.epoch)
 
     async def enter_by_share(self, token: Secret, client: str) -> Entry | Refusal:
         """Let a visitor in to the desktop of whoever made this share."""
-        share = self._shares.get(seat_links.verified(self._key, seat_links.SHARE, token.reveal()) or "")
+        if share_id := seat_links.verified(self._key, seat_links.SHARE, token.reveal()):
+            await self._follow()
+        share = self._shares.get(share_id or "")
         if share is None or share.account not in self._roster() or not self._is_open(self.seat(share.account)):
             return self._refuse(Reason.WRONG, "", client)
         if share.expires <= self._now():
@@ -221,14 +228,14 @@ class Seating:
             return self._refuse(Reason.FROZEN, share.account, client)
         if sum(each.share == share.id for each in self.sessions(share.account)) >= MOST_VISITORS:
             return self._refuse(Reason.FULL, share.account, client)
-        return await self._enter(share.account, "as a visitor", share)
+        return await self._enter(share.account, "as a visitor", self.seat(share.account).epoch, share)
 
     async def begin(self, account: str, owner: str) -> Entry | Refusal:
         """Let somebody in whom the gate itself has given the seat, if it is still that of the person with this id."""
         await self.look_again(account)
         if self.seat(account).person != owner:
             return self._refuse(Reason.WRONG, account, "")
-        return await self._enter(account, "after signing up")
+        return await self._enter(account, "after signing up", self.seat(account).epoch)
 
     async def begin_as_organizer(self, name: str) -> Entry:
         """Let an organizer in, who has shown the API token of this name."""
@@ -239,13 +246,13 @@ class Seating:
     async def sign_out(self, session: Session) -> None:
         """End one session."""
         await self._ledger.end_session(session.digest)
-        self._sessions.pop(session.digest, None)
+        await self._drop(lambda each: each.digest == session.digest)
         await self._admit(session.seat)
 
     async def sign_out_everywhere(self, account: str) -> None:
         """End all sessions of a seat, visitors' too. Its links and shares can be used again: they are not sessions."""
         await self._ledger.end_sessions(account)
-        self._drop(lambda each: each.seat == account)
+        await self._drop(lambda each: each.seat == account)
         await self._admit(account)
 
     # ---- what organizers do ----
@@ -347,8 +354,9 @@ class Seating:
 
     async def freeze(self, *, on: bool) -> None:
         """No new sessions; or let people in again."""
-        await self._ledger.set_note(FROZEN, "1" if on else "")
-        self._frozen = on
+        async with self._remembering:
+            await self._ledger.set_note(FROZEN, "1" if on else "")
+            self._frozen = on
 
     # ---- what a seat's owner does ----
 
@@ -359,7 +367,8 @@ class Seating:
             return self._refuse(Reason.FULL, account, "")
         share = Share(secrets.token_urlsafe(15), account, mode, now, until)
         await self._ledger.add_share(share)
-        self._shares[share.id] = share
+        async with self._remembering:
+            self._shares[share.id] = share
         await self._audit(f"seat {account}", f"share ({mode})", account)
         return Secret(f"{self._settings.public_url}share#{seat_links.sign(self._key, seat_links.SHARE, share.id)}")
 
@@ -367,7 +376,7 @@ class Seating:
         """End a share, and with it the connections of all who came by it."""
         await self._ledger.end_share(share_id)
         share = self._shares.pop(share_id, None)
-        self._drop(lambda each: each.share == share_id)
+        await self._drop(lambda each: each.share == share_id)
         if share:
             await self._admit(share.account)
 
@@ -396,8 +405,9 @@ class Seating:
 
     async def look_again(self, *accounts: str) -> None:
         """Something else of this gate has changed these seats in the ledger, as a sign-up does."""
-        for account in accounts:
-            self._seats[account] = await self._ledger.seat(account)
+        async with self._remembering:
+            for account in accounts:
+                self._seats[account] = await self._ledger.seat(account)
 
     async def _follow(self) -> None:
         """Take up what another gate has changed."""
@@ -405,13 +415,13 @@ class Seating:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        now = self._now()
-        found = await self._ledger.snapshot(now)
-        self._seen = found.changes
-        self._seats = dict(found.seats)
-        self._sessions = {each.digest: each for each in found.sessions}
-        self._shares = {each.id: each for each in found.shares}
-        self._frozen = bool(found.notes.get(FROZEN))
+        async with self._remembering:
+            found = await self._ledger.snapshot(self._now())
+            self._seen = found.changes
+            self._seats = dict(found.seats)
+            self._sessions = {each.digest: each for each in found.sessions}
+            self._shares = {each.id: each for each in found.shares}
+            self._frozen = bool(found.notes.get(FROZEN))
         await self._admit(*self._roster())
 
     async def _expire(self) -> None:
@@ -420,7 +430,7 @@ class Seating:
         self._shares = {each.id: each for each in self._shares.values() if each.expires > now}
         if ended:
             gone = {each.digest for each in ended}
-            self._drop(lambda each: each.digest in gone)
+            await self._drop(lambda each: each.digest in gone)
             await self._admit(*{each.seat for each in ended})
 
     def _pause(self) -> float:
@@ -429,13 +439,17 @@ class Seating:
         due = min((self._ends(each) for each in self._sessions.values()), default=None)
         return longest if due is None else min(longest, max(0.0, (due - now).total_seconds()))
 
-    async def _enter(self, account: str, how: str, share: Share | None = None) -> Entry | Refusal:
+    async def _enter(self, account: str, how: str, epoch: int, share: Share | None = None) -> Entry | Refusal:
+        """`epoch` is that of the seat when it was found that they may come in."""
         if share:
             cookie, session = self._new(share.expires, seat=account, mode=share.mode, share=share.id)
         else:
             cookie, session = self._new(seat=account)
-        if not await self._add(session, self.seat(account).epoch):
+        if not await self._add(session, epoch):
             return self._refuse(Reason.WRONG, account, "")  # the seat was renewed, or the share ended, meanwhile
+        own = [] if share else [each for each in self.sessions(account) if not each.share]
+        for old in own[:-MOST_SESSIONS]:
+            await self.sign_out(old)
         log.info("account %s: somebody signed in %s", account, how)
         await self._admit(account)
         return Entry(session, cookie)
@@ -448,7 +462,10 @@ class Seating:
     async def _add(self, session: Session, epoch: int | None = None) -> bool:
         if not await self._ledger.add_session(session, epoch):
             return False
-        self._sessions[session.digest] = session
+        async with self._remembering:
+            if epoch not in (None, self.seat(session.seat).epoch):
+                return False
+            self._sessions[session.digest] = session
         self._changed.set()
         self.entries += 1
         return True
@@ -456,7 +473,8 @@ class Seating:
     def _refuse(self, reason: Reason, account: str, client: str, wait: float = 0.0) -> Refusal:
         self.refusals[reason] += 1
         whose = f"account {account}" if account in self._roster() else "no account of ours"
-        log.info("sign-in refused: %s (%s, from %s)", reason, whose, client or "a page")
+        level = logging.DEBUG if reason is Reason.WAIT else logging.INFO  # who does not wait does not fill the log
+        log.log(level, "sign-in refused: %s (%s, from %s)", reason, whose, client or "a page")
         return Refusal(reason, wait)
 
     async def _moved(self, person: Person, by: str, what: str, account: str) -> Person:
@@ -474,12 +492,13 @@ class Seating:
     async def _emptied(self, account: str) -> None:
         """The ledger has renewed this seat: what opened it is worthless."""
         await self.look_again(account)
-        self._drop(lambda each: each.seat == account)
+        await self._drop(lambda each: each.seat == account)
         self._shares = {each.id: each for each in self._shares.values() if each.account != account}
         await self._admit(account)
 
     async def _change(self, account: str, **changes: Any) -> Seat:
-        seat = self._seats[account] = await self._ledger.change_seat(account, **changes)
+        async with self._remembering:
+            seat = self._seats[account] = await self._ledger.change_seat(account, **changes)
         self._changed.set()
         return seat
 
@@ -500,8 +519,9 @@ class Seating:
         shown = {self.shows(account) for account in self._roster() if self.seat(account).desktop}
         return (account for account, seat in self.seats().items() if seat.spare and account not in shown)
 
-    def _drop(self, which: Callable[[Session], bool]) -> None:
-        self._sessions = {digest: each for digest, each in self._sessions.items() if not which(each)}
+    async def _drop(self, which: Callable[[Session], bool]) -> None:
+        async with self._remembering:
+            self._sessions = {digest: each for digest, each in self._sessions.items() if not which(each)}
 
     def _holds(self, session: Session) -> bool:
         return self._ends(session) > self._now() and (not session.seat or session.seat in self._roster())
