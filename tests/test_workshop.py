@@ -89,10 +89,11 @@ def test_an_organizers_word_beats_the_times():
     taken, record = live(WHOLE, at(0), at(10), at(11), record=early)
     assert (taken, record.phase) == ([], Phase.OPEN)
     frozen = workshop.ordered(record, Command.FREEZE, at(12), "op")
-    assert not frozen.lets_in
-    assert workshop.ordered(frozen, Command.OPEN, at(12), "op").lets_in
+    assert frozen.frozen
+    assert not workshop.ordered(frozen, Command.OPEN, at(12), "op").frozen
     ended = workshop.ordered(frozen, Command.END, at(13), "op")
     assert (ended.phase, ended.work, ended.frozen) == (Phase.ENDED, Work(Step.END, "op"), False)
+    assert workshop.next_step(WHOLE, ended) == (at(100), Step.FILES)
     taken, record = live(WHOLE, at(18), at(19), at(99), record=Record(ended.phase, ended.passed))
     assert (taken, record.phase) == ([], Phase.ENDED)
     again = workshop.ordered(record, Command.OPEN, at(110), "op")

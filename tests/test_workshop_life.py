@@ -343,7 +343,7 @@ async def test_what_would_be_done_is_told_and_not_done(world):
         plan = await life.plan(Command.PURGE)
         assert plan[1:3] == [
             "12 archives removed",
-            "1 people, with their answers, mails, seats, sessions and the audit log",
+            "1 people, with their answers, mails, PINs and shares; the audit log stays, and names nobody",
         ]
         assert (life.phase, world.deeds) == (Phase.ENDED, [])
 

@@ -220,7 +220,8 @@ def timetable(settings: WorkshopSettings) -> list[tuple[datetime, Step]]:
 
 def next_step(settings: WorkshopSettings, record: Record) -> tuple[datetime, Step] | None:
     """What the clock does next, and when: maybe in the past. None: nothing more."""
-    return next((row for row in timetable(settings) if row[0] > record.passed), None)
+    rows = timetable(settings)
+    return next((row for row in rows if row[0] > record.passed and (record.phase, row[1]) in STEPS), None)
 
 
 def due(settings: WorkshopSettings, record: Record, now: datetime) -> tuple[datetime, Step] | None:

@@ -166,7 +166,7 @@ class Life:
         return [
             f"sessions, links and shares of {_count(len(self._seating.seats()), 'seat')} end",
             f"{_count(len(archives), 'archive')} removed",
-            f"{len(people)} people, with their answers, mails, seats, sessions and the audit log",
+            f"{len(people)} people, with their answers, mails, PINs and shares; the audit log stays, and names nobody",
             "figures without names stay, for the report",
         ]
 
