@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from vncgate.checks import NO_KINDS, TEMPLATES, check_roster, check_settings, doubts
 from vncgate.errors import SettingsError
 from vncgate.model import Account, Desktop, Problem, Roster, Secret, Severity
-from vncgate.settings import load
+from vncgate.settings import Settings, load
 
 
 def roster(port):
@@ -42,6 +43,26 @@ def test_accounts(flags, port, message):
         (problem,) = problems
         assert problem.line == 3
         assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({}, None),
+        ({"public_url": ""}, "public_url: access `seat` needs it"),
+        ({"engine": "websockify"}, "access: `seat` needs engine `relay`"),
+        ({"web": "off"}, "web: is off, but with access `seat` people sign in on the pages"),
+        ({"landing.export": "/var/www"}, "landing.export: pages as files let nobody sign in"),
+        ({"landing.novnc_dir": "/usr/share/novnc"}, "landing.novnc_dir: with access `seat` only our own viewer"),
+    ],
+)
+def test_access_by_seat(flags, message):
+    settings = load(flags={"access": "seat", "public_url": "https://workshop.example.org/"} | flags)
+    if message is None:
+        check_settings(settings)
+    else:
+        with pytest.raises(SettingsError, match=re.escape(message)):
+            check_settings(settings)
 
 
 KINDS = b"""
@@ -178,3 +199,23 @@ def test_templates_that_are_not_there():
 def test_a_portal_can_only_be_offered_kinds_that_there_are():
     with pytest.raises(SettingsError, match=r"api\.kinds: there is no kind of desktop 'xfce'; known are none"):
         check_settings(load(flags={"api.kinds": "xfce"}))
+
+
+WORKSHOP = {"ends": datetime(2026, 3, 6, 18, tzinfo=UTC), "overtime": 600.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "its times are followed with access"),
+        ({"access": "seat"}, "2026-03-06 18:10:00.+ is past"),
+        (
+            {"access": "seat", "desktops": {"end": datetime(2026, 3, 6, 18, tzinfo=UTC)}},
+            "desktops.end .* is not after the end",
+        ),
+    ],
+)
+def test_times_of_the_workshop_that_are_hardly_meant(values, words):
+    settings = Settings.model_validate({"public_url": "https://x.org/", "workshop": WORKSHOP, **values})
+    said = [line for line in doubts(settings, lambda _: True, datetime(2026, 3, 7, tzinfo=UTC)) if "workshop: " in line]
+    assert any(re.search(words, line) for line in said)

@@ -10,6 +10,7 @@ from vncgate.errors import SettingsError
 from vncgate.kinds import AnyPlace, DesktopsSettings, Kind, LocalPlace, Policy, Resources, SshLogin, Wrap
 from vncgate.model import Account, Problem, Roster, Severity
 from vncgate.settings import Access, EngineName, Form, Settings
+from vncgate.workshop import timetable
 
 ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared with, not bound to)
 """Addresses that stand for all of a machine's."""
@@ -92,6 +93,7 @@ def doubts(settings: Settings, is_there: Callable[[Path], bool], now: datetime) 
         yield f"signup.code_file: there is no file {code}, so the gate does not start"
     if settings.mail.host and settings.signup.fields and "email" not in {each.name for each in settings.signup.fields}:
         yield "mail.host: the sign-up form has no field named email, so nobody is written to"
+    yield from (f"workshop: {words}" for words in _doubts_of_times(settings, now))
     for name, place in desktops.places.items():
         yield from (f"desktops.places.{name}.{words}" for words in _doubts_of_login(place, is_there))
     if folder := desktops.templates:
@@ -101,6 +103,18 @@ def doubts(settings: Settings, is_there: Callable[[Path], bool], now: datetime) 
             yield f"desktops.templates: {folder} has none of {', '.join(TEMPLATES)}, so our own are taken"
     for name, kind in desktops.kinds.items():
         yield from (f"desktops.kinds.{name}.{words}" for words in _doubts_of(kind, desktops, is_there))
+
+
+def _doubts_of_times(settings: Settings, now: datetime) -> Iterator[str]:
+    times, end = timetable(settings.workshop), settings.desktops.end
+    if times and settings.access is not Access.SEAT:
+        yield 'its times are followed with access = "seat" only'
+    if (closes := settings.workshop.closes) is None:
+        return
+    if closes <= now:
+        yield f"{closes} is past, so the workshop is over; write a later time, or none"
+    if end and end <= closes:
+        yield f"desktops.end ({end}) is not after the end ({closes}): leave it out, it warns nobody"
 
 
 def _doubts_of_login(place: AnyPlace, is_there: Callable[[Path], bool]) -> Iterator[str]:
