@@ -118,7 +118,7 @@ def test_who_is_known_may_change_seats_with_somebody_else_in_one_table():
         ("name\nA\x1bda\n", ["x.csv:2:1: error: name has a character that cannot be shown"]),
         (f"name\n{'x' * (LONGEST + 1)}\n", [f"x.csv:2:1: error: name is longer than {LONGEST} characters"]),
         (b"name\nAda\nJ\xf6rg\n", ["x.csv:3:0: error: this is not UTF-8; from Excel, save it as “CSV UTF-8”"]),
-        (b"x" * (LARGEST + 1), ["x.csv: error: this is larger than 4 MiB"]),
+        (b"x" * (LARGEST + 1), ["x.csv: error: this is larger than 1 MiB"]),
         ('name\n"Ada\n', ["x.csv: error: this is no table of CSV: unexpected end of data"]),
         ('name,team\n"A\nB",x\nBo,y,z\n', ["x.csv:4:3: error: there are 2 columns, and 3 cells"]),
     ],

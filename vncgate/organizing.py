@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import time
 import uuid
@@ -180,7 +181,7 @@ class Organizing:
     async def take_in(self, content: bytes, by: str) -> Done:
         """Make true what a table of people says (CSV), or none of it. Raises GivenError with all that is wrong."""
         known = {person.id: person for person in await self._ledger.people()}
-        entries, problems = people_csv.read(content, self._roster(), known)
+        entries, problems = await asyncio.to_thread(people_csv.read, content, self._roster(), known)
         if problems:
             raise GivenError(N_("nothing was taken in; the table has errors"), problems)
         new, changes, seats = [], {}, {}

@@ -19,7 +19,7 @@ COLUMNS = ("id", "name", "email", "account", "standing", "signed_up", "language"
 """What is known of everybody; a column for each further answer comes behind."""
 IGNORED = ("standing", "signed_up")
 """Columns that tell, and are not read: they follow from the others."""
-LARGEST = 4 * 1024 * 1024
+LARGEST = 1024 * 1024
 """Bytes of a table that is read."""
 LONGEST = 2000
 """Characters of a cell that is read."""

@@ -18,7 +18,9 @@ from vncgate.model import Secret
 from vncgate.people_csv import COLUMNS
 from vncgate.seating import Entry
 
-PAGES = tuple(f"/organizer{path}" for path in ("", "/people", "/audit", "/people.csv", "/audit.csv", "/events"))
+PAGES = tuple(
+    f"/organizer{path}" for path in ("", "/waiting", "/people", "/audit", "/people.csv", "/audit.csv", "/events")
+)
 
 
 class Browser(TestClient):
@@ -162,6 +164,8 @@ async def test_without_a_file_of_tokens_there_are_no_such_pages(tmp_path):
 async def test_what_is_typed_into_the_form_is_shown_and_not_run(house, ada):
     await house.person("<script>alert(1)</script>", email='"><b>@example.org', answers={"team": "{{ 7*7 }}<i>"})
     await house.person("</script><b>")
+    waiting = (await (await ada.get("/organizer/waiting")).json())["waiting"]
+    assert [person["name"] for person in waiting] == ["<script>alert(1)</script>", "</script><b>"]
     for path in ("/organizer", "/organizer/people"):
         text = await (await ada.get(path)).text()
         assert "<script>alert" not in text

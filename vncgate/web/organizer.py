@@ -26,7 +26,7 @@ from vncgate.grants import Grant, Scope, find
 from vncgate.guessing import Guessing
 from vncgate.languages import N_, Words
 from vncgate.model import Secret
-from vncgate.people import Session
+from vncgate.people import Session, Standing
 from vncgate.people_csv import LARGEST, audit
 from vncgate.scrape import Handler
 from vncgate.seat_table import SeatRow
@@ -63,6 +63,7 @@ def add(app: web.Application, lobby: Lobby) -> None:
     pages = OrganizersPages(lobby, Bearers(lobby.settings.api.tokens, TrustedProxies(lobby.settings.trusted_proxies)))
     app.on_shutdown.append(pages.end_streams)
     app.router.add_get("/organizer", pages.only(pages.seats))
+    app.router.add_get("/organizer/waiting", pages.only(pages.waiting))
     app.router.add_get("/organizer/people", pages.only(pages.people))
     app.router.add_get("/organizer/audit", pages.only(pages.audit))
     app.router.add_get("/organizer/people.csv", pages.only(pages.people_table))
@@ -159,11 +160,13 @@ class OrganizersPages:
 
     async def seats(self, request: web.Request, session: Session) -> web.Response:
         """Who sits where, kept current by the stream."""
-        waiting = [person for person in await self._organizing.people() if person.standing == "waiting"]
-        people = [{"id": person.id, "name": person.name} for person in waiting]
-        return await self._lobby.page(
-            request, "organizer.html", organizer=session.organizer, tab="seats", waiting=people
-        )
+        return await self._lobby.page(request, "organizer.html", organizer=session.organizer, tab="seats")
+
+    async def waiting(self, _: web.Request, __: Session) -> web.Response:
+        """Who waits for a seat, in their order: for who is about to give one."""
+        people = await self._organizing.people()
+        waiting = [{"id": each.id, "name": each.name} for each in people if each.standing is Standing.WAITING]
+        return web.json_response({"waiting": waiting})
 
     async def people(self, request: web.Request, session: Session) -> web.Response:
         """Sign-ups and the waiting list."""

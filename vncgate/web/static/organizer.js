@@ -16,7 +16,6 @@ const filter = document.getElementById("filter-text");
 const group = document.getElementById("filter-group");
 const sort = document.getElementById("sort");
 const dialog = document.getElementById("seat");
-const waiting = JSON.parse(document.querySelector("[data-waiting]").textContent);
 
 let seats = new Map(); // by account, in the token file's order
 let order = { column: "", down: false };
@@ -264,23 +263,22 @@ const DEEDS = {
   },
   assign: {
     label: say("Give to somebody"),
-    ask: (account) => ({
-      title: say("Who gets {account}?", { account }),
-      fields: [
-        ...(waiting.length ? [{
-          name: "person", label: say("From the waiting list"),
-          options: [["", say("somebody else")], ...waiting.map((person) => [person.id, person.name])],
-        }] : []),
-        { name: "name", label: say("Name of somebody new"), max: 200 },
-        { name: "email", label: say("E-mail address"), type: "email", max: 200 },
-      ],
-      button: say("Give"),
-    }),
-    given: ({ person, ...others }) => (person ? { person } : others),
-    after: ({ person }) => {
-      const place = waiting.findIndex(({ id }) => id === person);
-      if (place >= 0) waiting.splice(place, 1);
+    ask: async (account) => {
+      const waiting = await whoWaits();
+      return {
+        title: say("Who gets {account}?", { account }),
+        fields: [
+          ...(waiting.length ? [{
+            name: "person", label: say("From the waiting list"),
+            options: [["", say("somebody else")], ...waiting.map(({ id, name }) => [id, name])],
+          }] : []),
+          { name: "name", label: say("Name of somebody new"), max: 200 },
+          { name: "email", label: say("E-mail address"), type: "email", max: 200 },
+        ],
+        button: say("Give"),
+      };
     },
+    given: ({ person, ...others }) => (person ? { person } : others),
   },
   move: {
     label: say("Move to another seat"),
@@ -360,10 +358,20 @@ const DEEDS = {
 const free = () => [...seats.values()].filter((seat) => !seat.person).map((seat) => [seat.account, seat.account]);
 const spares = () => [...seats.values()].filter((seat) => seat.spare && !seat.shown_by.length).map((seat) => [seat.account, seat.account]);
 
+/* Who waits for a seat now; nobody, where the gate does not say. */
+async function whoWaits() {
+  try {
+    const answer = await fetch(section.dataset.waiting, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+    return (await answer.json()).waiting;
+  } catch {
+    return [];
+  }
+}
+
 /* Ask if it must be asked, do it, and say what came of it. */
 async function act(name, account) {
   const deed = DEEDS[name];
-  const given = deed.ask ? await ask({ ...deed.ask(account), hurts: deed.hurts }) : {};
+  const given = deed.ask ? await ask({ ...await deed.ask(account), hurts: deed.hurts }) : {};
   if (!given) return;
   const answer = await post(`seats/${deed.path ?? name}`, { account, ...(deed.given?.(given) ?? given) });
   if (answer.error) {
