@@ -193,7 +193,7 @@ class ApiSettings(Section):
     """The REST API on the web port, for portals and scripts. Without `tokens` there is none."""
 
     tokens: File = None
-    """File of the bearer tokens (hashed), kept by `vncgate token`. None: there is no API."""
+    """File of the bearer tokens (hashed), kept by `vncgate token`. None: there is no API, nor an organizer's page."""
     kinds: Words = ()
     """Kinds of desktops that a portal may choose among, for every account and in all their sizes. Empty: the token file
     alone says what an account gets."""
