@@ -177,7 +177,7 @@ async def tab_to(page, name):
 async def test_without_scripts_the_switch_works_as_well(browse, gate):
     page = await browse(landing(gate), java_script_enabled=False, **ENGLISH)
     await page.get_by_role("link", name="Deutsch").click()
-    await expect(page.get_by_role("heading", name="Workshop desktops")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Workshop-Desktops")).to_be_visible()
     await expect(page.get_by_role("link", name="WS01")).to_contain_text("beendet")
 
 
