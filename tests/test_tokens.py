@@ -56,6 +56,8 @@ def test_key_value_fields():
     account = only(GOOD + ' name="Ada L." desktop=mate size=small policy=eager')
     assert (account.display_name, account.kind, account.size) == ("Ada L.", "mate", "small")
     assert account.policy == "eager"
+    assert only(GOOD + " pin=048011").pin == Secret("048011")
+    assert not account.pin
     assert account.title == "Ada L."
     assert only(GOOD + " desktop=x name=a=b").display_name == "a=b"
     assert only(GOOD + ' "name=Ada L."').display_name == "Ada L."
@@ -150,6 +152,12 @@ NAME = "must be letters, digits, '.', '_' and '-', the first of them neither '.'
         (GOOD + " name=x name=y", 55, "name= is twice on this line"),
         (GOOD + " policy=pool", 48, "policy= is one of manual, eager, on_demand; a pool is its kind's"),
         (GOOD + " policy=", 48, "policy= is one of manual, eager, on_demand"),
+        (GOOD + " pin=12345", 48, "pin= is 6 to 12 digits"),
+        (GOOD + " pin=", 48, "pin= is 6 to 12 digits"),
+        (GOOD + " pin=1234567890123", 48, "pin= is 6 to 12 digits"),
+        (GOOD + " pin=12345x", 48, "pin= is 6 to 12 digits"),
+        (GOOD + " pin=١٢٣٤٥٦", 48, "pin= is 6 to 12 digits"),
+        ("seat node01 p 6000 5901 secret", 1, "account is a name that the gate's own pages use"),
         ("-a node01 p 6000 5901 secret", 1, f"account {NAME}"),
         (".a node01 p 6000 5901 secret", 1, f"account {NAME}"),
         ("ä node01 p 6000 5901 secret", 1, f"account {NAME}"),
@@ -407,8 +415,9 @@ desktops = (
 tricky = st.sampled_from(["#", "-", "name=x", "desktop=", "it's", '"', "\\", "a b", " ", "''", "\\'"])
 texts = st.text(plain, max_size=12) | tricky
 policies = st.sampled_from(["", *POLICIES])
+pins = (st.just("") | st.text("0123456789", min_size=6, max_size=12)).map(Secret)
 accounts = st.builds(
-    Account, names, desktops, names, st.none() | ports, texts.map(Secret), texts, texts, texts, policies
+    Account, names, desktops, names, st.none() | ports, texts.map(Secret), texts, texts, texts, policies, pins
 )
 
 

@@ -113,3 +113,18 @@ test("a lost stream is asked for again, ever later, until it is wanted no more",
   random.mock.restore();
   mock.timers.reset();
 });
+
+test("who is signed out is told so, and who has another desktop by now, where that is", async () => {
+  const gate = made();
+  for (const [how, status] of [
+    [() => reply(401, { error: "Please sign in first." }), "signed out"],
+    [() => reply(404, { error: "This is not for your seat.", desk: "ws05" }), { moved: "ws05" }],
+    [() => ({ ...reply(404), json: async () => { throw new SyntaxError("a page"); } }), "unlisted"],
+  ]) {
+    answer = how;
+    await gate.look();
+    assert.deepEqual(told.pop(), status);
+    assert.equal(await gate.post("visit"), false);
+    assert.deepEqual(told, []);
+  }
+});

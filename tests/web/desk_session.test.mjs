@@ -295,3 +295,41 @@ test("an account that the organizers ended stays ended while its desktop runs", 
   const { session } = play(started("RUNNING"), ...ON, closed(1008, "stopped by an operator"), started("RUNNING"));
   assert.deepEqual([session.phase, session.why.kind], ["ended", "stopped"]);
 });
+
+/* Where people sign in: the gate logs in to the desktop, and knows who is signed in. */
+
+const SIGNED_OUT = looked("signed out");
+
+function seated(...events) {
+  let now = 0;
+  return events.reduce((last, event) => step(last.session, event, (now += 1), 0), {
+    session: begin(0, true, true), effects: [],
+  });
+}
+
+test("a connection that the gate ended makes the page ask whether somebody is still signed in", () => {
+  for (const before of [[SUBMIT, OPENED, CONNECTED], [SUBMIT, OPENED]]) {
+    const { session, effects } = seated(...before, closed(1008, "you were signed out"));
+    assert.deepEqual([session.phase, session.why.kind, effects], ["ended", "stopped", ["look"]]);
+    assert.equal(step(session, SIGNED_OUT, 9, 0).session.why.kind, "signed out");
+    assert.equal(step(session, looked({ state: "ready" }), 9, 0).session.why.kind, "stopped");
+  }
+  assert.deepEqual(play(...ON, closed(1008, "stopped")).effects, []);
+});
+
+test("who is signed out is told so wherever they wait, and nothing is tried any more", () => {
+  for (const before of [[], [SUBMIT], [SUBMIT, closed()], [started("STARTING"), SUBMIT]]) {
+    const { session, effects } = seated(...before, SIGNED_OUT);
+    assert.deepEqual([session.phase, session.why.kind, session.due], ["ended", "signed out", null]);
+    assert.deepEqual(effects, session.phase === "connecting" ? ["hangup"] : effects);
+  }
+  assert.deepEqual(seated(SUBMIT, SIGNED_OUT).effects, ["hangup"]);
+});
+
+test("what is on the screen stays there until the gate ends it", () => {
+  assert.equal(seated(SUBMIT, OPENED, CONNECTED, SIGNED_OUT).session.phase, "connected");
+});
+
+test("no password is sent, so none is in doubt: a connection that is cut is tried again", () => {
+  assert.equal(seated(SUBMIT, OPENED, closed()).session.phase, "waiting");
+});
