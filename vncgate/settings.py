@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from vncgate.errors import SettingsError
+from vncgate.files_settings import FilesSettings
 from vncgate.kinds import (
     Command,
     DesktopsSettings,
@@ -38,7 +39,6 @@ from vncgate.kinds import (
     Words,
     like,
 )
-from vncgate.files_settings import FilesSettings
 from vncgate.language_settings import LanguagesSettings
 from vncgate.model import bracketed
 from vncgate.seat_settings import SeatSettings

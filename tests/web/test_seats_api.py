@@ -145,6 +145,11 @@ async def test_a_table_goes_out_and_in(api):
     assert len((await api.ask("GET", "/people")).told["people"]) == 1
 
 
+async def test_the_log_tells_what_was_refused(api, caplog):
+    await api.ask("POST", "/seats/ws02/swap")
+    assert caplog.messages[-1] == "API: token ada: POST /api/v1/seats/ws02/swap: refused"
+
+
 async def test_a_revoked_token_ends_at_once(api):
     assert (await api.ask("GET", "/seats")).status == 200
     api.house.allow(grant("portal", Scope.READ))

@@ -16,7 +16,7 @@ from pathlib import Path
 from aiohttp import web
 
 from vncgate import tasks
-from vncgate.errors import SettingsError
+from vncgate.errors import SettingsError, VncgateError
 from vncgate.forwarded import TrustedProxies
 from vncgate.grants import Grant, Scope, find, parse
 from vncgate.model import Secret
@@ -79,17 +79,20 @@ class Bearers:
                     text=f"this token has not the scope {scope}",
                     headers={"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
                 )
-            status = 500
+            status: int | str = 500
             try:
                 response = await handler(request, grant)
                 status = response.status
             except web.HTTPException as error:
                 status = error.status
                 raise
+            except VncgateError:
+                status = "refused"  # in words, with the status that the API has for it
+                raise
             finally:
                 said["account"] = said["account"] or request.get(ACCOUNT, "")
                 level = logging.INFO if aloud else logging.DEBUG
-                log.log(level, "API: token %s: %s: %d", grant.name, what, status, extra=said)
+                log.log(level, "API: token %s: %s: %s", grant.name, what, status, extra=said)
             return response
 
         return guarded
