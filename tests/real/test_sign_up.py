@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -176,7 +178,10 @@ required = true
 name = "group"
 type = "choice"
 label = {{ en = "Group", de = "Gruppe" }}
-options = [{{ value = "m", label = {{ en = "Morning", de = "Vormittag" }} }}, {{ value = "a", label = {{ en = "Afternoon", de = "Nachmittag" }} }}]
+options = [
+    {{ value = "m", label = {{ en = "Morning", de = "Vormittag" }} }},
+    {{ value = "a", label = {{ en = "Afternoon", de = "Nachmittag" }} }},
+]
 [[signup.fields]]
 name = "notes"
 type = "textarea"
@@ -210,7 +215,7 @@ async def unobjectionable(page):
 
 async def fits(page, width):
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.complaints == []
+    assert [words for words in page.complaints if "422" not in words] == []  # a form with faults is no failure
 
 
 async def fill_in(page, name):
@@ -316,11 +321,8 @@ async def test_without_javascript(site, browse):
 
 
 @pytest.fixture
-def pictures(request):
-    """A function that takes a picture of a page, where somebody wants to look at it: VNCGATE_PICTURES=FOLDER."""
-    import os
-    from pathlib import Path
-
+def pictures():
+    """A function that takes a picture of a page, where somebody wants to look at it: PICTURES=FOLDER."""
     folder = os.environ.get("PICTURES")
 
     async def picture(page, name):

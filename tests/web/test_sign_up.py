@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import logging
 import re
@@ -399,6 +400,56 @@ async def test_a_page_of_another_site_signs_nobody_up(tmp_path):
         response = await client.post("/sign-up", data=GOOD | {"key": hidden(form)["key"]})
         assert response.status == 403
         assert await house.ledger.people() == []
+
+
+async def test_nobody_who_signs_up_waits_for_a_mail(tmp_path, free_port):
+    mail = {"mail.host": "127.0.0.1", "mail.port": free_port(), "mail.security": "none", "mail.sender": "w@example.org"}
+    flags = {"signup.enabled": True, "signup.waiting": True} | mail
+    async with House(tmp_path, count=1, **flags).open() as house, browser(house) as first, browser(house) as second:
+        pin = pin_in((await send(first, GOOD))[1])
+        _, text = await send(second, GOOD, language="de")
+        assert "Warteliste" in text
+        await house.participants.seating.release("ws01", "test")
+        await house.participants.signing_up.move_up()
+        gone, moved = await house.ledger.people()
+        mails = await house.ledger.due_mails(datetime.now(UTC) + timedelta(days=1), 9)
+        (mail,) = [each for each in mails if each.person == gone.id]
+        assert f"PIN: {pin}" in mail.text
+        assert "http://127.0.0.1/seat#v1.ws01." in mail.text
+        assert sorted(each.subject for each in mails if each.person == moved.id) == [
+            "Für Sie ist ein Platz frei geworden: Workshop desktops",
+            "Sie stehen auf der Warteliste: Workshop desktops",
+        ]
+
+
+async def test_a_seat_that_becomes_free_is_given_away_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(signing_up, "POLL", 0.01)
+    async with site(tmp_path, count=1) as (house, first), browser(house) as second:
+        await send(first, GOOD)
+        await send(second, GOOD)
+        await house.participants.seating.release("ws01", "test")
+        async with asyncio.timeout(30):
+            while (await house.ledger.standings())[Standing.SEATED] == 0:
+                await asyncio.sleep(0.01)
+
+
+async def test_capacity_and_spares(tmp_path):
+    async with site(tmp_path, count=3, capacity=1) as (house, first), browser(house) as second:
+        await house.ledger.change_seat("ws01", spare=True)
+        await house.participants.seating.look_again("ws01")
+        _, text = await send(first, GOOD)
+        assert "<code>ws02</code>" in text
+        _, text = await page(second, "/sign-up")
+        assert "All seats are taken at the moment" in text
+        _, text = await send(second, GOOD, text)
+        assert "Your place: 1" in text
+
+
+async def test_while_nobody_may_come_in_nobody_signs_up(tmp_path):
+    async with site(tmp_path) as (house, client):
+        await house.participants.seating.freeze(on=True)
+        _, text = await page(client, "/sign-up")
+        assert "Sign-up is closed." in text
 
 
 async def test_we_log_no_name_no_address_and_no_secret(tmp_path, caplog):
