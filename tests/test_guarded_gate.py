@@ -79,11 +79,15 @@ async def test_nobody_who_is_signed_in_is_refused_while_the_gate_is_renewed(tmp_
             while not over.is_set():
                 answers.add(await gate.knock(number, COOKIES[f"ws{number:02}"]))
                 strangers.add(await gate.knock(number, STRANGER))
+                await asyncio.sleep(0.1)
 
         async def keep_coming():
+            """To be let in, or, where a master takes longer than `handshake_timeout` to start, to come again."""
             while not over.is_set():
-                async with gate.inside(2):
-                    pass
+                async with browser(*gate.way(2), cookie=COOKIES["ws02"]) as (socket, heard):
+                    await enter(socket, heard)
+                    assert bytes(heard.data) == INIT or heard.closed[0] == 1012
+                await asyncio.sleep(0.1)
 
         async with gate.inside(0) as (one, first), gate.inside(1) as (two, second):
             knocking = asyncio.gather(keep_coming(), *map(keep_knocking, range(4)))

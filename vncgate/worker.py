@@ -25,7 +25,8 @@ import uvloop
 from vncgate import __version__, log, tasks
 from vncgate.channel import Channel
 from vncgate.engines.base import GOING_AWAY, Limits
-from vncgate.engines.relay import Relay, RelayProxy
+from vncgate.engines.relay import Relay
+from vncgate.engines.relay_proxy import RelayProxy
 from vncgate.errors import DesktopError, ProxyError
 from vncgate.listeners import raise_descriptor_limit
 from vncgate.messages import (

@@ -72,7 +72,7 @@ async def request(port, *lines, body=b"", method="GET", path="/websockify"):
     key = base64.b64encode(os.urandom(16)).decode()
     head = [f"{method} {path} HTTP/1.1", "Host: x", "Upgrade: websocket", f"Sec-WebSocket-Key: {key}"]
     writer.write("\r\n".join([*head, "Sec-WebSocket-Version: 13", *lines, "", ""]).encode() + body)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return reader, writer, (await reader.readuntil(b"\r\n\r\n")).decode()
 
 

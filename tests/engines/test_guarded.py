@@ -332,6 +332,26 @@ async def test_who_only_watches_sends_no_key_and_no_pointer(world, server):
     assert not server.received.endswith(KEY)
 
 
+async def test_those_who_watch_do_not_keep_the_owner_out(server):
+    async with guarded(server, max_connections=4) as world, contextlib.AsyncExitStack() as stack:
+        await world.relay.admit({"ws01": {DIGEST: Mode.CONTROL, OTHER_DIGEST: Mode.VIEW}})
+        for _ in range(2):
+            await stack.enter_async_context(browser(world.port, cookie=OTHER))
+        head, _ = await answer(world.port, cookie(OTHER))
+        assert head.startswith("HTTP/1.1 503")
+        for _ in range(2):
+            await stack.enter_async_context(browser(world.port))
+        head, _ = await answer(world.port, cookie())
+        assert head.startswith("HTTP/1.1 503")
+
+
+async def test_strangers_do_not_fill_the_log(world, caplog):
+    for _ in range(50):
+        await answer(world.port)
+    assert world.relay.tally().refused == {"not signed in": 50}
+    assert 1 <= caplog.text.count("refused a browser") < 20
+
+
 async def test_who_is_signed_out_is_sent_away_and_others_stay(world, server):
     await world.relay.admit({"ws01": {DIGEST: Mode.CONTROL, OTHER_DIGEST: Mode.CONTROL}})
     async with browser(world.port) as (one, gone), browser(world.port, cookie=OTHER) as (two, stays):
@@ -393,6 +413,9 @@ async def test_how_far_away_a_browser_is_is_known_though_it_is_busy(server):
             await asyncio.sleep(0.01)
         assert 0 < world.traffic().delay < 30
         assert not heard.closed
+        heard.on_ws_frame = lambda *_: None  # it answers nothing any more
+        before = world.traffic().delay
+        await eventually(lambda: world.traffic().delay > before + 0.05)
 
 
 async def test_closing_an_account_ends_logins_that_hang(server):

@@ -13,6 +13,7 @@ from vncgate import cookies
 from vncgate.rfb import PixelFormat, ServerInit, vnc_auth
 
 PASSWORD = "secret01"
+PATIENCE = 60.0
 INIT = ServerInit(64, 48, PixelFormat(32, 24, False, True, 255, 255, 255, 16, 8, 0), "Ada's \u20ac desktop\n").pack()
 COOKIE, OTHER = "A" * 43, "B" * 43
 DIGEST, OTHER_DIGEST = cookies.digest(COOKIE), cookies.digest(OTHER)
@@ -84,7 +85,7 @@ class Vnc:
         self.news.clear()
 
     async def until(self, condition):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
                 await self.news.wait()
 
@@ -120,25 +121,25 @@ async def browser(port, path="/websockify", cookie=COOKIE, name=cookies.SESSION,
 
 async def enter(socket, heard, version=b"RFB 003.008\n"):
     """The browser's side of the login; ends when it has ServerInit."""
-    await heard.until(lambda: len(heard.data) >= 12)
+    await heard.until(lambda: len(heard.data) >= 12, PATIENCE)
     assert heard.data[:12] == b"RFB 003.008\n"
     del heard.data[:12]
     say(socket, version)
     if version == b"RFB 003.003\n":
-        await heard.until(lambda: len(heard.data) >= 4)
+        await heard.until(lambda: len(heard.data) >= 4, PATIENCE)
         assert bytes(heard.data[:4]) == b"\0\0\0\1"
         del heard.data[:4]
     else:
-        await heard.until(lambda: len(heard.data) >= 2)
+        await heard.until(lambda: len(heard.data) >= 2, PATIENCE)
         assert bytes(heard.data[:2]) == b"\1\1"
         del heard.data[:2]
         say(socket, b"\1")
     if version == b"RFB 003.008\n":
-        await heard.until(lambda: len(heard.data) >= 4)
+        await heard.until(lambda: len(heard.data) >= 4, PATIENCE)
         assert bytes(heard.data[:4]) == bytes(4)
         del heard.data[:4]
     say(socket, b"\0")
-    await heard.until(lambda: len(heard.data) >= len(INIT) or heard.closed)
+    await heard.until(lambda: len(heard.data) >= len(INIT) or heard.closed, PATIENCE)
 
 
 def say(socket, data):

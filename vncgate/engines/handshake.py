@@ -27,11 +27,6 @@ class Refused:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-NOT_SIGNED_IN = Refused(403, "You are not signed in to such a desktop: sign in first.", Refusal.NOT_SIGNED_IN)
-"""The one answer to all who are not admitted to a guarded account, whether there is one of that path or not."""
-INSECURE = Refused(403, "Desktops are open over https only.", Refusal.INSECURE)
-
-
 def objection(path: bytes, headers: CIMultiDict[str], limits: Limits) -> Refused | None:
     """What is wrong with a request for a desktop that is there; None where it is as RFC 6455, section 4.2.1, has it."""
     size = len(path) + sum(len(name) + len(value) + 4 for name, value in headers.items())

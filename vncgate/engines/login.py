@@ -55,10 +55,13 @@ class Logins:
             task.add_done_callback(_hang_up)
             raise
 
-    async def aclose(self, grace: float) -> None:
-        """Let what is under way come to its end, for `grace` seconds at most."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=grace)
+    async def idle(self) -> None:
+        """Wait until none is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def aclose(self) -> None:
+        """Break off what is under way."""
         await tasks.end(*self._under_way)
 
     async def _in_turn(self) -> LoggedIn:

@@ -13,10 +13,9 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 from picows import (
-    WSCloseCode,
     WSListener,
     WSUpgradeRequest,
     WSUpgradeResponse,
@@ -24,23 +23,16 @@ from picows import (
     ws_create_server,
 )
 
-from vncgate import cookies
-from vncgate.engines.base import POLICY, SERVICE_RESTART, Admissions, Limits, Login, Suspect, no_login
-from vncgate.engines.handshake import (
-    INSECURE,
-    NOT_SIGNED_IN,
-    Refused,
-    came_over_https,
-    chosen_subprotocol,
-    objection,
-)
+from vncgate.engines.admission import ANYBODY, INSECURE, NOT_SIGNED_IN, Admission, Visitor
+from vncgate.engines.base import Admissions, Limits, Login, Suspect, no_login
+from vncgate.engines.handshake import Refused, chosen_subprotocol, objection
 from vncgate.engines.limits import HandshakeRates
 from vncgate.engines.listening import Listening, caller
-from vncgate.engines.login import Logins
-from vncgate.engines.session import CLOSE_GRACE, Browser, Visitor
+from vncgate.engines.relay_proxy import RelayProxy, add, stop_accepting
+from vncgate.engines.session import Browser
 from vncgate.errors import ProxyError
 from vncgate.forwarded import TrustedProxies
-from vncgate.model import Route, Traffic
+from vncgate.model import Route
 from vncgate.people import Mode
 from vncgate.tally import Refusal, Tally
 
@@ -56,11 +48,10 @@ READ_BUFFER = 2048
 """Bytes that each websocket's read buffer begins with; keys and pointer moves need no more."""
 SAMPLE_INTERVAL = 0.25
 """Seconds between two looks at how late the loop is."""
+STRANGER_INTERVAL = 1.0
+"""Seconds between two lines of the log about browsers that are not signed in."""
 COMPLAINT_INTERVAL = 60.0
 """Seconds between two lines of the log about too many handshakes."""
-
-ANYBODY = Visitor(Mode.CONTROL)
-"""Who comes to an account that is not guarded: its desktop asks for a password."""
 
 # picows' own lines name no account; what they say is said by the session, with account and client.
 _silent = logging.LoggerAdapter(logging.getLogger("picows.vncgate"))
@@ -82,11 +73,11 @@ class Relay:
         """Accounts whose browsers came or went since whoever looks at it cleared it."""
         self.counted = Tally()
         """All that was counted, but for what the sessions that are there now counted themselves."""
-        self.admitted: dict[str, dict[str, Mode]] = {}
-        """Who may open guarded accounts, which need not be there yet; see Engine.admit."""
         self._trusted = TrustedProxies(limits.trusted_proxies)
+        self._admission = Admission(limits, self._trusted.trusts)
         self._rates = HandshakeRates(limits.handshakes, limits.client_handshakes)
         self._complained = -math.inf
+        self._refused_at = -math.inf
         self._sampler: asyncio.TimerHandle | None = None
         self._listener: socket.socket | None = None
         self._shared: asyncio.Server | None = None
@@ -130,11 +121,7 @@ class Relay:
 
     def let_in(self, admissions: Admissions) -> None:
         """What `admit()` does, and it is so at once."""
-        for name, admitted in admissions.items():
-            if admitted:
-                self.admitted[name] = dict(admitted)
-            else:
-                self.admitted.pop(name, None)
+        self._admission.change(admissions)
         for proxy in self.proxies:
             if proxy.guarded and proxy.name in admissions:
                 proxy.send_away(admissions[proxy.name])
@@ -143,7 +130,7 @@ class Relay:
         """See Engine.tally."""
         total = Tally.total([self.counted])
         for proxy in self.busy:
-            _add(total, proxy.sessions)
+            add(total, proxy.sessions)
         return total
 
     async def rest(self, *, on: bool) -> None:
@@ -159,7 +146,7 @@ class Relay:
         """Accept on the shared port, or leave it to others for a while."""
         if not on and self._shared is not None:
             server, self._shared = self._shared, None
-            await _stop_accepting(server)
+            await stop_accepting(server)
         elif on and self._shared is None and self._listener is not None:
             self._shared = await self._serve(self._listener, self._route_shared)
 
@@ -242,17 +229,10 @@ class Relay:
             return self._refuse(self._too_many(client, wait))
         if proxy is not None and proxy.is_closed:  # since this browser's connection was accepted
             proxy = None
-        visitor: Visitor | Refused
-        if self.limits.guarded or (proxy is not None and proxy.guarded):
-            visitor = self._admitted(proxy, request, connection.peer)
-        elif proxy is None:
-            return self._refuse(Refused(404, nothing, Refusal.NOT_FOUND))
-        else:
-            visitor = proxy.full() or objection(request.path, headers, self.limits) or ANYBODY
+        visitor = self._visitor(proxy, request, connection.peer, nothing)
         if proxy is None or isinstance(visitor, Refused):
             refused = visitor if isinstance(visitor, Refused) else NOT_SIGNED_IN
-            said = {"account": proxy.name if proxy else "", "client": client}
-            log.warning("refused a browser (%s): %s", refused.reason, refused.text, extra=said)
+            self._log(refused, proxy.name if proxy else "", client)
             return self._refuse(refused)
         headers["Connection"] = "Upgrade"  # picows knows the single token only
         subprotocol = chosen_subprotocol(headers.getall("Sec-WebSocket-Protocol", []))
@@ -261,23 +241,30 @@ class Relay:
             WSUpgradeResponse.create_101_response(extra), Browser(proxy, client, visitor)
         )
 
-    def _admitted(self, proxy: RelayProxy | None, request: WSUpgradeRequest, peer: str) -> Visitor | Refused:
-        """Who comes to a guarded account (None: there is none of that path).
+    def _visitor(
+        self, proxy: RelayProxy | None, request: WSUpgradeRequest, peer: str, nothing: str
+    ) -> Visitor | Refused:
+        """Whose browser it is, or why it is refused."""
+        headers, limits = request.headers, self.limits
+        if not limits.guarded and (proxy is None or not proxy.guarded):
+            if proxy is None:
+                return Refused(404, nothing, Refusal.NOT_FOUND)
+            return proxy.full(Mode.CONTROL) or objection(request.path, headers, limits) or ANYBODY
+        name = proxy.name if proxy and proxy.guarded else None
+        visitor = self._admission.visitor(name, request.path, headers, peer)
+        return visitor if isinstance(visitor, Refused) or proxy is None else proxy.full(visitor.mode) or visitor
 
-        What is refused to whom is not admitted depends on the request alone, not on what there is.
-        """
-        headers, secure = request.headers, self.limits.secure
-        if refused := objection(request.path, headers, self.limits):
-            return refused
-        forwarded = headers.getall("X-Forwarded-Proto", [])
-        if secure and not (self._trusted.trusts(peer) and came_over_https(forwarded)):
-            return INSECURE
-        cookie = cookies.session_value(headers.getall("Cookie", []), secure=secure)
-        if cookie is None or proxy is None or not proxy.guarded:
-            return NOT_SIGNED_IN
-        digest = cookies.digest(cookie)
-        mode = self.admitted.get(proxy.name, {}).get(digest)
-        return NOT_SIGNED_IN if mode is None else proxy.full() or Visitor(mode, digest)
+    def _log(self, refused: Refused, name: str, client: str) -> None:
+        """Tell of who is refused; of strangers at guarded accounts, who may be many, of one in a while."""
+        if refused.reason is Refusal.NOT_FOUND:
+            return
+        if refused in (NOT_SIGNED_IN, INSECURE):
+            now = time.monotonic()
+            if now - self._refused_at < STRANGER_INTERVAL:
+                return
+            self._refused_at = now
+        said = {"account": name, "client": client}
+        log.warning("refused a browser (%s): %s", refused.reason, refused.text, extra=said)
 
     def _too_many(self, client: str, wait: float) -> Refused:
         now = time.monotonic()
@@ -312,147 +299,6 @@ class Relay:
         self._heard()
         late = age >= self.limits.handshake_timeout - 0.01  # uvloop's timers have whole milliseconds, rounded down
         self.counted.refused[Refusal.TIMED_OUT if late else Refusal.BAD_REQUEST] += 1
-
-
-class RelayProxy:
-    """One account of the relay: the Host of its sessions, and a Proxy to the supervisor."""
-
-    __slots__ = (
-        "_bytes_down",
-        "_bytes_up",
-        "_emptied",
-        "_path",
-        "_relay",
-        "_used",
-        "counted",
-        "desktop",
-        "elsewhere",
-        "is_closed",
-        "limits",
-        "logins",
-        "name",
-        "server",
-        "sessions",
-        "suspect",
-        "watch_input",
-    )
-    died = None  # it is no process, and has no task
-
-    def __init__(self, route: Route, relay: Relay, suspect: Suspect, login: Login) -> None:
-        self.name = route.name
-        self.logins = Logins(route.desktop, login, suspect, relay.limits) if route.guarded else None
-        self.desktop = route.desktop
-        self.watch_input = route.watch_input
-        self.limits = relay.limits
-        self.counted = relay.counted
-        self.suspect = suspect
-        self.elsewhere = 0
-        """Browsers of this account that are connected to other processes; they count towards `max_connections`."""
-        self.server: asyncio.Server | None = None
-        self.is_closed = False
-        self._path = route.path
-        self._relay = relay
-        self._bytes_up = 0
-        self._bytes_down = 0
-        self._used = 0.0
-        self.sessions: set[Browser] = set()
-        self._emptied: asyncio.Event | None = None
-
-    @property
-    def guarded(self) -> bool:
-        """See model.Route."""
-        return self.logins is not None
-
-    def full(self) -> Refused | None:
-        """The refusal of one more browser, where the account has as many as it may."""
-        most = self.limits.max_connections
-        if len(self.sessions) + self.elsewhere < most:
-            return None
-        text = f"This desktop has {most} connections, which is as many as it may (setting `max_connections`)."
-        return Refused(503, text, Refusal.CONNECTIONS)
-
-    def opened(self, session: Browser) -> None:
-        """A browser came."""
-        self.sessions.add(session)
-        self._relay.count(self, +1)
-
-    def closed(self, session: Browser) -> None:
-        """A browser went; what it counted is kept."""
-        self.sessions.discard(session)
-        self._bytes_up += session.bytes_up
-        self._bytes_down += session.bytes_down
-        self._used = max(self._used, session.used)
-        _add(self.counted, [session])
-        self._relay.count(self, -1)
-        if not self.sessions and self._emptied is not None:
-            self._emptied.set()
-
-    def traffic(self) -> Traffic:
-        """See Proxy.traffic."""
-        up = self._bytes_up + sum(session.bytes_up for session in self.sessions)
-        down = self._bytes_down + sum(session.bytes_down for session in self.sessions)
-        used = max((session.used for session in self.sessions), default=0.0)
-        delay = max((session.delay for session in self.sessions), default=0.0)
-        return Traffic(len(self.sessions), up, down, max(self._used, used), delay)
-
-    def send_away(self, admitted: Mapping[str, Mode]) -> None:
-        """End the sessions of those who are not among `admitted`, or may do something else now than they did."""
-        for session in list(self.sessions):
-            mode = admitted.get(session.visitor.digest)
-            if mode is None:
-                session.close(WSCloseCode(POLICY), "you were signed out")
-            elif mode is not session.visitor.mode:
-                session.close(WSCloseCode(SERVICE_RESTART), "what you may do here has changed: connect again")
-
-    async def stop_accepting(self) -> None:
-        """Leave the account's own port to others; what is connected stays."""
-        if self.server is not None:
-            server, self.server = self.server, None
-            await _stop_accepting(server)
-
-    async def idle(self) -> None:
-        """Wait until no browser is connected."""
-        while self.sessions:
-            self._emptied = self._emptied or asyncio.Event()
-            self._emptied.clear()
-            await self._emptied.wait()
-
-    async def close(self, code: int, reason: str) -> None:
-        """See Proxy.close. Browsers have CLOSE_GRACE seconds to answer; then they are cut."""
-        self.is_closed = True
-        if self._relay.by_path.get(self._path) is self:
-            del self._relay.by_path[self._path]
-        if self.server is not None:
-            self.server.close()
-            self.server = None
-        for session in list(self.sessions):
-            session.close(WSCloseCode(code), reason)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_GRACE):
-                await self.idle()
-        for session in list(self.sessions):
-            session.abort()
-        await self.idle()
-        if self.logins is not None:
-            await self.logins.aclose(CLOSE_GRACE)
-        self._relay.proxies.discard(self)
-
-
-async def _stop_accepting(server: asyncio.Server) -> None:
-    """Close a server's socket, but not in the moment in which it has accepted and not yet attached a connection."""
-    asyncio.get_running_loop().remove_reader(server.sockets[0].fileno())
-    for _ in range(2):
-        await asyncio.sleep(0)
-    server.close()
-
-
-def _add(counted: Tally, sessions: Iterable[Browser]) -> None:
-    """Add what sessions count themselves, which costs less than one number that all of them share."""
-    for session in sessions:
-        counted.frames_up += session.frames_up
-        counted.frames_down += session.frames_down
-        counted.bytes_up += session.bytes_up
-        counted.bytes_down += session.bytes_down
 
 
 def _path(request: WSUpgradeRequest) -> str:

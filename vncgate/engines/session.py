@@ -18,13 +18,13 @@ import struct
 import termios
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from vncgate import tasks
 from vncgate.dial import connect
+from vncgate.engines.admission import Visitor
 from vncgate.engines.base import POLICY, Limits, Suspect
 from vncgate.engines.login import Logins
 from vncgate.engines.room import Room
@@ -73,16 +73,6 @@ class Host(Protocol):
         """A browser went, and the desktop's side is closed or closing; its counts stay as they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """Whose browser it is: what they may do, and the digest of the cookie that let them in (empty: none was asked
-    for).
-    """
-
-    mode: Mode
-    digest: str = ""
-
-
 class Browser(WSListener):
     """The websocket's side of a session, and the session itself."""
 
@@ -99,8 +89,7 @@ class Browser(WSListener):
         self.bytes_down = 0
         self.used = 0.0
         """See model.Traffic."""
-        self.delay = 0.0
-        """See model.Traffic."""
+        self._delay = 0.0
         guarded = host.logins is not None
         self._inspect: Callable[[bytes | memoryview], bytes | memoryview] | None = None
         """What is done with each piece from the browser; it gives what is to be passed on."""
@@ -280,7 +269,7 @@ class Browser(WSListener):
             # Who floods us with pings and reads no answer gets none (RFC 6455, section 5.5.3, asks for the last only).
             transport.send_pong(frame.get_payload_as_memoryview())
         elif kind == WSMsgType.PONG and self._pinged:
-            self.delay, self._pinged = time.monotonic() - self._pinged, 0.0
+            self._delay, self._pinged = time.monotonic() - self._pinged, 0.0
 
     def _blind(self, reason: str) -> None:
         log.debug("%s: from here on whatever the browser sends counts as use", reason, extra=self._fields)
@@ -324,6 +313,11 @@ class Browser(WSListener):
         self.host.counted.ended[self.end] += 1
         self.host.closed(self)
 
+    @property
+    def delay(self) -> float:
+        """See model.Traffic; while a ping is under way for longer than the last one was, that long."""
+        return max(self._delay, time.monotonic() - self._pinged if self._pinged else 0.0)
+
     def pause_writing(self) -> None:
         """The browser does not read: stop reading from the desktop."""
         if self.desktop is not None:
@@ -359,7 +353,7 @@ class Browser(WSListener):
             return
         self._asked = not self._heard
         if self._asked or self.host.logins is not None:
-            self._pinged = time.monotonic()
+            self._pinged = self._pinged or time.monotonic()
             self.socket.send_ping()
         self._heard, self._taken = False, taken
         self._keeper = asyncio.get_running_loop().call_later(interval, self._keep_alive)
