@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,3 +100,10 @@ def test_what_is_hardly_meant():
         "signup.code_file: there is no file /none/code, so the gate does not start",
         "mail.host: the sign-up form has no field named email, so nobody is written to",
     ]
+
+
+def test_the_documents_example_is_good():
+    text = (Path(__file__).parent.parent / "docs" / "sign-up.md").read_text()
+    settings = load(Path("x.toml"), content=re.search(r"(?s)```toml\n(.*?)```", text)[1].encode())
+    check_settings(settings)
+    assert [field.name for field in settings.signup.questions] == ["name", "email", "student_number", "group"]

@@ -40,6 +40,7 @@ RESERVED = frozenset(
         "metrics",
         "novnc",
         "organizer",
+        "privacy",
         "robots.txt",
         "seat",
         "share",
