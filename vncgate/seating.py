@@ -388,6 +388,7 @@ class Seating:
 
     async def run(self) -> None:
         """End what expires, when it does, and follow what other gates do; until cancelled."""
+        trouble = ""
         while True:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
@@ -395,8 +396,10 @@ class Seating:
                     await self._changed.wait()
             try:
                 await self._follow()
+                trouble = ""
             except LedgerError as error:
-                log.warning("%s; whoever is signed in stays", error)
+                if str(error) != trouble:  # it is asked every other second
+                    log.warning("%s; whoever is signed in stays", trouble := str(error))
             await self._expire()
 
     async def roster_changed(self) -> None:

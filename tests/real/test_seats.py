@@ -219,6 +219,22 @@ async def test_by_keyboard_alone_and_on_a_phone(site, browse):
     await connected(page)
 
 
+async def test_a_swap_leads_the_open_viewer_to_the_spare_and_back(site, browse):
+    async def organizer(*command):
+        done = await asyncio.to_thread(site.gate.command, "seats", *command)
+        assert done.returncode == 0, done.stderr
+
+    page = await browse(link(site, "ws01"))
+    await connected(page)
+    await organizer("spare", "ws02")
+    for deed, account in {"swap": "ws02", "swap-back": "ws01"}.items():
+        await organizer(deed, "ws01")
+        await page.wait_for_url(f"{site.url}desk/path-{account}/")
+        await connected(page)
+        await type_to(page, site, account, deed)
+    await organizer("spare", "ws02", "--no")
+
+
 async def test_the_gate_is_killed_and_started_again_and_nobody_has_to_sign_in(site, browse):
     page = await browse(link(site, "ws01"))
     await connected(page)

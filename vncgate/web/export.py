@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from vncgate import catalogues
-from vncgate.errors import PublishError
+from vncgate.errors import PublishError, SettingsError
 from vncgate.files import replace_file
 from vncgate.model import Roster
 from vncgate.render.cards import Card
 from vncgate.render.pages import Pages
 from vncgate.render.reach import Reach
-from vncgate.settings import Settings
+from vncgate.settings import Access, Settings
 from vncgate.web import assets
 
 MANIFEST = ".vncgate-export.json"
@@ -34,6 +34,8 @@ def export(directory: Path, settings: Settings, roster: Roster) -> None:
     never touched, and PublishError is raised, with nothing changed, where one is in the way. Files are readable
     for all (0644), whatever the umask. It blocks on the disk. Raises SettingsError as web.app.build() does.
     """
+    if settings.access is Access.SEAT:
+        raise SettingsError("access: with `seat` people sign in, which pages as files cannot do")
     files = _site(settings, roster)
     try:
         _write(directory, files)
