@@ -12,6 +12,7 @@ from vncgate.languages import Words
 from vncgate.model import Secret
 from vncgate.organizing import Organizing
 from vncgate.people import Standing
+from vncgate.viewer_notes import LASTS, Notes
 
 
 @pytest.fixture
@@ -94,16 +95,42 @@ async def test_no_time_that_is_none(house, given):
     assert (await seat(house, "ws01")).until is None
 
 
+async def shown(house, account):
+    house.participants.organizing._messages_due = 0.0
+    return [note.text for note in await house.participants.organizing.notes_for(account)]
+
+
 async def test_a_message_is_for_one_for_some_or_for_all(house):
-    notes, now = house.participants.organizing.notes, datetime.now(UTC)
     await do(house, "message", "ws01", text=" your\nturn ")
     await do(house, "message", "*", text="lunch")
-    assert [note.text for note in notes.of("ws01", now)] == ["your turn", "lunch"]
-    assert [note.text for note in notes.of("ws02", now)] == ["lunch"]
+    house.participants.organizing.notes.post(datetime.now(UTC) + timedelta(seconds=1), "the end is near")
+    assert await shown(house, "ws01") == ["your turn", "lunch", "the end is near"]
+    assert await shown(house, "ws02") == ["lunch", "the end is near"]
     for text in (" ", "x" * 501, "\x1b[31m"):
         with pytest.raises(GivenError, match="plain text"):
             await do(house, "message", "ws01", text=text)
     assert "lunch" not in str(await house.audit())
+
+
+async def test_messages_are_shown_by_every_gate_and_by_the_next_and_then_forgotten(house, tmp_path):
+    await do(house, "message", "*", text="lunch")
+    async with House(tmp_path).open() as other:
+        assert await shown(other, "ws01") == ["lunch"]
+        await do(other, "message", "ws01", text="your turn")
+    assert await shown(house, "ws01") == ["lunch", "your turn"]
+    later = Notes.from_json(await house.ledger.get_note("messages"))
+    assert len(later) == 2
+    later.tidy(datetime.now(UTC) + LASTS)
+    await house.ledger.set_note("messages", later.to_json())
+    assert await shown(house, "ws01") == []
+
+
+async def test_what_is_over_does_not_stay_in_the_ledger(house):
+    old = Notes()
+    old.post(datetime.now(UTC) - LASTS, "a name, maybe")
+    await house.ledger.set_note("messages", old.to_json())
+    assert await shown(house, "ws01") == []
+    assert "maybe" not in await house.ledger.get_note("messages")
 
 
 async def test_the_desktop_that_a_seat_shows_is_what_is_stopped(house):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from vncgate.viewer_notes import LASTS, MOST, Notes
 
 NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
@@ -46,3 +50,19 @@ def test_not_more_are_kept_than_anybody_reads():
         notes.post(NOW, str(number))
     assert texts(notes, "ws01")[0] == "5"
     assert len(texts(notes, "ws01")) == MOST
+
+
+@given(st.lists(st.tuples(st.text(), st.none() | st.lists(st.text(max_size=5), max_size=3))))
+def test_notes_travel_as_text(posted):
+    notes = Notes()
+    for text, accounts in posted:
+        notes.post(NOW, text, accounts)
+    again = Notes.from_json(notes.to_json())
+    assert len(again) == len(notes)
+    for account in ("ws01", *(name for _, accounts in posted for name in accounts or ())):
+        assert again.of(account, NOW) == notes.of(account, NOW)
+
+
+@pytest.mark.parametrize("text", ["", "{", "7", "[7]", "[{}]", '[{"number": "x"}]', "null"])
+def test_a_text_of_something_else_has_no_notes(text):
+    assert len(Notes.from_json(text)) == 0

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import time
 import uuid
@@ -15,14 +16,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vncgate import people_csv
-from vncgate.errors import GivenError, OrganizingError, UnknownError
+from vncgate.errors import GivenError, LedgerError, OrganizingError, UnknownError
 from vncgate.languages import N_, Words
 from vncgate.launchers.base import DesktopCommands
 from vncgate.model import AccountStatus, Roster, Secret
 from vncgate.people import AuditEntry, Person, Standing
 from vncgate.render.cards import cards
 from vncgate.seat_table import SeatRow, rows
-from vncgate.viewer_notes import LONGEST, Notes
+from vncgate.viewer_notes import LONGEST, Note, Notes
 
 if TYPE_CHECKING:
     from vncgate.ledger import Ledger
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 ENGLISH = Words()
 """What commands and the API speak."""
+MESSAGES = "messages"
+"""The ledger's note with what organizers told viewers in the last minutes."""
+MESSAGES_INTERVAL = 3.0
+"""Seconds between two looks at it."""
 LONGEST_MINUTES = 30 * 24 * 60
 """Minutes by which a seat's end may be moved at once."""
 
@@ -81,9 +86,11 @@ class Organizing:
         desktops: DesktopCommands,
     ) -> None:
         self.notes = Notes()
-        """What viewers are told."""
+        """What this gate itself tells its viewers, beside organizers' messages."""
         self.tell: Callable[[Person], Awaitable[None]] = _nobody
         """Tells somebody who has waited that they have a seat."""
+        self._messages = Notes()
+        self._messages_due = 0.0
         self._settings = settings
         self._seating = seating
         self._ledger = ledger
@@ -101,6 +108,15 @@ class Organizing:
         shown = cards(roster, statuses, self._desktops.statuses(), kinds, is_over=is_over)
         seats, people = self._seating.seats(), await self._ledger.people()
         return rows(roster, statuses, shown, seats, people, time.time() - time.monotonic())
+
+    async def notes_for(self, account: str) -> list[Note]:
+        """What the viewer of a seat shows, the oldest first. Messages stand in the ledger: all gates show them."""
+        now = datetime.now(UTC)
+        if time.monotonic() >= self._messages_due:  # once for all viewers who ask now
+            self._messages_due = time.monotonic() + MESSAGES_INTERVAL
+            with contextlib.suppress(LedgerError):  # what is known is shown
+                await self._read_messages(now)
+        return sorted([*self.notes.of(account, now), *self._messages.of(account, now)], key=lambda note: note.number)
 
     async def people(self) -> list[Person]:
         """Everybody who is known, in the order of signing up."""
@@ -267,9 +283,20 @@ class Organizing:
         if not text or len(text) > LONGEST or not text.isprintable():
             raise GivenError(N_("a message is plain text of at most {count} characters", count=LONGEST))
         is_all = len(accounts) == len(self._roster())
-        self.notes.post(datetime.now(UTC), text, None if is_all else accounts)
+        now = datetime.now(UTC)
+        await self._read_messages(now)
+        self._messages.post(now, text, None if is_all else accounts)
+        await self._ledger.set_note(MESSAGES, self._messages.to_json())
         await self._noted(by, "message", "" if is_all else " ".join(accounts))
         return Done(N_("Viewers show it within 15 seconds: {seats}.", seats=_whose(accounts)))
+
+    async def _read_messages(self, now: datetime) -> None:
+        """Take up what other gates wrote; what is over is not kept."""
+        self._messages = Notes.from_json(await self._ledger.get_note(MESSAGES))
+        before = len(self._messages)
+        self._messages.tidy(now)
+        if len(self._messages) < before:
+            await self._ledger.set_note(MESSAGES, self._messages.to_json())
 
     async def _start(self, accounts: Sequence[str], _: Given, by: str) -> Done:
         return await self._desktop(self._desktops.start_desktops, "start desktop", accounts, by)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 LASTS = timedelta(minutes=10)
 """How long a note is shown to who opens a viewer after it was written."""
@@ -28,8 +30,24 @@ class Note:
 class Notes:
     """All notes that are shown now."""
 
-    def __init__(self) -> None:
-        self._notes: list[Note] = []
+    def __init__(self, notes: Iterable[Note] = ()) -> None:
+        self._notes = list(notes)
+
+    @classmethod
+    def from_json(cls, text: str) -> Notes:
+        """The reverse of `to_json()`; of a text that is not of it: none."""
+        try:
+            return cls(_read(each) for each in json.loads(text))
+        except (LookupError, TypeError, ValueError):
+            return cls()
+
+    def to_json(self) -> str:
+        """All of them, as a text."""
+        return json.dumps([_written(note) for note in self._notes])
+
+    def __len__(self) -> int:
+        """How many there are, whoever they are for."""
+        return len(self._notes)
 
     def post(
         self,
@@ -48,5 +66,21 @@ class Notes:
 
     def of(self, account: str, now: datetime) -> list[Note]:
         """What the viewer of this seat shows, the oldest first."""
-        self._notes = [note for note in self._notes if note.until > now]
+        self.tidy(now)
         return [note for note in self._notes if note.accounts is None or account in note.accounts]
+
+    def tidy(self, now: datetime) -> None:
+        """Forget those that are over."""
+        self._notes = [note for note in self._notes if note.until > now]
+
+
+def _written(note: Note) -> dict[str, Any]:
+    times = {"when": note.when.isoformat(), "until": note.until.isoformat()}
+    accounts = None if note.accounts is None else sorted(note.accounts)
+    return {"number": note.number, "text": note.text, "accounts": accounts, **times}
+
+
+def _read(body: Mapping[str, Any]) -> Note:
+    when, until = (datetime.fromisoformat(body[name]) for name in ("when", "until"))
+    accounts = None if body["accounts"] is None else frozenset(body["accounts"])
+    return Note(int(body["number"]), when, str(body["text"]), until, accounts)

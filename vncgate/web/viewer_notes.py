@@ -5,8 +5,6 @@ A stream would hold one of Apache's workers for each viewer; a look every 15 s c
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from aiohttp import web
 
 from vncgate.web.lobby import Lobby
@@ -19,7 +17,7 @@ def add(app: web.Application, lobby: Lobby) -> None:
     async def notes(request: web.Request) -> web.Response:
         session = await lobby.doorkeeper.at_desk(request, request.match_info["path"])
         words = request[LANGUAGE]
-        found = lobby.participants.organizing.notes.of(session.seat, datetime.now(UTC))
+        found = await lobby.participants.organizing.notes_for(session.seat)
         shown = [{"number": note.number, "text": words.of(note.text)} for note in found]
         return web.json_response({"notes": shown})
 
