@@ -22,7 +22,8 @@ def explain(detail: Any, sources: Mapping[str, str], names: Iterable[str]) -> st
     """One of pydantic's errors as a line. `sources` says where settings and sections come from: a file, or the flag or
     variable itself; `names` are those of all settings and sections.
     """
-    parts = [str(part) for part in detail["loc"] if part != "[key]"]
+    first, *rest = (str(part) for part in detail["loc"])
+    parts = [first, *(part for part in rest if part != "[key]")]
     known: Iterable[str] = [*names, *_NAMED]
     if ".".join(parts[:2]) in _NAMED:
         section = ".".join(parts[:3])
