@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from random import Random
 
 import pytest
 
@@ -557,21 +556,6 @@ async def test_who_is_forgotten_leaves_nothing(ledger, everything_kept, statisti
     assert await ledger.shares(NOW) == []
     assert await ledger.audit() == [AuditEntry(NOW, "token-1", "assigned", "")]
     assert await ledger.forget("person-1") == ""
-
-
-async def test_of_many_who_are_forgotten_no_page_keeps_a_copy(ledger, everything_kept):
-    """Databases move rows from page to page as they grow."""
-    random = Random(1)
-    names = [f"{random.getrandbits(64):016x}" for _ in range(400)]
-    people = [Person(name, f"Name {name}", "", NOW, answers={"a": "y" * random.randrange(300)}) for name in names]
-    await asyncio.gather(*(ledger.sign_up(person, [], capacity=None, waiting=True) for person in people))
-    grown = {name: {"b": "z" * random.randrange(1500)} for name in names[::2]}
-    await asyncio.gather(*(ledger.change_person(name, answers=answers) for name, answers in grown.items()))
-    gone = random.sample(names, 100)
-    for name in gone:
-        await ledger.forget(name)
-    kept = everything_kept()
-    assert [name for name in gone if name.encode() in kept] == []
 
 
 async def test_a_purge_says_what_went(ledger, everything_kept, statistics):

@@ -258,7 +258,6 @@ class TestPostgres:
         try:
             await asyncio.to_thread(postgres.stop)
             writing, reading = asyncio.ensure_future(sign_up(ledger, 1)), asyncio.ensure_future(ledger.people())
-            await asyncio.sleep(0.3)  # they have tried
             await asyncio.to_thread(postgres.start)
             assert (await writing).id == "person-1"
             assert isinstance(await reading, list)
@@ -286,18 +285,18 @@ class TestPostgres:
         finally:
             await ledger.aclose()
 
-    async def test_a_server_that_hangs_is_not_waited_for(self, postgres, monkeypatch):
-        monkeypatch.setattr(database, "LIMIT", 0.5)
+    async def test_a_server_that_hangs_is_not_waited_for(self, postgres, monkeypatch, caplog):
         ledger = await Ledger.open(postgres.database())
+        monkeypatch.setattr(database, "LIMIT", 0.5)
         children = [*map(int, Path(f"/proc/{postgres.pid}/task/{postgres.pid}/children").read_text().split())]
         try:
             for pid in (postgres.pid, *children):
                 os.kill(pid, signal.SIGSTOP)
             try:
                 async with asyncio.timeout(60):
-                    for call in (sign_up(ledger, 1), ledger.people()):
-                        with pytest.raises(LedgerError, match="it does not answer"):
-                            await call
+                    calls = asyncio.gather(sign_up(ledger, 1), ledger.people(), return_exceptions=True)
+                    assert [type(outcome) for outcome in await calls] == [LedgerError, LedgerError]
+                    assert {str(outcome).partition(": ")[2] for outcome in calls.result()} == {"it does not answer"}
             finally:
                 for pid in (*children, postgres.pid):
                     os.kill(pid, signal.SIGCONT)
@@ -305,9 +304,10 @@ class TestPostgres:
             assert (await sign_up(ledger, 2)).id == "person-2"
         finally:
             await ledger.aclose()
+            caplog.clear()  # psycopg's records hold its connection
 
     async def test_a_gate_that_hangs_while_it_writes_holds_up_the_others_not_for_long(self, postgres, monkeypatch):
-        monkeypatch.setattr("vncgate.ledger.databases.LIMIT", 1)
+        monkeypatch.setattr("vncgate.ledger.databases.LIMIT", 4)
         url = postgres.database()
         ledger, hanging = await Ledger.open(url), await Ledger.open(url)
         try:

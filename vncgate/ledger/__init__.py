@@ -18,7 +18,7 @@ from vncgate.ledger.sessions import Sessions
 
 class Ledger(People, Seats, Sessions, Papers, PersonalData):
     """Every method raises LedgerError, in plain words without a secret, when the database does not do as asked; a call
-    ends within a minute, mostly within milliseconds.
+    ends within two minutes, mostly within milliseconds.
 
     What a method that writes returns is on disk. All times are in UTC, and aware of it.
     """

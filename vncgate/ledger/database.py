@@ -8,8 +8,7 @@ together: the disk is waited for once for all of them.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -24,9 +23,9 @@ from vncgate.ledger.migrations import migrate
 
 Result = TypeVar("Result")
 
-AT_ONCE = 100
-"""Writers that go together; other gates have their turn in between."""
-LONGEST_WAIT = 60.0
+TURN = 0.25
+"""Seconds in which those who wait go together; then other gates have their turn."""
+LONGEST_WAIT = 120.0
 """Seconds that somebody waits behind others who write, and for their own turn."""
 PATIENCE = 5.0
 """Seconds in which what may pass, such as a server's restart, is tried again; not while it is being opened."""
@@ -52,7 +51,7 @@ class Database:
         self._kind = kind
         self._engine = kind.engine()
         self._patience = 0.0
-        self._waiting: deque[_Writing[Any]] = deque()
+        self._waiting: list[_Writing[Any]] = []
         self._somebody_waits = asyncio.Event()
         self._writer = tasks.spawn(self._write_on(), "ledger: write")
 
@@ -111,44 +110,49 @@ class Database:
     async def _write_on(self) -> None:
         while True:
             await self._somebody_waits.wait()
-            together: list[_Writing[Any]] = []
-            while self._waiting and len(together) < AT_ONCE:
-                writing = self._waiting.popleft()
-                if not writing.done.done():  # else nobody waits for it any more
-                    together.append(writing)
+            await self._write_together([writing for writing in self._waiting if not writing.done.done()])
+            self._waiting = [writing for writing in self._waiting if not writing.done.done()]
             if not self._waiting:
                 self._somebody_waits.clear()
-            if together:
-                await self._write_together(together)
 
-    async def _write_together(self, together: list[_Writing[Any]]) -> None:
+    async def _write_together(self, waiting: Sequence[_Writing[Any]]) -> None:
+        """Do what those who wait want, as many as get a turn; if all of it fails, it does for all of them."""
+        loop, written = asyncio.get_running_loop(), 0
+
         def work(connection: Connection) -> None:
-            for writing in together:
-                try:
-                    with connection.begin_nested():
-                        writing.outcome = writing.work(connection)
-                except (IntegrityError, DataError, ProgrammingError) as error:
-                    writing.outcome = self._error(error)
-                except DBAPIError:
-                    raise  # it concerns all of them
-                except Exception as error:  # noqa: BLE001  (whoever waits for it gets it)
-                    writing.outcome = error
+            nonlocal written
+            until, written = loop.time() + TURN, 0
+            for writing in waiting:
+                self._write_one(connection, writing)
+                written += 1
+                if loop.time() > until:
+                    break
 
         try:
             await self._transact(work, writes=True)
-        except asyncio.CancelledError:
-            self._waiting.extendleft(reversed(together))
-            raise
-        except Exception as error:  # noqa: BLE001  (whoever waits for it gets it)
-            for writing in together:
+        except Exception as error:  # noqa: BLE001  (whoever waits gets it)
+            for writing in waiting:
                 writing.outcome = error
-        for writing in together:
+            written = len(waiting)
+        for writing in waiting[:written]:
             if writing.done.done():
                 continue
             if isinstance(writing.outcome, Exception):
                 writing.done.set_exception(writing.outcome)
             else:
                 writing.done.set_result(writing.outcome)
+
+    def _write_one(self, connection: Connection, writing: _Writing[Any]) -> None:
+        """Who fails, fails alone; but for what concerns all of them."""
+        try:
+            with connection.begin_nested():
+                writing.outcome = writing.work(connection)
+        except (IntegrityError, DataError, ProgrammingError) as error:
+            writing.outcome = self._error(error)
+        except DBAPIError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whoever waits for it gets it)
+            writing.outcome = error
 
     async def _transact(self, work: Callable[[Connection], Result], *, writes: bool) -> Result:
         async def transaction() -> Result:

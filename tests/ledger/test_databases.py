@@ -1,0 +1,32 @@
+"""What is particular of one kind of database."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from random import Random
+
+from vncgate.ledger import Ledger
+from vncgate.people import Person
+
+NOW = datetime(2026, 5, 4, 9, tzinfo=UTC)
+
+
+async def test_no_page_of_sqlite_keeps_a_copy_of_who_is_forgotten(tmp_path):
+    """It moves rows from page to page as they grow, and overwrites only what it deletes."""
+    random = Random(1)
+    names = [f"{random.getrandbits(64):016x}" for _ in range(300)]
+    people = [Person(name, f"Name {name}", "", NOW, answers={"a": "y" * random.randrange(300)}) for name in names]
+    ledger = await Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
+    try:
+        await asyncio.gather(*(ledger.sign_up(person, [], capacity=None, waiting=True) for person in people))
+        grown = {name: {"b": "z" * random.randrange(1500)} for name in names[::2]}
+        await asyncio.gather(*(ledger.change_person(name, answers=answers) for name, answers in grown.items()))
+        gone = random.sample(names, 60)
+        for name in gone:
+            await ledger.forget(name)
+        kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert [name for name in gone if name.encode() in kept] == []
+        assert len(await ledger.people()) == 240
+    finally:
+        await ledger.aclose()
