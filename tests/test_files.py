@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vncgate.files import is_there, replace_file
+from vncgate.files import is_there, replace_file, write_private
 
 
 @pytest.fixture
@@ -147,3 +147,32 @@ def test_folder_that_refuses_fsync_is_no_failure(monkeypatch, target):
 
     monkeypatch.setattr("os.fsync", refuse_folders)
     assert replace_file(target, b"one\n")
+
+
+def test_a_private_file_is_made_whole_and_over_none(tmp_path):
+    path = tmp_path / "cards.pdf"
+    write_private(path, b"one")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"one", 0o600)
+    with pytest.raises(FileExistsError):
+        write_private(path, b"two")
+    assert path.read_bytes() == b"one"
+    path.chmod(0o644)
+    write_private(path, b"two", over=True)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"two", 0o600)
+    assert names(tmp_path) == ["cards.pdf"]
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_private_file_that_fails_leaves_all_as_it_was(monkeypatch, tmp_path, over):
+    path = tmp_path / "cards.pdf"
+    if over:
+        path.write_bytes(b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(path, b"new", over=over)
+    assert names(tmp_path) == (["cards.pdf"] if over else [])
+    assert not over or path.read_bytes() == b"old"

@@ -389,3 +389,50 @@ async def test_what_is_under_way_at_a_place_holds_up_no_end(world, caplog):
     await asyncio.wait_for(world.launcher.aclose(), 3)
     assert "what was asked of a place did not end within 1 s" in caplog.text
     hangs.set()
+
+
+# A workshop that is not open
+
+
+async def test_while_it_is_shut_only_an_operator_starts_desktops(world):
+    await world.start(settings(policy="eager"), roster())
+    world.launcher.shut(on=True)
+    world.launcher.apply(roster("ws01", "ws02"))
+    world.launcher.visit("ws01")
+    world.launcher.retry("ws01")
+    await asyncio.sleep(10)
+    assert world.states() == {STOPPED}
+    await world.launcher.start_desktops(["ws02"])
+    await world.running("ws02")
+    assert world.place.started == ["ws02"]
+    world.launcher.shut(on=False)
+    await world.running("ws01", "ws02")
+
+
+async def test_while_it_is_shut_nobody_starts_one_by_opening_its_page_and_no_pool_is_filled(world):
+    await world.start(settings(policy="pool", pool=2), roster())
+    world.launcher.shut(on=True)
+    world.launcher.apply(roster("ws01"))
+    world.launcher.visit("ws01")
+    await asyncio.sleep(60)
+    assert len(world.place.started) == 2, "which it has"
+    await world.launcher.stop_desktops(["pool:*"])
+    await asyncio.sleep(60)
+    world.launcher.visit("ws01")
+    await asyncio.sleep(60)
+    assert world.state() is STOPPED
+    world.launcher.shut(on=False)
+    world.launcher.visit("ws01")
+    await world.running("ws01")
+
+
+async def test_those_that_are_there_stay_and_are_told_why_they_end(world):
+    await world.start(settings(), roster("ws01"))
+    world.launcher.visit("ws01")
+    await world.running("ws01")
+    world.launcher.shut(on=True)
+    await asyncio.sleep(60)
+    assert world.state() is RUNNING
+    await world.launcher.stop_desktops(["ws01"], "the workshop is over")
+    await asyncio.sleep(5)
+    assert (world.state(), world.status().told) == (STOPPED, "the workshop is over")

@@ -92,3 +92,11 @@ def test_every_plan_is_balanced_and_a_good_token_file(count, hosts, websocketpor
     assert parsed.roster.accounts == accounts
     seated = Counter(account.desktop.host for account in accounts)
     assert max(seated.values()) - min(seated.values()) <= 1
+
+
+def test_pins_where_asked_for():
+    accounts = lay_out(40, None, with_pins=True)
+    parsed = parse(render(accounts).encode())
+    assert not parsed.problems
+    assert all(len(account.pin.reveal()) == 6 for account in parsed.roster.values())
+    assert not any(account.pin for account in lay_out(3, None))

@@ -87,3 +87,25 @@ async def test_a_file_that_was_emptied_throws_nobody_out(path):
     assert "has no accounts" in await refusal(TokenFile(path, Settings(), {}, left).reload(handed("#\n")))
     assert list(await TokenFile(path, Settings(), {}, left).first()) == ["ws01"]  # what the gate before had
     assert list(await TokenFile(path, Settings(), {}, State()).first()) == []
+
+
+async def test_new_passwords_are_written_where_they_may_be(path):
+    path.write_text("# keep\nws01 - path01 - - secret01 pin=123456\nws02 node path02 - 5901 secret02\n")
+    file = TokenFile(path, Settings(), {}, State())
+    said = await file.rekey()
+    assert said == "new VNC passwords: 1 in the token file, 1 left to VNC servers of their own"
+    assert path.read_text().startswith("# keep\nws01")
+    assert "secret01" not in path.read_text()
+    assert "secret02" in path.read_text()
+
+
+async def test_where_they_may_not_the_one_command_is_told(path, tmp_path):
+    before = path.read_text()
+    file = TokenFile(path, Settings(), {"CREDENTIALS_DIRECTORY": str(tmp_path)}, State())
+    said = await file.rekey()
+    assert said == "new VNC passwords are yours to write, as the gate may not: vncgate tokens rekey TOKENS"
+    assert path.read_text() == before
+    path.write_text("nonsense\n")
+    said = await TokenFile(path, Settings(), {}, State()).rekey()
+    assert said.endswith(f"then give the desktops new VNC passwords: vncgate tokens rekey {path}")
+    assert path.read_text() == "nonsense\n"

@@ -206,6 +206,7 @@ class Gate:
             self._roster = roster
             self._participants = await self._open_participants()
             stack.push_async_callback(self._participants.aclose)
+            self._desktops.launcher.shut(on=True)  # until the workshop's life says that it is open
         await self._take(roster, self._inherited.state.stopped)
         self._spawn(self._keep_finding(), "find desktops")
         if self._participants:

@@ -209,3 +209,24 @@ def test_half_a_file_is_not_left_behind(capsys, folder, monkeypatch):
     assert new("--accounts", "1", "--hosts", "n") == 1
     assert capsys.readouterr().err == "vncgate: workshop.tokens: cannot be written: No space left on device\n"
     assert not list(folder.iterdir())
+
+
+def test_new_with_pins_and_new_passwords_for_all(folder, capsys):
+    assert main(["tokens", "new", "--accounts", "3", "--hosts", "-", "--pins"]) == 0
+    before = parse((folder / "workshop.tokens").read_bytes()).roster
+    assert all(account.pin for account in before.values())
+    assert main(["tokens", "rekey", "workshop.tokens"]) == 0
+    after = parse((folder / "workshop.tokens").read_bytes()).roster
+    assert [account.pin for account in after.values()] == [account.pin for account in before.values()]
+    assert not {account.password for account in after.values()} & {account.password for account in before.values()}
+    assert main(["tokens", "rekey", "workshop.tokens", "--pins"]) == 0
+    last = parse((folder / "workshop.tokens").read_bytes()).roster
+    assert [account.pin for account in last.values()] != [account.pin for account in before.values()]
+    out = capsys.readouterr().out
+    assert "3 accounts with new VNC passwords and PINs" in out
+    assert not any(account.password.reveal() in out for account in last.values())
+
+
+def test_passwords_of_other_servers_are_told_of(file, capsys):
+    assert main(["tokens", "rekey", file(GOOD)]) == 0
+    assert "2 accounts with a VNC server of its own" in capsys.readouterr().out

@@ -3,7 +3,7 @@ import pytest
 from tests.web.values import DESKTOPS, Started, account, accounts, launched_account, status
 from vncgate.languages import Words
 from vncgate.model import DesktopState, Readiness, Roster, State, Want
-from vncgate.render.cards import Offer, Shown, cards, shown
+from vncgate.render.cards import Offer, Shown, cards, closed, shown
 
 ENGLISH = Words()
 REFUSED = "desktop node01:5901 refused the connection"
@@ -161,9 +161,13 @@ def test_the_times_of_a_desktop_are_told_where_they_mean_something():
         "state": "PENDING", "headline": "Your desktop is in the queue", "reason": "", "starts": 5.0, "ends": None,
         "idle_end": None, "offer": "", "comes": True, "kind": "on_demand",
     }  # fmt: skip
-    told = launched(DesktopState.RUNNING, {}, starts=5.0, ends=9.0, is_ending=True, idle_end=7.0).public(ENGLISH)["desktop"]
+    told = launched(DesktopState.RUNNING, {}, starts=5.0, ends=9.0, is_ending=True, idle_end=7.0).public(ENGLISH)[
+        "desktop"
+    ]
     assert (told["starts"], told["ends"], told["idle_end"]) == (None, 9.0, 7.0)
-    assert launched(DesktopState.RUNNING, {}, ends=9.0).public(ENGLISH)["desktop"]["ends"] is None  # nobody is warned yet
+    assert (
+        launched(DesktopState.RUNNING, {}, ends=9.0).public(ENGLISH)["desktop"]["ends"] is None
+    )  # nobody is warned yet
 
 
 def test_a_desktop_to_which_browsers_are_not_led_yet_is_starting():
@@ -174,3 +178,13 @@ def test_an_account_that_has_its_own_server_has_no_desktop_of_the_gates():
     assert not cards(accounts(1), [])["ws01"].is_launched
     assert cards(Roster((launched_account(),)), [])["ws01"].is_launched
     assert "desktop" not in cards(accounts(1), [])["ws01"].public(ENGLISH)
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_desktop_that_may_not_be_used_now_says_why_however_it_is(launched):
+    (card,) = cards(Roster((launched_account() if launched else account(),)), [], []).values()
+    shut = closed(card, "the workshop is over")
+    assert (shut.state, shut.reason) == (Shown.STOPPED if launched else Shown.OFFLINE, "the workshop is over")
+    if launched:
+        assert (shut.desktop.state, shut.desktop.offer) == (DesktopState.STOPPED, Offer.NOTHING)
+        assert shut.desktop.reason == "the workshop is over"
