@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vncgate.launchers.base import Whom
     from vncgate.launchers.lines import Lines
 
-PIECE = 1 << 18
+PIECE = 1 << 20
 """Bytes that are read at a time."""
 PIPE = 1 << 20
 """Bytes that a pipe holds, where the kernel allows so much."""

@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 STALL = 600.0
 """Seconds that a browser may take nothing of a download: it can be paused."""
+AHEAD = 2 << 20
+"""Bytes that are read ahead of what the browser takes: on a busy host agent and gate seldom run at the same time."""
 MOST_TICKETS = 1000
 """Downloads whose progress is remembered."""
 ZSTD_LEVEL = 3
@@ -331,6 +333,8 @@ async def _write(
     await response.prepare(request)
     if request.method == hdrs.METH_HEAD:
         return
+    if request.transport is not None:
+        request.transport.set_write_buffer_limits(AHEAD)
     try:
         async with contextlib.aclosing(data) as pieces:
             async for piece in pieces:
