@@ -245,7 +245,8 @@ class Settings(Section):
     client_handshakes: PerSecond = 50
     """The same for each client address (IPv6: each /64), in each worker: a whole class may be behind one."""
     max_connections: Annotated[int, Field(ge=1, le=10000, strict=True)] = 16
-    """Browsers that may be connected to one account at once: its owner's tabs, and all who watch."""
+    """Browsers that may be connected to one account at once: its owner's tabs, and all who watch. Who only watches
+    (access `seat`) leaves the last two to others."""
     max_headers: Annotated[int, Field(ge=1024, le=16384, strict=True)] = 16384
     """Bytes that the headers of a websocket handshake may have."""
     max_frame: Annotated[int, Field(ge=65536, le=67108864, strict=True)] = 1048576

@@ -169,12 +169,15 @@ async def test_over_https_only_the_hosts_own_cookie_counts_and_only_over_https(s
             ([secure, "X-Forwarded-Proto: http"], 403),
             ([secure, "X-Forwarded-Proto: https, http"], 403),
             ([secure, https, "X-Forwarded-Proto: http"], 403),
+            ([secure, https, "Origin: https://x"], 101),
+            ([secure, https, "Origin: http://x"], 403),
+            ([secure, https, "Origin: null"], 403),
             ([cookie(), https], 403),
             ([https], 403),
         ]:
             head, _ = await answer(world.port, *lines)
             assert head.startswith(f"HTTP/1.1 {status}"), lines
-        assert world.relay.tally().refused == {"not over https": 4, "not signed in": 2}
+        assert world.relay.tally().refused == {"not over https": 5, "other site": 1, "not signed in": 2}
     async with guarded(server, secure=True, trusted_proxies=()) as world:
         head, _ = await answer(world.port, secure, https)
         assert head.startswith("HTTP/1.1 403"), "anybody can write that header"

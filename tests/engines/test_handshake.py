@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from tests.engines.desktop import limits
-from vncgate.engines.handshake import chosen_subprotocol, objection, origin_allowed, wants_upgrade
+from vncgate.engines.handshake import came_over_https, chosen_subprotocol, objection, origin_allowed, wants_upgrade
 from vncgate.tally import Refusal
 
 
@@ -110,3 +110,22 @@ def test_an_answer_names_what_would_be_right():
     refused = objection(b"/", request(Origin="https://e" + "v" * 5000), limits())
     assert refused.text.startswith("Pages of 'https://evvv")
     assert len(refused.text) < 300
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (["https"], True),
+        (["HTTPS "], True),
+        (["https, https"], True),
+        (["https", "https"], True),
+        ([], False),
+        ([""], False),
+        (["http"], False),
+        (["https, http"], False),
+        (["https", "http"], False),
+        (["https,"], False),
+    ],
+)
+def test_https_is_what_all_say(headers, expected):
+    assert came_over_https(headers) is expected

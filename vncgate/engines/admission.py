@@ -60,6 +60,9 @@ class Admission:
             return refused
         if secure and not (self._trusts(peer) and came_over_https(headers.getall("X-Forwarded-Proto", []))):
             return INSECURE
+        # Nor for a page of this host that came over http: whoever sits on the network may have written it.
+        if secure and not headers.get("Origin", "https:").strip().lower().startswith("https:"):
+            return INSECURE
         cookie = cookies.session_value(headers.getall("Cookie", []), secure=secure)
         if cookie is None or name is None:
             return NOT_SIGNED_IN
