@@ -216,12 +216,12 @@ def test_languages_that_cannot_be_offered(offered, default, said):
 
 
 def test_what_scripts_say():
-    script = r'''
+    script = r"""
         say("One");
         let x = say(
           "a \"b\" {c}", { c: 1 });
         sayMany(files.length, "one file", "{count} files");
-        essay("x")'''
+        essay("x")"""
     assert list(languages.said(script)) == [(2, "One", ""), (3, 'a "b" {c}', ""), (5, "one file", "{count} files")]
 
 
