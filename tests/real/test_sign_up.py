@@ -56,6 +56,7 @@ class Somebody:
         status, text = await self.ask(http, "GET", "/sign-up")
         assert status == 200
         self.form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text))
+        self.form |= dict(re.findall(r'name="(accept\.\w+)" value="(\w+)"', text)) | {"code": "nova-7"}
         self.form |= {"answer.name": f"Person {self.number}", "answer.email": self.email}
 
     async def send(self, http):
@@ -161,6 +162,7 @@ title = "Chemistry in the browser"
 [signup]
 enabled = true
 code_file = "{folder}/code"
+capacity = 3
 information.en = "Room **7**, on Friday at nine. Bring a charger."
 information.de = "Raum **7**, Freitag um neun. Bitte ein Ladegerät mitbringen."
 privacy = "Ask data@example.org."
@@ -318,6 +320,36 @@ async def test_without_javascript(site, browse):
     await page.get_by_role("button", name="Sign up").click()
     await expect(page.get_by_role("heading", name="Your seat")).to_be_visible()
     await expect(page.get_by_role("button", name="Print this page")).to_be_hidden()
+
+
+async def test_who_waits_takes_the_seat_that_becomes_free(site, browse, pictures):
+    others = [Somebody(number) for number in range(3)]
+    async with aiohttp.ClientSession(site, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        for each in others:
+            await each.open_form(http)
+            await each.send(http)
+        page = await browse(f"{site}sign-up")
+        await expect(page.get_by_text("All seats are taken at the moment")).to_be_visible()
+        await page.get_by_label("Your name").fill("Emmy")
+        await page.get_by_label("E-mail address").fill("emmy@example.org")
+        await page.get_by_label("Event code").fill("nova-7")
+        await page.get_by_label("I have read and accept").check()
+        await page.get_by_role("button", name="Sign up").click()
+        await expect(page.get_by_role("heading", name="You are on the waiting list")).to_be_visible()
+        await unobjectionable(page)
+        await pictures(page, "waiting-en")
+        while await page.get_by_role("heading", name="You are on the waiting list").is_visible():
+            for each in others:  # all give their seats back: others of this module's tests may wait, too
+                _, text = await each.ask(http, "GET", "/privacy")
+                if form := dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text)):
+                    await each.ask(http, "POST", "/privacy/delete", data=form | {"confirm": "yes"})
+            await asyncio.sleep(1)
+            await page.reload()
+    await expect(page.get_by_role("heading", name="A seat has become free for you")).to_be_visible()
+    await unobjectionable(page)
+    await page.get_by_role("button", name="Take the seat").click()
+    await expect(page.get_by_role("heading", name="Your seat")).to_be_visible()
+    assert re.fullmatch(r"\d{6}", await page.locator("dd code").nth(1).text_content())
 
 
 @pytest.fixture

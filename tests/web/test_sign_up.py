@@ -404,7 +404,7 @@ async def test_a_page_of_another_site_signs_nobody_up(tmp_path):
 
 async def test_nobody_who_signs_up_waits_for_a_mail(tmp_path, free_port):
     mail = {"mail.host": "127.0.0.1", "mail.port": free_port(), "mail.security": "none", "mail.sender": "w@example.org"}
-    flags = {"signup.enabled": True, "signup.waiting": True} | mail
+    flags = {"signup.enabled": True, "landing.title": "Nova"} | mail
     async with House(tmp_path, count=1, **flags).open() as house, browser(house) as first, browser(house) as second:
         pin = pin_in((await send(first, GOOD))[1])
         _, text = await send(second, GOOD, language="de")
@@ -417,8 +417,8 @@ async def test_nobody_who_signs_up_waits_for_a_mail(tmp_path, free_port):
         assert f"PIN: {pin}" in mail.text
         assert "http://127.0.0.1/seat#v1.ws01." in mail.text
         assert sorted(each.subject for each in mails if each.person == moved.id) == [
-            "Für Sie ist ein Platz frei geworden: Workshop desktops",
-            "Sie stehen auf der Warteliste: Workshop desktops",
+            "Für Sie ist ein Platz frei geworden: Nova",
+            "Sie stehen auf der Warteliste: Nova",
         ]
 
 
@@ -450,6 +450,28 @@ async def test_while_nobody_may_come_in_nobody_signs_up(tmp_path):
         await house.participants.seating.freeze(on=True)
         _, text = await page(client, "/sign-up")
         assert "Sign-up is closed." in text
+
+
+async def test_over_https_cookies_are_for_it_alone(tmp_path):
+    flags = {"signup.enabled": True, "public_url": "https://w.example.org/"}
+    async with House(tmp_path, count=1, **flags).open() as house, browser(house) as client:
+        assert (await client.get("/sign-up")).status == 403  # it came over http
+        secure = {"X-Forwarded-Proto": "https"}
+        response = await client.get("/sign-up", headers=secure)
+        kept = f"__Host-vncgate_form={response.cookies['__Host-vncgate_form'].value}"
+        form = hidden(await response.text()) | GOOD
+        assert (await client.post("/sign-up", data=form, headers={"Cookie": kept})).status == 403
+        response = await client.post("/sign-up", data=form, headers=secure | {"Cookie": kept}, allow_redirects=False)
+        assert response.status == 303
+        for name in ("__Host-vncgate_signup", "__Host-vncgate_session"):
+            cookie = response.cookies[name]
+            assert (cookie["secure"], cookie["httponly"], cookie["samesite"], cookie["path"]) == (
+                True,
+                True,
+                "Lax",
+                "/",
+            )
+            assert not cookie["domain"]
 
 
 async def test_we_log_no_name_no_address_and_no_secret(tmp_path, caplog):
