@@ -464,6 +464,47 @@ async def test_who_is_given_released_and_moved(house):
     assert house.seating.seat("ws04").person == "p1"
 
 
+async def sign_up(house, name, *accounts):
+    person = Person(name, name, f"{name}@example.org", house.moment)
+    return await house.ledger.sign_up(person, accounts, capacity=None, waiting=True)
+
+
+async def test_who_is_forgotten_is_signed_out_and_whoever_gets_their_seat_stays(house):
+    await sign_up(house, "ada", "ws01")
+    await sign_up(house, "bob", "ws02")
+    mine = await enter(house)
+    await asyncio.gather(house.seating.forget("ada", "ada"), sign_up(house, "carol", "ws01"))
+    assert await house.seating.session(mine.cookie.reveal()) is None
+    assert house.admitted["ws01"] == {}
+    assert [person.id for person in await house.ledger.people()] == ["bob", "carol"]
+    assert (await house.ledger.seat("ws01")).person == house.seating.seat("ws01").person == "carol"
+    await house.seating.forget("nobody", "ada")
+
+
+async def test_a_purge_signs_everybody_out_but_organizers(house):
+    await sign_up(house, "ada", "ws01")
+    mine, link = await enter(house), token(house.seating.link("ws01"))
+    organizer = await house.seating.begin_as_organizer("lena")
+    assert (await house.seating.purge())["people"] == 1
+    assert await house.seating.session(mine.cookie.reveal()) is None
+    assert await house.seating.session(organizer.cookie.reveal()) == organizer.session
+    assert house.admitted["ws01"] == {}
+    assert house.seating.seat("ws01").person == ""
+    assert await reason(house.seating.enter_by_link(link, CLIENT)) is Reason.WRONG
+
+
+async def test_a_seat_that_is_somebody_elses_by_now_is_not_begun_nor_given_a_pin(house):
+    await sign_up(house, "ada", "ws01")
+    assert isinstance(await house.seating.begin("ws01", "ada"), Entry)
+    await house.ledger.release("ws01")
+    await sign_up(house, "bob", "ws01")
+    assert await reason(house.seating.begin("ws01", "ada")) is Reason.WRONG
+    with pytest.raises(SeatTakenError):
+        await house.seating.new_pin("ws01", "sign-up", owner="ada")
+    assert (await house.ledger.seat("ws01")).pin_hash == ""
+    assert isinstance(await house.seating.begin("ws01", "bob"), Entry)
+
+
 async def test_while_it_is_frozen_nobody_comes_in_and_nobody_goes(house):
     entry, link = await enter(house), token(house.seating.link("ws01"))
     address = await house.seating.share("ws01", Mode.VIEW, BEGIN + FREE_FOR)
