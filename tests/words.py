@@ -32,7 +32,7 @@ def texts() -> Iterator[tuple[str, str | tuple[str, str]]]:
     for method, file in files():
         name = file.relative_to(PACKAGE).as_posix()
         if method == "javascript":
-            for _, text, many in languages.said(file.read_text()):
+            for text, many in languages.said(file.read_text()):
                 yield name, (text, many) if many else text
             continue
         options = TEMPLATES if method == "jinja2" else {}

@@ -81,8 +81,9 @@ def _check(file: Path, catalog: Catalog, message: Message, forms: tuple[str, ...
             name = min(wrong)
             what = "has no" if name in wanted else "has"
             raise SettingsError(f"{place}: the translation {what} {name}, other than {ids[-1]!r}")
-        # Texts are put into pages as they are, also between quotes.
-        if marked := next((mark for mark in '<>&"' if mark in text and mark not in "".join(ids)), ""):
+        # Texts are put into pages as they are, also between quotes, and values are put into them.
+        rest, usual = (PLACEHOLDER.sub("", said) for said in (text, "".join(ids)))
+        if marked := next((mark for mark in '<>&"{}%' if mark in rest and mark not in usual), ""):
             raise SettingsError(f"{place}: the translation has {marked!r}, other than {ids[-1]!r}")
 
 

@@ -78,7 +78,8 @@ class Words:
         self.catalogue = catalogue or Catalogue()
         self._form: Callable[[int], int] = c2py(self.catalogue.plural)
         self._locale = Locale.parse(code, sep="-")
-        self.name = (self._locale.get_display_name() or code).capitalize()
+        name = self._locale.get_display_name() or code
+        self.name = name[0].upper() + name[1:]
 
     def __repr__(self) -> str:
         return f"Words({self.code!r})"
@@ -184,17 +185,15 @@ _LITERAL = r'"(?:[^"\\\n]|\\.)*"'
 _SAID = re.compile(rf"\b(say|sayMany)\(\s*(?:[\w.]+,\s*)?({_LITERAL})(?:,\s*({_LITERAL}))?")
 
 
-def said(script: str) -> Iterator[tuple[int, str, str]]:
-    """What a script of ours says: the line (1-based), the text, and the text for counts (or empty)."""
+def said(script: str) -> Iterator[tuple[str, str]]:
+    """What a script of ours says: each text, and beside it the one for counts above one (or nothing)."""
     for match in _SAID.finditer(script):
-        line = script.count("\n", 0, match.start()) + 1
-        many = json.loads(match[3]) if match[3] and match[1] == "sayMany" else ""
-        yield line, json.loads(match[2]), many
+        yield json.loads(match[2]), json.loads(match[3]) if match[3] and match[1] == "sayMany" else ""
 
 
 def module(words: Words, scripts: Iterable[str]) -> str:
     """The module that tells words.js what `scripts` say in this language."""
-    asked = {text for script in scripts for _, text, _ in said(script)}
+    asked = {text for script in scripts for text, _ in said(script)}
     known = {text: forms for text in sorted(asked) if (forms := words.catalogue.texts.get(text))}
     values: dict[str, Any] = {text: forms[0] if len(forms) == 1 else forms for text, forms in known.items()}
     table = json.dumps(values, ensure_ascii=False, indent=0)

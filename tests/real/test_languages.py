@@ -29,7 +29,8 @@ STOPPED, REQUESTED, PENDING, STARTING, RUNNING, STOPPING, FAILED = DesktopState
 
 CUT = """(width) => [...document.querySelectorAll("body *")].filter((element) => {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!(own || element.matches("input, section, .desk-card")) || element.closest(".visually-hidden, [hidden], .reason") || !element.offsetParent) return false;
+    if (!own && !element.matches("input, section, .desk-card")) return false;
+    if (element.closest(".visually-hidden, [hidden], .reason") || !element.offsetParent) return false;
     const { left, right } = element.getBoundingClientRect();
     const clips = ["hidden", "clip"].includes(getComputedStyle(element).overflowX);
     return left < -1 || right > width + 1 || (clips && element.scrollWidth > element.clientWidth + 1);
