@@ -38,7 +38,9 @@ async def test_somebody_who_waits_or_somebody_new_gets_a_seat(house):
     assert [(await seat(house, name)).name for name in ("ws01", "ws02")] == ["Bo", "Cy"]
     with pytest.raises(OrganizingError, match="somebody has the seat ws01"):
         await do(house, "assign", "ws01", name="Di")
-    assert [person.name for person in await house.ledger.people()] == ["Bo", "Cy"], "nothing half done"
+    with pytest.raises(OrganizingError, match="somebody has the seat ws01"):
+        await do(house, "assign", "ws01", person=(await house.person("Ed")).id)
+    assert [person.name for person in await house.ledger.people()] == ["Bo", "Cy", "Ed"], "nothing half done"
 
 
 async def test_somebody_moves_and_a_seat_is_freed(house):

@@ -113,7 +113,9 @@ async def test_a_revoked_token_ends_the_session_at_once(house, ada):
         assert answer.status == 303, path
         assert answer.headers["Location"].endswith("organizer/sign-in")
     assert (await ada.post("/organizer/seats/pin", data={"account": "ws01"})).status == 403
-    # One of the same name that is made later is another.
+
+
+async def test_a_token_of_the_same_name_that_is_made_later_is_another(house, ada):
     later = grant("ada", Scope.ORGANIZE)
     house.allow(later.model_copy(update={"created": later.created.replace(year=2099)}))
     assert (await ada.get("/organizer", allow_redirects=False)).status == 303
