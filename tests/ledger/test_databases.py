@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from datetime import UTC, datetime
 from random import Random
 
@@ -30,3 +31,30 @@ async def test_no_page_of_sqlite_keeps_a_copy_of_who_is_forgotten(tmp_path):
         assert len(await ledger.people()) == 240
     finally:
         await ledger.aclose()
+
+
+async def test_what_could_not_be_wiped_at_once_is_when_the_ledger_is_opened(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("vncgate.ledger.databases.LIMIT", 0.2)
+    file = tmp_path / "ledger.sqlite"
+    ledger = await Ledger.open(f"sqlite:///{file}")
+    await ledger.sign_up(Person("ada", "Ada Lovelace", "", NOW), [], capacity=None, waiting=True)
+    reader = sqlite3.connect(file, isolation_level=None)
+    try:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM people").fetchall()
+        await ledger.forget("ada")
+        assert await ledger.person("ada") is None
+    finally:
+        reader.close()
+        log = file.with_name("ledger.sqlite-wal").read_bytes()
+        await ledger.aclose()
+    assert b"Ada Lovelace" in log
+    assert f"the ledger {file}: another program" in caplog.text
+    assert "what was deleted is still in its files" in caplog.text
+    assert "Lovelace" not in caplog.text
+    caplog.clear()
+    ledger = await Ledger.open(f"sqlite:///{file}")
+    assert b"Ada Lovelace" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert await ledger.get_note("to wipe") == ""
+    await ledger.aclose()
+    assert caplog.text == ""

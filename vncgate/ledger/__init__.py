@@ -29,7 +29,13 @@ class Ledger(People, Seats, Sessions, Papers, PersonalData):
     @classmethod
     async def open(cls, url: str) -> Ledger:
         """Open `sqlite:////path/to/ledger.sqlite`, which is made, or `postgresql://user:password@host/database`."""
-        return cls(await Database.open(url))
+        ledger = cls(await Database.open(url))
+        try:
+            await ledger.wipe()
+        except BaseException:
+            await ledger.aclose()
+            raise
+        return ledger
 
     async def aclose(self) -> None:
         """Close it."""

@@ -173,7 +173,9 @@ class Database:
         async with self._engine.connect() as connection:
             await connection.execution_options(**self._kind.no_transaction)
             for statement in self._kind.tidy:
-                await connection.exec_driver_sql(statement)
+                told = await connection.exec_driver_sql(statement)
+                if told.returns_rows and told.scalar():  # https://sqlite.org/pragma.html#pragma_wal_checkpoint
+                    raise LedgerError(f"{self._kind.where}: another program reads it all the time")
 
     async def _trying(self, deed: Callable[[], Awaitable[Result]]) -> Result:
         loop = asyncio.get_running_loop()

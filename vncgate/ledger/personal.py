@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
+from vncgate.errors import LedgerError
 from vncgate.ledger.database import Database
 from vncgate.ledger.placing import count_change, known, person_called, seat_called, vacate
 from vncgate.ledger.tables import (
     AUDIT,
     MAILS,
+    NOTES,
     PEOPLE,
     SEATS,
     SESSIONS,
@@ -22,6 +25,12 @@ from vncgate.ledger.tables import (
     values_of_accepted,
 )
 from vncgate.people import Person
+
+log = logging.getLogger(__name__)
+
+_WIPE = NOTES.c.key == "to wipe"
+_TO_WIPE = select(exists().where(_WIPE))
+"""Whether something was deleted that the files may still have, should the gate have been killed in between."""
 
 
 class PersonalData:
@@ -52,11 +61,12 @@ class PersonalData:
                 vacate(connection, person.account)
             connection.execute(update(AUDIT).where(AUDIT.c.about == id).values(about=""))
             connection.execute(delete(PEOPLE).where(PEOPLE.c.id == id))  # and their mails
+            _leave_to_wipe(connection)
             return person
 
         if (person := await self._database.write(forget)) is None:
             return ""
-        await self._database.tidy()
+        await self.wipe()
         return person.account
 
     async def purge(self) -> dict[str, int]:
@@ -76,12 +86,31 @@ class PersonalData:
             }
             gone = {what: connection.execute(deed).rowcount for what, deed in deeds.items()}
             connection.execute(update(SEATS).values(epoch=SEATS.c.epoch + 1, pin_hash="", until=None))
+            _leave_to_wipe(connection)
             count_change(connection)
             return gone
 
         gone = await self._database.write(purge)
-        await self._database.tidy()
+        await self.wipe()
         return gone
+
+    async def wipe(self) -> None:
+        """Wipe from the database's files what was deleted, if that is still to be done; `forget()`, `purge()` and
+        opening the ledger do it. Where it cannot be done now, the log says so, and the next of these tries it again.
+        """
+        if not await self._database.read(lambda connection: connection.scalar(_TO_WIPE)):
+            return
+        try:
+            await self._database.tidy()
+        except LedgerError as error:
+            log.warning("%s; what was deleted is still in its files, until the gate starts anew at the latest", error)
+        else:
+            await self._database.write(lambda connection: connection.execute(delete(NOTES).where(_WIPE)).rowcount)
+
+
+def _leave_to_wipe(connection: Connection) -> None:
+    if not connection.scalar(_TO_WIPE):
+        connection.execute(insert(NOTES).values(key="to wipe", value="1"))
 
 
 def _of_themselves(person: Person) -> dict[str, Any]:
