@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vncgate import catalogues, tasks
+from vncgate.engines.base import Admissions
 from vncgate.errors import SettingsError
 from vncgate.files import state_folder
 from vncgate.launcher import Launcher
@@ -22,7 +23,7 @@ from vncgate.ledger import Ledger
 from vncgate.model import AccountStatus, Roster
 from vncgate.organizing import Organizing
 from vncgate.seat_links import KEY_BYTES
-from vncgate.seating import Admissions, Seating
+from vncgate.seating import Seating
 from vncgate.settings import Settings
 from vncgate.signing_up import SigningUp
 from vncgate.signup_texts import SignupTexts

@@ -14,7 +14,7 @@ from vncgate.cli import main
 from vncgate.ledger import Ledger
 from vncgate.people import Person
 from vncgate.seat_links import read_seat_token
-from vncgate.seating import REVOKED
+from vncgate.seat_memory import REVOKED
 
 KEY = "k" * 64
 TOKENS = "ws01 - p1 - - k3Vq9xTb pin=123456 name='Ada L.'\nws02 - p2 - - Hm7wPz4c pin=654321\nws03 - p3 - - Xm7wPz4c\n"

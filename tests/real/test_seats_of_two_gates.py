@@ -12,7 +12,7 @@ import pytest
 from tests.real.postgres import Postgres
 from tests.seats import CHEAP, CLIENT, PIN, with_pins
 from tests.web.values import Gate, Started, accounts
-from vncgate import pins, seating
+from vncgate import pins, seat_memory
 from vncgate.participants import Participants
 from vncgate.people import Mode
 from vncgate.seating import Entry
@@ -50,7 +50,7 @@ class Half:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     monkeypatch.setattr(pins, "HASHER", CHEAP)
-    monkeypatch.setattr(seating, "POLL", 0.05)
+    monkeypatch.setattr(seat_memory, "POLL", 0.05)
 
 
 @contextlib.asynccontextmanager

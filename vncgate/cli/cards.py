@@ -152,7 +152,7 @@ def _doubts(
     roster: Roster, cards: list[AccessCard], known: Known, chosen: Settings, expires: datetime
 ) -> Iterator[str]:
     from vncgate.render.access_cards import several
-    from vncgate.seating import REVOKED
+    from vncgate.seat_memory import REVOKED
 
     revoked = [name for name, (seat, _) in known.items() if seat.pin_hash == REVOKED and name in roster]
     if revoked:
