@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vncgate import control
 from vncgate.errors import SettingsError
-from vncgate.languages import Words
-from vncgate.settings import Settings
+
+if TYPE_CHECKING:
+    from vncgate.languages import Words
+    from vncgate.settings import Settings
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
