@@ -18,6 +18,7 @@ from vncgate.kinds import File, Flag, Section, like
 
 ANY = ""
 """The language of a text that is for all."""
+_CODE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def _per_language(value: object) -> PerLanguage:
             return value
         case str():
             return PerLanguage({ANY: value} if value else {})
-        case dict() if all(isinstance(text, str) and re.fullmatch("[a-z]{2,3}", code) for code, text in value.items()):
+        case dict() if all(isinstance(text, str) and _CODE.fullmatch(code) for code, text in value.items()):
             return PerLanguage(value)
     raise ValueError('write a text, or one for each language, as { en = "Name", de = "Name" }')
 
