@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from vncgate import workshop
 from vncgate.errors import WorkshopError
-from vncgate.workshop import COMMANDS, STEPS, Command, Phase, Record, Step, Work, WorkshopSettings
+from vncgate.workshop import COMMANDS, IS_OPEN, STEPS, Command, Phase, Record, Step, Work, WorkshopSettings
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -120,6 +120,7 @@ def test_every_phase_and_step(phase, step):
     if (phase, step) in STEPS:
         assert (then.phase, then.passed) == (STEPS[phase, step], at(1))
         assert bool(then.work) == (step in (Step.END, Step.PURGE))
+        assert then.is_open == (then.phase in IS_OPEN or (step is Step.END and phase in IS_OPEN))
     else:
         assert then is None
 

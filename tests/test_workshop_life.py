@@ -58,6 +58,7 @@ class World:
         self.closing = 0
         self.most_closing = 0
         self.built = {}
+        self.pushed = 0
         self.life = None
 
     def begin(self, settings=WHOLE, archives=True):
@@ -129,7 +130,7 @@ class World:
         self.seat[account] = Seat(account, until=until)
 
     async def roster_changed(self):
-        pass
+        self.pushed += 1
 
     # the launcher
     def statuses(self):
@@ -267,8 +268,7 @@ async def test_a_gate_that_is_killed_in_the_middle_of_the_end_goes_on_and_does_n
         assert life.status()["work"]
         before = list(world.deeds)
     async with Running(world) as life:
-        assert life.phase is Phase.ENDED
-        assert not life.opens("ws01")
+        assert (life.phase, life.opens("ws01")) == (Phase.ENDED, moment < LAST_WORDS)
         await asyncio.sleep(300)
         assert life.status()["work"] is None
     assert set(world.state.values()) == {STOPPED}
@@ -296,6 +296,22 @@ async def test_what_a_deed_could_not_do_is_tried_again(world):
         await asyncio.sleep(LAST_WORDS + 120)
         assert (life.status()["trouble"], life.status()["work"]) == ("", None)
     assert world.deeds.count("rekey") == 1
+
+
+async def test_who_is_connected_has_a_minute_to_save_their_work(world):
+    async with Running(world) as life:
+        await until(3, world)
+        await life.order(Command.END, "ada")
+        await asyncio.sleep(LAST_WORDS - 1)
+        assert (life.opens("ws01"), life.closed("ws01"), world.is_shut, world.deeds) == (True, "", True, [])
+        assert "save your work now" in world.said()[-1]
+        looks = world.pushed
+        await asyncio.sleep(2)
+        assert (life.opens("ws01"), life.closed("ws01")) == (False, "the workshop is over")
+        assert world.pushed > looks, "the engine is told"
+        await asyncio.sleep(300)
+        await life.order(Command.END, "ada")
+        assert not life.opens("ws01"), "not even for a moment"
 
 
 async def test_nobody_is_waited_for_where_nobody_is_connected(world):

@@ -123,6 +123,8 @@ IS_OPEN = frozenset({Phase.OPEN, Phase.OVERTIME})
 """Phases in which people use their desktops."""
 OVER = frozenset({Phase.ENDED, Phase.CLOSED, Phase.PURGED})
 """Phases after its end."""
+GOODBYE = "note"
+"""The deed of END in which people save their work; until it is done they use their desktops."""
 _WORK = {Command.END: Step.END, Command.PURGE: Step.PURGE}
 _NEWS = frozenset({Step.WARN_15, Step.WARN_5, Step.TIME_UP})
 """Steps that tell people something, of which only the last is of use."""
@@ -178,6 +180,12 @@ class Record:
     frozen: bool = False
     work: Work | None = None
     said: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether people use their desktops: also while they are told of the end."""
+        is_ending = self.work is not None and self.work.step is Step.END and GOODBYE not in self.work.deeds
+        return self.phase in IS_OPEN or is_ending
 
     def to_json(self) -> str:
         """As a note in the ledger."""
@@ -241,10 +249,15 @@ def after(record: Record, step: Step, when: datetime, by: str = CLOCK) -> Record
     phase = STEPS.get((record.phase, step))
     if phase is None:
         return None
-    work = Work(step, by) if step in (Step.END, Step.PURGE) else record.work
+    work = _begun(record, step, by) if step in (Step.END, Step.PURGE) else record.work
     frozen = record.frozen and phase in IS_OPEN
     said = () if step in (Step.END, Step.PURGE) else record.said
     return replace(record, phase=phase, passed=max(record.passed, when), frozen=frozen, work=work, said=said)
+
+
+def _begun(record: Record, step: Step, by: str) -> Work:
+    """Where nobody has been in, there is nobody to say goodbye to."""
+    return Work(step, by, () if record.phase in IS_OPEN else (GOODBYE,))
 
 
 def passed(record: Record, when: datetime) -> Record:
@@ -262,7 +275,7 @@ def ordered(record: Record, command: Command, now: datetime, by: str) -> Record:
     if record.work:
         return record  # it goes on
     if step := _WORK.get(command):
-        changed = replace(record, work=Work(step, by), said=(), frozen=False)
+        changed = replace(record, work=_begun(record, step, by), said=(), frozen=False)
     else:
         changed = replace(record, frozen=command is Command.FREEZE)
     return passed(replace(changed, phase=phase), now)

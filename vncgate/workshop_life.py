@@ -120,7 +120,7 @@ class Life:
 
     def opens(self, account: str) -> bool:
         """Whether the desktop of `account` may be used now. Who has more time goes on after the end."""
-        return self.phase in IS_OPEN or (self.phase is Phase.ENDED and self._stays(account))
+        return self._record.is_open or (self.phase is Phase.ENDED and self._stays(account))
 
     def status(self) -> dict[str, Any]:
         """All of it, as JSON values."""
@@ -336,6 +336,8 @@ class Life:
                 work = replace(work, deeds=(*work.deeds, name))
                 lines = (*self._record.said, said) if said else self._record.said
                 await self._keep(replace(self._record, work=work, said=lines))
+            if name == workshop.GOODBYE:
+                await self._enforce()
         self._progress = ""
         async with self._changing:
             await self._keep(replace(self._record, work=None))
@@ -348,7 +350,7 @@ class Life:
         first = {"desktops": self._close_desktops, "seats": self._renew_seats}
         if step is Step.END:
             then = {"archives": self._build_archives, "passwords": self._rekey}
-            return {"note": self._say_goodbye, **first, **then}
+            return {workshop.GOODBYE: self._say_goodbye, **first, **then}
         return {**first, "archives": self._remove_archives, "people": self._purge}
 
     async def _say_goodbye(self) -> str:
