@@ -21,8 +21,9 @@ from playwright.async_api import expect
 
 from tests.real.browser import connected
 from tests.real.conftest import need
-from tests.real.gate import RunningGate
+from tests.real.gate import PATIENCE, RunningGate
 from tests.real.xvnc import Xvnc
+from tests.test_mailing import Postbox, post_office
 from vncgate import cookies
 from vncgate.ledger import Ledger
 from vncgate.people import Standing
@@ -166,6 +167,11 @@ capacity = 3
 information.en = "Room **7**, on Friday at nine. Bring a charger."
 information.de = "Raum **7**, Freitag um neun. Bitte ein Ladegerät mitbringen."
 privacy = "Ask data@example.org."
+[mail]
+host = "127.0.0.1"
+port = {smtp}
+security = "none"
+sender = "The Workshop <workshop@example.org>"
 [[signup.fields]]
 name = "name"
 label = {{ en = "Your name", de = "Ihr Name" }}
@@ -196,14 +202,22 @@ file = "{folder}/terms.md"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory):
-    """The address of a gate at which people sign up for six seats; the first has a desktop."""
+async def postbox():
+    """A mail server, at `postbox.port`, and what it has got."""
+    postbox = Postbox()
+    async with post_office(postbox) as postbox.port:
+        yield postbox
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory, postbox):
+    """The address of a gate at which people sign up, for three seats."""
     folder = tmp_path_factory.mktemp("sign-up")
     (folder / "terms.md").write_text(TERMS)
     (folder / "code").write_text("nova-7\n")
     gate = RunningGate(folder)
     gate.environ["STATE_DIRECTORY"] = str(folder / "state")
-    gate.settings = SETTINGS.format(web=gate.web, folder=folder)
+    gate.settings = SETTINGS.format(web=gate.web, folder=folder, smtp=postbox.port)
     with Xvnc(folder) as desktop:
         gate.write(*(gate.line(f"ws{number:02}", desktop) for number in range(1, 7)))
         with gate:
@@ -240,7 +254,7 @@ async def fill_in(page, name):
     await expect(page.locator("input[type=checkbox]")).to_be_checked()
 
 
-async def test_by_keyboard_alone_from_the_first_page_to_the_desktop(site, browse, pictures):
+async def test_by_keyboard_alone_from_the_first_page_to_the_desktop_and_by_the_mail(site, browse, postbox, pictures):
     page = await browse(site)
     await page.get_by_role("link", name="No account yet? Sign up").focus()
     await page.keyboard.press("Enter")
@@ -271,6 +285,15 @@ async def test_by_keyboard_alone_from_the_first_page_to_the_desktop(site, browse
     await page.get_by_role("link", name="Open the desktop").focus()
     await page.keyboard.press("Enter")
     await connected(page)
+    async with asyncio.timeout(PATIENCE):
+        while not (got := [mail for mail in postbox.got if mail["To"] == "ada@example.org"]):
+            await asyncio.sleep(0.05)
+    (mail,) = got
+    text = mail.get_content()
+    assert mail["Subject"] == "Your seat: Chemistry in the browser"
+    assert f"PIN: {pin}" in text
+    phone = await browse(re.search(r"http://\S+seat#\S+", text)[0])
+    await connected(phone)
 
 
 async def test_in_german_on_a_phone_with_a_mistake_first(site, browse, pictures):
