@@ -11,11 +11,11 @@ from vncgate.kinds import Count, Expandable, File, Section
 
 
 def _root(value: str) -> str:
-    rest = value.replace("{account}", "x").replace("{home}", "/home", 1)
-    if value and (not rest.startswith("/") or "\0" in rest):
+    rest = value.replace("{account}", "x")
+    if value and not rest.removeprefix("{home}").startswith("/") and rest != "{home}":
         raise ValueError('write an absolute path, or one below {home}, for example "/scratch/school/{account}"')
-    if wrong := re.search(r"\{[^{}]*\}?|\}", rest):
-        raise ValueError(f"{wrong[0]!r} stands for nothing: only {{account}} and {{home}} do")
+    if wrong := re.search(r"\{[^{}]*\}?|\}|\0", rest.removeprefix("{home}")):
+        raise ValueError(f"{wrong[0]!r} stands for nothing: only {{account}} does, and {{home}} where it comes first")
     return value
 
 

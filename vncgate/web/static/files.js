@@ -47,7 +47,7 @@ function tell() {
 }
 
 function total(checked) {
-  if (!checked.length) return page.dataset.total === undefined ? null : Number(page.dataset.total);
+  if (!checked.length) return page.dataset.total ? Number(page.dataset.total) : null;
   return checked.some((box) => box.dataset.size === undefined)
     ? null
     : checked.reduce((sum, box) => sum + Number(box.dataset.size), 0);
@@ -114,6 +114,8 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const [now, then] = [document.querySelector(".files-table"), fresh.querySelector(".files-table")];
   if (!then) return;
+  document.querySelector(".files-facts").replaceWith(fresh.querySelector(".files-facts"));
+  page.dataset.total = fresh.getElementById("files").dataset.total ?? "";
   if (now) now.replaceWith(then);
   else form.querySelector(".empty")?.replaceWith(then);
   dress();
