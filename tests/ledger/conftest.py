@@ -26,10 +26,16 @@ def server(request):
     return None if request.param == "sqlite" else request.getfixturevalue("postgres")
 
 
+@pytest.fixture(scope="module")
+def database(server):
+    """The URL of a database on the server, for all tests of the module; or None."""
+    return server and server.database()
+
+
 @pytest.fixture
-def url(server, tmp_path):
+def url(server, database, tmp_path):
     """The URL of a ledger that is not there yet."""
-    return f"sqlite:///{tmp_path}/state/ledger.sqlite" if server is None else server.database()
+    return f"sqlite:///{tmp_path}/state/ledger.sqlite" if server is None else server.emptied(database)
 
 
 @pytest_asyncio.fixture

@@ -27,6 +27,8 @@ TURN = 0.25
 """Seconds in which those who wait go together; then other gates have their turn."""
 LONGEST_WAIT = 120.0
 """Seconds that somebody waits behind others who write, and for their own turn."""
+LAST_WAIT = 2.0
+"""Seconds that who closes it waits for what is being written."""
 PATIENCE = 5.0
 """Seconds in which what may pass, such as a server's restart, is tried again; not while it is being opened."""
 PAUSE = 0.1
@@ -51,6 +53,7 @@ class Database:
         self._kind = kind
         self._engine = kind.engine()
         self._patience = 0.0
+        self._is_closing = False
         self._waiting: list[_Writing[Any]] = []
         self._somebody_waits = asyncio.Event()
         self._writer = tasks.spawn(self._write_on(), "ledger: write")
@@ -77,7 +80,10 @@ class Database:
         return database
 
     async def aclose(self) -> None:
-        """Close it. Whoever waits for it is told."""
+        """Close it. What is being written now is, unless it takes long; whoever waits behind it is told."""
+        self._is_closing = True
+        self._somebody_waits.set()
+        await asyncio.wait([self._writer], timeout=LAST_WAIT)
         await tasks.end(self._writer)
         for writing in self._waiting:
             if not writing.done.done():
@@ -108,11 +114,11 @@ class Database:
         await self._trying(self._tidy)
 
     async def _write_on(self) -> None:
-        while True:
-            await self._somebody_waits.wait()
-            await self._write_together([writing for writing in self._waiting if not writing.done.done()])
+        while await self._somebody_waits.wait() and not self._is_closing:
+            if waiting := [writing for writing in self._waiting if not writing.done.done()]:
+                await self._write_together(waiting)
             self._waiting = [writing for writing in self._waiting if not writing.done.done()]
-            if not self._waiting:
+            if not self._waiting and not self._is_closing:
                 self._somebody_waits.clear()
 
     async def _write_together(self, waiting: Sequence[_Writing[Any]]) -> None:

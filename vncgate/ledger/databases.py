@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +34,7 @@ class Kind(Protocol):
     """Options of a connection that is to begin none."""
 
     def prepare(self) -> None:
-        """Make what must be there before it is opened. Raises OSError; it blocks."""
+        """Make what must be there before it is opened. Raises OSError and LedgerError; it blocks."""
 
     def engine(self) -> AsyncEngine:
         """What connects to it: one writer at a time, who sees all that others wrote, and readers who see one moment."""
@@ -86,6 +87,12 @@ class SqliteFile:
         except FileExistsError:
             # Not opened: closing it would give up the locks that this process has on it by SQLite (fcntl(2)).
             self._path.chmod(0o600)
+        # Where aiosqlite fails to connect it leaves a thread to itself: so it is only asked where it will not.
+        try:
+            with contextlib.closing(sqlite3.connect(self._path)) as trial:
+                trial.execute("PRAGMA schema_version")
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.where}: {_sqlite_reason(error)}") from None
 
     def engine(self) -> AsyncEngine:
         """One connection writes and two read."""
@@ -99,12 +106,8 @@ class SqliteFile:
         """Any will do."""
 
     def reason(self, error: DBAPIError) -> str:
-        """By SQLite's result codes (https://sqlite.org/rescode.html)."""
-        name = getattr(error.orig, "sqlite_errorname", "")
-        for prefix, words in _SQLITE_REASONS.items():
-            if name.startswith(prefix):
-                return words
-        return f"SQLite says {name or type(error.orig).__name__}"
+        """See _sqlite_reason()."""
+        return _sqlite_reason(error.orig)
 
     def passes(self, error: DBAPIError) -> bool:
         """Where another program has it."""
@@ -112,17 +115,21 @@ class SqliteFile:
 
     def _connected(self, connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver is to begin no transactions of its own
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout = {LIMIT / 2 * 1000:.0f}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-            "temp_store = MEMORY",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        try:
+            cursor = connection.cursor()
+            for pragma in (
+                f"busy_timeout = {LIMIT / 2 * 1000:.0f}",
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "foreign_keys = ON",
+                "secure_delete = ON",
+                "temp_store = MEMORY",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+        except BaseException:
+            connection.close()  # nobody else has it; it has a thread
+            raise
 
     def _begin(self, connection: Connection) -> None:
         match connection.get_execution_options().get(WRITES):
@@ -130,6 +137,15 @@ class SqliteFile:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             case False:
                 connection.exec_driver_sql("BEGIN")
+
+
+def _sqlite_reason(error: BaseException | None) -> str:
+    """By SQLite's result codes (https://sqlite.org/rescode.html)."""
+    name = getattr(error, "sqlite_errorname", "")
+    for prefix, words in _SQLITE_REASONS.items():
+        if name.startswith(prefix):
+            return words
+    return f"SQLite says {name or type(error).__name__}"
 
 
 _SQLITE_REASONS = {
