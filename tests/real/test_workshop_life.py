@@ -4,6 +4,7 @@ middle of its end; with a participant in Chromium, their files, and what is left
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -71,6 +72,7 @@ async def sign_in(page, account):
     await page.get_by_role("button", name="Sign in").click()
 
 
+@pytest.mark.timeout(300)
 async def test_a_workshop_from_its_doors_to_its_purge(gate, browse):
     # Before the doors open: one can sign in, and that is all.
     assert workshop(gate, "status").splitlines()[0] == "Our school: sign-up"
@@ -130,11 +132,10 @@ async def test_a_workshop_from_its_doors_to_its_purge(gate, browse):
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "nothing is removed before its end" in refused.stderr
     workshop(gate, "end")
-    with sqlite3.connect(gate.folder / "state" / "ledger.sqlite") as ledger:
+    with contextlib.closing(sqlite3.connect(gate.folder / "state" / "ledger.sqlite")) as ledger:
         assert ledger.execute("select count(*) from audit").fetchone()[0] > 0
     assert "3 archives removed" in workshop(gate, "purge", "--dry-run")
     purged = workshop(gate, "purge", "--yes")
-    assert purged.splitlines()[0] in ("Our school: purged", "archives", "people", "seats", "desktops")
     assert "Our school: purged" in purged
     assert "3 archives removed" in purged
     assert not list(archive.parent.glob("*.zip"))
