@@ -14,8 +14,8 @@ from vncgate import __version__
 from vncgate.errors import VncgateError
 
 MODULES = (
-    "run", "demo", "tokens", "render", "operate", "desktop", "seats", "images", "token", "cards", "archive", "workshop", "doctor",
-    "rehearse",
+    "run", "demo", "tokens", "render", "operate", "desktop", "seats", "images", "token", "cards", "archive", "workshop",
+    "doctor", "rehearse",
 )  # fmt: skip
 """Where the commands are, in the order in which help lists them."""
 
