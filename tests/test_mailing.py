@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.real.apache import certificate
@@ -313,6 +314,7 @@ async def test_a_name_adds_no_header(tmp_path):
     assert all(message["Bcc"] is None and message["Subject"].startswith("For Eve") for message in postbox.got)
 
 
+@hypothesis_settings(deadline=None)
 @given(st.one_of(st.text(), st.emails(), st.from_regex(r"[^@\s]+@[^@\s]+\.[^@\s]+")), st.text(), st.text())
 def test_whatever_is_in_it_a_message_has_our_headers_alone(to, subject, text):
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engines.desktop import limits
@@ -78,6 +78,7 @@ def test_what_counts_as_one_client(address, one):
     assert neighbourhood(address) == one
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 50),
     st.integers(1, 50),
@@ -100,3 +101,11 @@ def test_no_span_of_time_has_more_than_twice_its_rate(overall, each, arrivals):
         assert len(span) <= 2 * overall * SPAN + 1
         for client in set(span) - {None}:
             assert span.count(client) <= 2 * each * SPAN + 1
+
+
+def test_asking_how_long_one_would_wait_lets_nobody_in_and_a_span_may_be_long():
+    rates = HandshakeRates(10, 2 / 60, span=60)
+    assert [rates.would_wait("192.0.2.1", 0.0) for _ in range(9)] == [0.0] * 9
+    assert [rates.wait("192.0.2.1", 0.0) for _ in range(2)] == [0.0, 0.0]
+    assert rates.would_wait("192.0.2.1", 0.0) == rates.wait("192.0.2.1", 0.0) == pytest.approx(30)
+    assert rates.would_wait("192.0.2.2", 0.0) == 0.0
