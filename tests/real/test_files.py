@@ -352,7 +352,7 @@ async def test_a_connection_that_is_lost_in_the_middle(host):
         async with agents.ask(ACCOUNT, do="pack", paths=[], name="ws01", format="tar") as asked:
             await asked.read()
             host.cut()
-            with pytest.raises(FilesError, match="the agent went away: the connection was lost"):
+            with pytest.raises(FilesError, match="the agent went away: "):
                 await everything(asked)
         assert "entries" in await agents.do(ACCOUNT, do="list", path="")
     finally:
