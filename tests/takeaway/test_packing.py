@@ -302,6 +302,7 @@ def test_any_depth(tmp_path):
         subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
 
 
+@pytest.mark.timeout(600)
 def test_a_hundred_thousand_small_files(tmp_path):
     count = 100_000
     for folder in range(100):
@@ -341,6 +342,7 @@ def test_twenty_gigabytes_of_holes_stay_holes_in_a_tar(tmp_path):
     assert (out.st_size, out.st_blocks < 1000) == (size, True)
 
 
+@pytest.mark.timeout(600)
 def test_large_files_with_holes_are_small_in_a_zip(tmp_path):
     size = 5 << 30
     with (tmp_path / "sparse").open("wb") as file:
