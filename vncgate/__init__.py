@@ -5,8 +5,9 @@ account, writes Apache's ProxyPass lines and the landing page, and serves that p
 
 The house has floors; a room imports only from the floors below its own (checked by import-linter):
 
-    0  pure: errors model people text languages kinds (and the other sections of the settings) tokens hostlist new_accounts
-             settings setting_faults grants checks plan lifecycle readiness forwarded tally rfb rfb_input rfb_view messages
+    0  pure: errors model people text languages kinds (and the other sections of the settings) tokens hostlist
+             new_accounts settings setting_faults grants checks plan lifecycle readiness forwarded tally rfb
+             rfb_input rfb_view messages
              cookies seat_links guessing signup_form people_csv seat_table viewer_notes workshop render
              desktop_life desktop_choice desktop_words
     1  hands: channel files handover watch roster process nursery listeners dial probe scrape systemd log tasks serving
