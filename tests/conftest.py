@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import uvloop
+from hypothesis import settings
 
 from tests.fakeplace import World
 from tests.ports import free_ports
 
+settings.register_profile("vncgate", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("vncgate")
 uvloop.new_event_loop().close()  # with a process's first loop libuv makes a pipe that it keeps
 
 

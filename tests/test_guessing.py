@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vncgate import guessing
@@ -131,7 +131,6 @@ def test_what_is_remembered_is_bounded(monkeypatch):
     assert max(len(name) for name, _ in guesses._pairs) <= 65
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.floats(0, 4000)), max_size=200))
 def test_whatever_is_tried_waits_are_short_and_told_rightly(tries):
     guesses, now = Guessing(), 0.0

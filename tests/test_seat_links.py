@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vncgate import seat_links
@@ -16,7 +16,6 @@ accounts = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)
 links = st.builds(SeatLink, accounts, st.integers(0, 10**14), st.integers(0, 10**9))
 
 
-@settings(deadline=None)
 @given(links)
 def test_a_seat_link_says_what_it_was_made_of(link):
     token = seat_token(KEY, link)
@@ -27,7 +26,6 @@ def test_a_seat_link_says_what_it_was_made_of(link):
     )  # nothing that an address would have to escape
 
 
-@settings(deadline=None)
 @given(links, st.integers(0, 200), st.characters())
 def test_a_link_with_one_character_changed_is_none(link, at, other):
     token = seat_token(KEY, link)
@@ -36,20 +34,17 @@ def test_a_link_with_one_character_changed_is_none(link, at, other):
         assert read_seat_token(KEY, token[:at] + other + token[at + 1 :]) is None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_no_text_is_taken_for_a_link(text):
     assert read_seat_token(KEY, text) is None
     assert verified(KEY, SEAT, text) is None
 
 
-@settings(deadline=None)
 @given(links, st.binary(min_size=32, max_size=32).filter(lambda key: key != KEY))
 def test_another_key_makes_no_link_of_ours(link, key):
     assert read_seat_token(KEY, seat_token(key, link)) is None
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="."), max_size=100))
 def test_a_link_for_one_purpose_is_none_for_another(text):
     assert verified(KEY, SHARE, sign(KEY, SHARE, text)) == text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vncgate.signup_form import Filled, digest, faults, is_email, person_id, pin_of, read
@@ -60,7 +60,6 @@ def test_an_answer(values, answer, words):
     assert wrong(question(**values), answer) == words
 
 
-@settings(deadline=None)
 @given(st.sampled_from(TYPES), st.text())
 def test_whatever_is_typed_is_kept_in_one_printable_line_or_refused(kind, text):
     field = question(type=kind, options=["a"] if kind == "choice" else [])

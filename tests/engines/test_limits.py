@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.engines.desktop import limits
@@ -78,7 +78,6 @@ def test_what_counts_as_one_client(address, one):
     assert neighbourhood(address) == one
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 50),
     st.integers(1, 50),

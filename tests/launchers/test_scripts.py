@@ -49,7 +49,7 @@ def run(folder: Path, spec: Spec, listen: Listen = Listen.SOCKET, **environment:
 # quote()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(words, max_size=6))
 @example([HOSTILE, "", "\r\n", "'", "\\'", "-n", "$'x'", "\x01\x7f", "é日本"])
 def test_whatever_is_quoted_is_one_word_of_bash(texts):

@@ -52,7 +52,7 @@ def make(folder, tree):
 
 @BOTH
 @given(tree=trees)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_goes_in_comes_out(form, tree):
     with tempfile.TemporaryDirectory() as folder:
         made = make(Path(folder), tree)
