@@ -68,3 +68,12 @@ async def test_html_cards_fit_their_sheets_when_they_are_printed(browse, tmp_pat
     assert codes(printed, 1, tmp_path) == {each.link.reveal() for each in cards[:10]}
     assert codes(printed, 3, tmp_path) == {each.link.reveal() for each in cards[20:]}
     assert subprocess.run(["pdftotext", "-f", "4", "-l", "4", printed], capture_output=True).returncode, "three sheets"
+
+
+def test_what_is_a_little_too_long_is_written_smaller_and_whole(tmp_path):
+    names = [f"Ada {'m' * 20}{'i' * number} Byron" for number in range(40)]
+    file = tmp_path / "cards.pdf"
+    file.write_bytes(pdf([AccessCard("ws01", name, None, None) for name in names], LOOK, [VERA]).content)
+    text = subprocess.run(["pdftotext", "-layout", file, "-"], check=True, capture_output=True, text=True).stdout
+    for name in names:
+        assert name in text

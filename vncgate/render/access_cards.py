@@ -45,6 +45,8 @@ EDGE = 4 * mm
 QR = 29 * mm
 HEAD = 9 * mm
 LABEL = 13 * mm
+SMALLEST = 5.0
+"""Points of a line that was too long; smaller nobody reads."""
 MARK = 4 * mm
 """Length of a cut mark."""
 
@@ -234,8 +236,8 @@ class _Drawing:
         font, words = self._written(text, bold=bold, whose=whose)
         wide = pdfmetrics.stringWidth(words, font, size)
         if wide > width:
-            size = max(size * width / wide, 5.0)
-            while words and pdfmetrics.stringWidth(words, font, size) > width:
+            size = max(size * width / wide, SMALLEST)
+            while words and size == SMALLEST and pdfmetrics.stringWidth(words, font, size) > width:
                 words = words[:-2].rstrip() + "…" if len(words) > 2 else ""
         self._canvas.setFillGray(grey)
         self._canvas.setFont(font, size)
