@@ -289,6 +289,7 @@ async def test_pages_speak_german(house):
         ("desk/ws01/\n", ""),
         ("desk/%2e%2e/", ""),
         ("a" * 300, ""),
+        ("a" * 255 + "!", ""),  # which must not take for ever to be seen: strangers send it
     ],
 )
 def test_one_goes_on_to_this_site_alone(text, where):

@@ -37,7 +37,8 @@ EXPIRED = N_("This link was good for a while only, and that is over. Please ask 
 FROZEN = N_("At the moment nobody can sign in. Desktops that are open stay open.")
 FULL = N_("There are as many as there may be. Please end one first, or ask the owner of the desktop.")
 
-_LOCAL = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/?)*")
+_PART = "[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_LOCAL = re.compile(f"(?:{_PART}/)*(?:{_PART})?")  # one way only to read each text: strangers send it
 
 
 def add(app: web.Application, lobby: Lobby) -> None:
