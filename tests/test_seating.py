@@ -447,6 +447,29 @@ async def test_a_seat_swap_takes_sessions_visitors_and_links_to_the_spare(house)
     assert not house.lets_in(entry, "ws05")
 
 
+async def test_a_spare_that_somebody_has_been_given_is_not_shown_to_another(house):
+    await house.seating.set_spare("ws05", "ada", on=True)
+    await sign_up(house, "Bo")
+    await house.seating.assign("Bo", "ws05", "ada")
+    with pytest.raises(SeatTakenError, match="no free spare"):
+        await house.seating.swap("ws01", "ada")
+
+
+async def test_a_share_that_ends_while_somebody_comes_by_it_lets_them_not_in(house, monkeypatch):
+    address = await house.seating.share("ws01", Mode.VIEW, BEGIN + FREE_FOR)
+    ((share, _),) = house.seating.shares("ws01")
+    add = house.ledger.add_session
+
+    async def add_and_end(*session):
+        added = await add(*session)
+        await house.seating.end_share(share.id)
+        return added
+
+    monkeypatch.setattr(house.ledger, "add_session", add_and_end)
+    assert await reason(house.seating.enter_by_share(token(address), CLIENT)) is Reason.WRONG
+    assert house.seating.sessions("ws01") == []
+
+
 async def test_who_is_given_released_and_moved(house):
     await somebody(house)
     await house.seating.look_again("ws01")
@@ -503,6 +526,28 @@ async def test_a_seat_that_is_somebody_elses_by_now_is_not_begun_nor_given_a_pin
         await house.seating.new_pin("ws01", "sign-up", owner="ada")
     assert (await house.ledger.seat("ws01")).pin_hash == ""
     assert isinstance(await house.seating.begin("ws01", "bob"), Entry)
+
+
+async def test_who_signed_up_does_not_begin_at_a_seat_that_is_revoked_or_over_nor_while_it_is_frozen(house):
+    await sign_up(house, "ada", "ws01")
+    await house.seating.freeze(on=True)
+    assert await reason(house.seating.begin("ws01", "ada")) is Reason.FROZEN
+    await house.seating.freeze(on=False)
+    await house.seating.revoke("ws01", "lena")
+    assert await reason(house.seating.begin("ws01", "ada")) is Reason.WRONG
+    await house.seating.new_pin("ws01", "lena")
+    assert isinstance(await house.seating.begin("ws01", "ada"), Entry)
+    await house.seating.extend("ws01", house.moment, "lena")
+    assert await reason(house.seating.begin("ws01", "ada")) is Reason.WRONG
+
+
+async def test_a_pin_that_a_seats_owner_asked_for_opens_no_seat_that_was_revoked_meanwhile(house):
+    epoch = house.seating.seat("ws01").epoch
+    await house.seating.new_pin("ws01", "seat ws01", at_epoch=epoch)
+    await house.seating.revoke("ws01", "lena")
+    with pytest.raises(SeatTakenError):
+        await house.seating.new_pin("ws01", "seat ws01", PIN, at_epoch=epoch)
+    assert await reason(house.seating.sign_in("ws01", PIN, CLIENT)) is Reason.WRONG
 
 
 async def test_while_it_is_frozen_nobody_comes_in_and_nobody_goes(house):

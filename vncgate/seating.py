@@ -154,11 +154,16 @@ class Seating(SeatMemory):
         return await self._enter(share.account, "as a visitor", self.seat(share.account).epoch, share)
 
     async def begin(self, account: str, owner: str) -> Entry | Refusal:
-        """Let somebody in whom the gate itself has given the seat, if it is still that of the person with this id."""
+        """Let somebody in whom the gate itself has given the seat, if it is still that of the person with this id, and
+        open.
+        """
         await self.look_again(account)
-        if self.seat(account).person != owner:
+        seat = self.seat(account)
+        if seat.person != owner or not self._is_open(seat):
             return self._refuse(Reason.WRONG, account, "")
-        return await self._enter(account, "after signing up", self.seat(account).epoch)
+        if self._frozen:
+            return self._refuse(Reason.FROZEN, account, "")
+        return await self._enter(account, "after signing up", seat.epoch)
 
     async def begin_as_organizer(self, name: str) -> Entry:
         """Let an organizer in, who has shown the API token of this name."""
@@ -186,13 +191,15 @@ class Seating(SeatMemory):
         token = seat_links.seat_token(self._key, SeatLink(account, int(expires.timestamp()), self.seat(account).epoch))
         return Secret(f"{self._settings.public_url}seat#{token}")
 
-    async def new_pin(self, account: str, by: str, pin: Secret | None = None, owner: str | None = None) -> Secret:
+    async def new_pin(
+        self, account: str, by: str, pin: Secret | None = None, owner: str | None = None, at_epoch: int | None = None
+    ) -> Secret:
         """A new PIN, in place of the one before and of the token file's; it opens a revoked seat again. `pin` is
         for who has made one that is as random as ours. Raises SeatTakenError where it is not the seat of the person
-        with the id `owner`.
+        with the id `owner`, or was renewed or revoked since it had the epoch `at_epoch`.
         """
         pin = pin or new_pin()
-        await self._change(account, owner=owner, pin_hash=await self._pins.hash(pin))
+        await self._change(account, owner=owner, at_epoch=at_epoch, pin_hash=await self._pins.hash(pin))
         self._guessing.forget(account)
         await self._audit(by, "new PIN", account)
         return pin
@@ -231,7 +238,9 @@ class Seating(SeatMemory):
         return await self._moved(person, by, "move", account)
 
     async def swap(self, account: str, by: str, spare: str = "") -> Seat:
-        """Have a seat show a spare desktop: sessions and links go on. Raises SeatTakenError where there is none."""
+        """Have a seat show a spare desktop, which nobody else has or uses: sessions and links go on. Raises
+        SeatTakenError where there is none.
+        """
         free = [each for each in self._spares() if spare in ("", each)]
         if not free:
             raise SeatTakenError(f"{spare} is no free spare" if spare else "there is no free spare seat")
@@ -298,7 +307,8 @@ class Seating(SeatMemory):
     async def end_share(self, share_id: str) -> None:
         """End a share, and with it the connections of all who came by it."""
         await self._ledger.end_share(share_id)
-        share = self._shares.pop(share_id, None)
+        async with self._remembering:
+            share = self._shares.pop(share_id, None)
         await self._drop(lambda each: each.share == share_id)
         if share:
             await self._admit(share.account)
@@ -327,7 +337,9 @@ class Seating(SeatMemory):
         if not await self._ledger.add_session(session, epoch):
             return False
         async with self._remembering:
-            if epoch not in (None, self.seat(session.seat).epoch):
+            if epoch not in (None, self.seat(session.seat).epoch) or (
+                session.share and session.share not in self._shares
+            ):
                 return False
             self._sessions[session.digest] = session
         self._changed.set()
@@ -358,4 +370,5 @@ class Seating(SeatMemory):
 
     def _spares(self) -> Iterable[str]:
         shown = {self.shows(account) for account in self._roster() if self.seat(account).desktop}
-        return (account for account, seat in self.seats().items() if seat.spare and account not in shown)
+        kept = (account for account, seat in self.seats().items() if seat.spare and not seat.person)
+        return (account for account in kept if account not in shown)

@@ -225,6 +225,20 @@ async def test_two_gates_that_move_up_give_each_seat_once(ledger, open_ledger):
 # Assigning, releasing, moving
 
 
+async def test_a_desktop_is_used_from_one_seat_whichever_gate_is_asked(ledger, open_ledger):
+    other = await open_ledger()
+    swaps = [gate.change_seat(seat, desktop="school09") for gate, seat in ((ledger, "school01"), (other, "school02"))]
+    done = await asyncio.gather(*swaps, return_exceptions=True)
+    assert {type(each) for each in done} == {Seat, SeatTakenError}
+    await ledger.sign_up(somebody(1), ["school09"], capacity=None, waiting=True)
+    assert await who_sits_where(ledger) == {}
+    with pytest.raises(SeatTakenError, match="another seat shows the desktop of school09"):
+        await ledger.assign("person-1", "school09")
+    await ledger.assign("person-1", "school03")
+    with pytest.raises(SeatTakenError, match="somebody else uses the desktop of school03"):
+        await ledger.change_seat("school04", desktop="school03")
+
+
 async def test_an_organizer_puts_somebody_on_a_seat(ledger):
     await ledger.change_seat("school01", spare=True)
     await ledger.sign_up(somebody(1), [], capacity=None, waiting=True)

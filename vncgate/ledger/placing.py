@@ -45,6 +45,12 @@ def have_seat(connection: Connection, account: str) -> None:
         connection.execute(insert(SEATS).values(account=account))
 
 
+def is_shown(connection: Connection, desktop: str, *, besides: str) -> bool:
+    """Whether a seat, `besides` this one, shows this account's desktop after a swap."""
+    shows = exists().where(SEATS.c.desktop == desktop, SEATS.c.account != besides)
+    return bool(connection.scalar(select(shows)))
+
+
 def to_be_had(connection: Connection, free: Sequence[str], capacity: int | None) -> list[str]:
     """Of `free`, in its order, the seats that may be given away: nobody has them and they are no spares; as many as
     are left of `capacity`.
@@ -54,6 +60,7 @@ def to_be_had(connection: Connection, free: Sequence[str], capacity: int | None)
     if left <= 0:
         return []
     taken.update(connection.scalars(select(SEATS.c.account).where(SEATS.c.spare)))
+    taken.update(connection.scalars(select(SEATS.c.desktop).where(SEATS.c.desktop != SEATS.c.account)))
     return [account for account in dict.fromkeys(free) if account not in taken][:left]
 
 
@@ -61,6 +68,8 @@ def sit_down(connection: Connection, person_id: str, account: str, until: dateti
     """Somebody without a seat gets this one, until the time that they have. SeatTakenError."""
     if seat_called(connection, account).person:
         raise SeatTakenError(f"somebody else has seat {account}")
+    if is_shown(connection, account, besides=account):
+        raise SeatTakenError(f"another seat shows the desktop of {account}")
     have_seat(connection, account)
     if until is not None:
         connection.execute(update(SEATS).where(SEATS.c.account == account).values(until=until))

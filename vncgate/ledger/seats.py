@@ -14,6 +14,7 @@ from vncgate.ledger.placing import (
     SEATS_WITH_PEOPLE,
     count_change,
     have_seat,
+    is_shown,
     known,
     person_called,
     renew,
@@ -48,16 +49,20 @@ class Seats:
 
         return await self._database.read(seats)
 
-    async def change_seat(self, account: str, owner: str | None = None, **changes: Any) -> Seat:
+    async def change_seat(
+        self, account: str, owner: str | None = None, at_epoch: int | None = None, **changes: Any
+    ) -> Seat:
         """Give fields of Seat other values; returns it as it is then. SeatTakenError where it is not, or no longer, the
-        seat of the person with the id `owner`.
+        seat of the person with the id `owner`, has another epoch than `at_epoch`, or where another has, or uses, the
+        `desktop` that it is to show.
 
         Not `account`, nor `person`: see `assign()`, `release()` and `move()`. TypeError for these and unknown ones.
         """
         _check(changes)
 
         def change(connection: Connection) -> Seat:
-            if owner is not None and seat_called(connection, account).person != owner:
+            seat = seat_called(connection, account)
+            if owner not in (None, seat.person) or at_epoch not in (None, seat.epoch):
                 raise SeatTakenError(f"seat {account} is not theirs any more")
             _change(connection, account, changes)
             return seat_called(connection, account)
@@ -135,6 +140,10 @@ def _check(changes: Mapping[str, Any]) -> None:
 
 def _change(connection: Connection, account: str, changes: Mapping[str, Any]) -> None:
     have_seat(connection, account)
+    if (desktop := changes.get("desktop", "")) not in ("", account) and (
+        seat_called(connection, desktop).person or is_shown(connection, desktop, besides=account)
+    ):
+        raise SeatTakenError(f"somebody else uses the desktop of {desktop}")
     if changes:
         connection.execute(update(SEATS).where(SEATS.c.account == account).values(**changes))
         count_change(connection)
