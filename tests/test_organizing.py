@@ -63,6 +63,9 @@ async def test_a_swap_goes_there_and_back_and_needs_a_spare(house):
     assert ((await seat(house, "ws01")).desktop, (await seat(house, "ws04")).shown_by) == ("ws04", ("ws01",))
     with pytest.raises(SeatTakenError):
         await do(house, "swap", "ws02", spare="ws04")
+    with pytest.raises(OrganizingError, match="another seat shows the desktop of ws04"):
+        await do(house, "assign", "ws04", name="Bo")
+    assert await house.ledger.people() == [], "nothing half done"
     await do(house, "swap-back", "ws01")
     assert (await seat(house, "ws01")).desktop == ""
     await do(house, "spare", "ws04", spare="no")
@@ -89,7 +92,16 @@ async def test_more_time_begins_where_the_seat_ends(house):
 
 
 @pytest.mark.parametrize(
-    "given", [{"minutes": "0"}, {"minutes": "-5"}, {"minutes": "١"}, {"minutes": "9" * 99}, {}, {"until": "noon"}]
+    "given",
+    [
+        {"minutes": "0"},
+        {"minutes": "-5"},
+        {"minutes": "١"},
+        {"minutes": "9" * 99},
+        {},
+        {"until": "noon"},
+        {"until": "0001-01-01T00:00+14:00"},
+    ],
 )
 async def test_no_time_that_is_none(house, given):
     with pytest.raises(GivenError):
@@ -208,6 +220,9 @@ async def test_a_table_is_taken_in_as_a_whole(house):
         ("release", ["ws01"], {"to": "ws02"}, GivenError, "to means nothing here"),
         ("assign", ["ws01"], {"person": "nobody"}, UnknownError, "nobody with this id is known"),
         ("assign", ["ws01"], {}, GivenError, "name is missing"),
+        ("move", ["ws01"], {"to": "ws0*"}, GivenError, r"ws0\* means more than one account"),
+        ("swap", ["ws01"], {"spare": "ws0*"}, GivenError, r"ws0\* means more than one account"),
+        ("pin", [], {}, GivenError, "pin is done to one seat at a time"),
     ],
 )
 async def test_what_is_refused_and_why(house, deed, names, given, error, words):

@@ -91,6 +91,7 @@ class Organizing:
         """Tells somebody who has waited that they have a seat."""
         self._messages = Notes()
         self._messages_due = 0.0
+        self._telling = asyncio.Lock()  # what is read must not take the place of what is posted meanwhile
         self._settings = settings
         self._seating = seating
         self._ledger = ledger
@@ -115,7 +116,8 @@ class Organizing:
         if time.monotonic() >= self._messages_due:  # once for all viewers who ask now
             self._messages_due = time.monotonic() + MESSAGES_INTERVAL
             with contextlib.suppress(LedgerError):  # what is known is shown
-                await self._read_messages(now)
+                async with self._telling:
+                    await self._read_messages(now)
         return sorted([*self.notes.of(account, now), *self._messages.of(account, now)], key=lambda note: note.number)
 
     async def people(self) -> list[Person]:
@@ -166,7 +168,7 @@ class Organizing:
             )
         what.check(given)
         accounts = self._named(names)
-        if not what.many and len(accounts) > 1:
+        if not what.many and len(accounts) != 1:
             raise GivenError(N_("{deed} is done to one seat at a time", deed=deed))
         return await what.do(self, accounts if what.many else accounts[0], given, by)
 
@@ -185,7 +187,7 @@ class Organizing:
             raise GivenError(N_("{field} is missing", field="name"))
         account = given.get("account", "")
         if account:
-            (account,) = self._named([account])
+            account = self._one(account)
             self._must_be_free(account)
         person = await self._ledger.sign_up(_newcomer(given), (), capacity=None, waiting=True)
         await self._noted(by, "add", person.id)
@@ -226,7 +228,7 @@ class Organizing:
         return Done(N_("{account} is free.", account=account))
 
     async def _move(self, account: str, given: Given, by: str) -> Done:
-        (to,) = self._named([given["to"]])
+        to = self._one(given["to"])
         if not (person := self._seating.seat(account).person):
             raise OrganizingError(N_("nobody has the seat {account}", account=account))
         self._must_be_free(to)
@@ -234,7 +236,7 @@ class Organizing:
         return Done(N_("{account} is theirs.", account=to), {"account": to})
 
     async def _swap(self, account: str, given: Given, by: str) -> Done:
-        spare = self._named([given["spare"]])[0] if given.get("spare") else ""
+        spare = self._one(given["spare"]) if given.get("spare") else ""
         await self._seating.swap(account, by, spare=spare)
         shows = self._seating.seat(account).shows
         return Done(N_("{account} shows the desktop of {spare}.", account=account, spare=shows), {"spare": shows})
@@ -274,7 +276,7 @@ class Organizing:
         minutes, fixed = _time(given)
         now = datetime.now(UTC)
         for account in accounts:
-            ends = self._seating.seat(account).until or self._settings.workshop.ends or self._settings.desktops.end
+            ends = self._seating.seat(account).until or self._settings.workshop.closes or self._settings.desktops.end
             await self._seating.extend(account, fixed or max(now, ends or now) + minutes, by)
         return Done(N_("There is more time: {seats}.", seats=_whose(accounts)))
 
@@ -284,9 +286,10 @@ class Organizing:
             raise GivenError(N_("a message is plain text of at most {count} characters", count=LONGEST))
         is_all = len(accounts) == len(self._roster())
         now = datetime.now(UTC)
-        await self._read_messages(now)
-        self._messages.post(now, text, None if is_all else accounts)
-        await self._ledger.set_note(MESSAGES, self._messages.to_json())
+        async with self._telling:
+            await self._read_messages(now)
+            self._messages.post(now, text, None if is_all else accounts)
+            await self._ledger.set_note(MESSAGES, self._messages.to_json())
         await self._noted(by, "message", "" if is_all else " ".join(accounts))
         return Done(N_("Viewers show it within 15 seconds: {seats}.", seats=_whose(accounts)))
 
@@ -370,9 +373,18 @@ class Organizing:
             raise UnknownError(N_("there is no account {names}", names=", ".join(unknown)))
         return list(dict.fromkeys(account for meant in found.values() for account in meant))
 
+    def _one(self, name: str) -> str:
+        """The one account that is meant. Raises OrganizingError where a name fits none, or more."""
+        first, *others = self._named([name])
+        if others:
+            raise GivenError(N_("{name} means more than one account", name=name))
+        return first
+
     def _must_be_free(self, account: str) -> None:
         if self._seating.seat(account).person:
             raise OrganizingError(N_("somebody has the seat {account}", account=account))
+        if any(seat.desktop == account != name for name, seat in self._seating.seats().items()):
+            raise OrganizingError(N_("another seat shows the desktop of {account}", account=account))
 
     async def _person(self, person_id: str) -> Person:
         if (person := await self._ledger.person(person_id)) is None:
@@ -419,10 +431,9 @@ def _time(given: Given) -> tuple[timedelta, datetime | None]:
     """How much more, or until when. Raises GivenError."""
     if until := given.get("until"):
         try:
-            moment = datetime.fromisoformat(until)
-        except ValueError:
+            return timedelta(), datetime.fromisoformat(until).astimezone(UTC)
+        except (ValueError, OverflowError):  # the calendar has an end
             raise GivenError(N_("until is a time such as 2026-03-05T18:00+01:00")) from None
-        return timedelta(), moment.astimezone(UTC)
     minutes = given.get("minutes", "")
     if not minutes.isascii() or not minutes.isdigit() or not 0 < int(minutes[:9]) <= LONGEST_MINUTES:
         raise GivenError(N_("minutes is a number from 1 to {most}, or give until", most=LONGEST_MINUTES))

@@ -432,9 +432,6 @@ class Life:
         seat = self._seating.seats().get(account)
         return bool(seat and seat.until and seat.until > self._now())
 
-    def _show(self, progress: str) -> None:
-        self._progress = progress
-
     def _tell(self, text: str, until: datetime | None = None) -> None:
         self._notes.post(self._now(), text, until=until or self._now() + timedelta(minutes=2))
 

@@ -340,10 +340,6 @@ def _page(html: str, status: int = 200) -> web.Response:
     return web.Response(text=html, content_type="text/html", status=status)
 
 
-def _root(request: web.Request) -> str:
-    return "../" * (request.raw_path.partition("?")[0].count("/") - 1) or "./"
-
-
 async def _seated(door: Doorkeeper, request: web.Request, path: str) -> Session:
     """Whose desktop it is. All others are led to their own or to signing in, whether there is such a desktop or not."""
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -303,7 +302,7 @@ def _difference(before: Mapping[str, SeatRow], after: Mapping[str, SeatRow], wor
 def _content(table: str) -> bytes:
     try:
         return base64.b64decode(table, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; so is what is not ASCII
         raise GivenError(N_("{field} is missing", field="table")) from None
 
 

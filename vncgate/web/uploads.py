@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Mapping
 from urllib.parse import quote_from_bytes
 
@@ -185,6 +184,6 @@ def _metadata(request: web.Request) -> dict[str, bytes]:
         key, _, value = pair.strip().partition(" ")
         try:
             told[key] = base64.b64decode(value, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one; so is what is not ASCII
             raise web.HTTPBadRequest(text="Upload-Metadata should have values in base64.") from None
     return told
