@@ -13,7 +13,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -75,7 +75,10 @@ class Archives:
         """Remove archives that are too old, until cancelled."""
         while True:
             oldest = time.time() - self._days * DAY
-            await self.remove([name for name, built in self._built.items() if 0 < built.when < oldest])
+            try:
+                await self.remove([name for name, built in self._built.items() if 0 < built.when < oldest])
+            except OSError as error:
+                log.warning("archives that are too old cannot be removed: %s", error.strerror)
             await asyncio.sleep(SWEEP)
 
     async def aclose(self) -> None:
@@ -112,11 +115,12 @@ class Archives:
         path = self._path(name)
         return path if self.status(name).sha256 else None
 
-    async def remove(self, names: Iterable[str] = ("*",)) -> list[str]:
-        """Remove archives, and have none built; returns whose there were. Raises ControlError for a name that is not
-        there.
+    async def remove(self, names: Sequence[str] = ("*",)) -> list[str]:
+        """Remove archives, those of these accounts, and have none built; returns whose there were. Raises ControlError
+        for a name that is not there.
         """
-        meant = [name for name in chosen(tuple(names), {**self._built, **self._roster()}) if name in self._built]
+        known = {**self._built, **self._roster()}
+        meant = [name for name in chosen(names, known) if name in self._built] if names else []
         for name in meant:
             if task := self._building.pop(name, None):
                 await tasks.end(task)
