@@ -25,7 +25,7 @@ import segno
 from aiohttp import web
 from markupsafe import Markup
 
-from vncgate.errors import FullError, LedgerError
+from vncgate.errors import FullError, LedgerError, SeatTakenError
 from vncgate.languages import N_
 from vncgate.model import Secret
 from vncgate.people import Person, Session, Standing
@@ -237,11 +237,14 @@ class SignUp:
         session = await self._own(request)
         if session is None:
             raise web.HTTPSeeOther(root(request))
-        key = secrets.token_urlsafe(16)
+        key, epoch = secrets.token_urlsafe(16), self._seating.seat(session.seat).epoch
+        pin = Secret(pin_of(key, DIGITS))
         try:
-            await self._seating.new_pin(session.seat, f"seat {session.seat}", Secret(pin_of(key, DIGITS)))
+            await self._seating.new_pin(session.seat, f"seat {session.seat}", pin, at_epoch=epoch)
         except BusyError:
             raise web.HTTPServiceUnavailable(text=BUSY) from None
+        except SeatTakenError:  # it was revoked in this moment, and they are signed out
+            raise web.HTTPSeeOther(root(request)) from None
         response = web.Response(status=303, headers={"Location": root(request) + "sign-up/seat"})
         self._keep_key(response, key, SHOWN_FOR)
         return response
