@@ -64,6 +64,30 @@ def test_our_own_snippet_is_right(flags):
     assert results(apache.judge_passes(configuration(text)[1], each)) == ["ok"]
 
 
+SEATS = {"access": "seat", "public_url": "https://workshop.example.org/"}
+
+
+@pytest.mark.parametrize(
+    ("line", "flags", "result"),
+    [
+        ("", SEATS, ["error"]),
+        ("RequestHeader set X-Forwarded-Proto https", SEATS, ["ok"]),
+        ('RequestHeader set x-forwarded-proto "expr=%{REQUEST_SCHEME}"', SEATS, ["ok"]),
+        ("RequestHeader append X-Forwarded-Proto https", SEATS, ["error"]),  # to what the browser made up
+        ("RequestHeader set X-Forwarded-Host https", SEATS, ["error"]),
+        ("", {}, []),
+        ("", SEATS | {"public_url": "http://workshop.example.org/"}, []),
+    ],
+)
+def test_where_people_sign_in_the_virtual_host_says_that_they_came_over_https(line, flags, result):
+    each = case("ws01", flags=flags)
+    directives, passes = configuration(render(each.roster, each.settings) + line)
+    findings = list(apache.judge_https(directives, passes, each))
+    assert results(findings) == result
+    if result == ["error"]:
+        assert "site:" in findings[0].message
+
+
 def test_no_line_of_ours_at_all():
     text = "ProxyPass / http://127.0.0.1:8080/"
     assert judged_passes(text, "ws01") == [

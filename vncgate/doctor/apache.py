@@ -14,7 +14,7 @@ from vncgate.doctor.base import AS_ROOT, Case, Finding, Output, Result, count, i
 from vncgate.doctor.httpd import Directive, Pass, idle_limit, read_dump, read_passes, value
 from vncgate.model import Account
 from vncgate.render.reach import Reach
-from vncgate.settings import Settings
+from vncgate.settings import Access, Settings
 
 STEP = "Apache"
 TUNNELS_ITSELF = (2, 4, 47)
@@ -53,6 +53,7 @@ async def check(case: Case) -> list[Finding]:
         return [*findings, Finding(STEP, Result.SKIPPED, message, advice)]
     passes = list(read_passes(directives, _here(case.settings)))
     findings += judge_passes(passes, case)
+    findings += judge_https(directives, passes, case)
     findings += judge_timeout(directives, passes, case)
     findings += judge_workers(directives, loaded, len(case.roster))
     return findings
@@ -143,6 +144,22 @@ def judge_passes(passes: Sequence[Pass], case: Case) -> Iterator[Finding]:
     if not lost and not taken:
         files = sorted({each.at.file for each in passes if each.port in ports})
         yield Finding(STEP, Result.OK, f"passes the websockets on: {some(files)}")
+
+
+def judge_https(directives: Sequence[Directive], passes: Sequence[Pass], case: Case) -> Iterator[Finding]:
+    """Where people sign in over https, each virtual host must tell how a browser came, whatever that says itself."""
+    settings = case.settings
+    if settings.access is not Access.SEAT or not settings.public_url.startswith("https:"):
+        return
+    ports = {settings.accounts_port, *(account.port for account in case.roster.accounts)} - {0, None}
+    said = {each.host for each in directives if each.name == "requestheader" and _tells(each.words)}
+    silent = {each.at.host: each.at.place for each in passes if each.port in ports and not {each.at.host, 0} & said}
+    advice = "in that virtual host: RequestHeader set X-Forwarded-Proto https (and a2enmod headers); then reload Apache"
+    for place in silent.values():
+        message = f"the virtual host of {place} does not say that browsers came over https, so nobody can sign in"
+        yield Finding(STEP, Result.ERROR, message, advice)
+    if said and not silent:
+        yield Finding(STEP, Result.OK, "it says that browsers came over https")
 
 
 def judge_timeout(directives: Sequence[Directive], passes: Sequence[Pass], case: Case) -> Iterator[Finding]:
@@ -237,6 +254,11 @@ def _here(settings: Settings) -> set[str]:
 def _first(account: Account, passes: Sequence[Pass], hosts: set[int], settings: Settings) -> Pass | None:
     path = Reach(settings, fronted=True).websocket(account, "/")
     return next((each for each in passes if each.at.host in hosts and each.fits(path)), None)
+
+
+def _tells(words: Sequence[str]) -> bool:
+    """Whether a RequestHeader says how browsers came, whatever they say themselves (mod_headers)."""
+    return [word.lower() for word in words[:2]] == ["set", "x-forwarded-proto"]
 
 
 def _dotted(version: Sequence[int]) -> str:
