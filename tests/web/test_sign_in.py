@@ -262,6 +262,19 @@ async def test_where_the_ledger_is_away_it_says_so_and_who_is_in_stays(house, mo
     assert (await ada.get("/desk/ws01/")).status == 200
 
 
+@pytest.mark.parametrize("after", ["", "desk/ws01/"])
+async def test_the_switch_of_languages_leads_to_the_same_page_and_on_from_there(house, after):
+    query = f"next={after}&amp;" if after else ""
+    ada = house.visitor()
+    html = await ada.text(f"/?next={after}")
+    assert f'href="./?{query}language=de"' in html
+    html = await (await ada.sign_in("ws01", WRONG, next=after)).text()
+    assert f'href="./?{query}language=de"' in html  # and not to where the form was sent, which is no page
+    html = await ada.text(f"/?next={after}&language=de")
+    assert f'name="next" value="{after}"' in html
+    assert "Einloggen" in html
+
+
 async def test_pages_speak_german(house):
     ada = house.visitor(**{"Accept-Language": "de"})
     assert "Einloggen" in await ada.text("/")

@@ -163,6 +163,7 @@ class Files:
         return await self._lobby.page(
             request,
             "files.html",
+            here=f"?in={quote(folder)}&" if folder else "?",
             account=account,
             base=f"files/{quote(account.path, safe='')}",
             folder=folder,
@@ -228,12 +229,13 @@ class Files:
 
     async def link(self, request: web.Request) -> web.Response:
         """A link for another machine. It stands in this answer alone."""
-        _, account = await self.owner(request)
+        session, account = await self.owner(request)
         await self._lobby.doorkeeper.form(request)
-        token, until = self._takeaway.link(account.name)
+        token, until = self._takeaway.link(account.name, session.seat)
         return await self._lobby.page(
             request,
             "files_link.html",
+            here=f"{root(request)}files/{quote(account.path, safe='')}?",
             account=account,
             address=self._lobby.settings.public_url,
             token=token.reveal(),

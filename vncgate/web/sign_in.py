@@ -173,9 +173,15 @@ class SignIn:
     async def _ask(
         self, request: web.Request, after: str, *, status: int = 200, error: str = "", account: str = ""
     ) -> web.Response:
-        signs_up = self._lobby.settings.signup.enabled
         return await self._lobby.page(
-            request, "sign-in.html", status=status, next=after, error=error, account=account, signs_up=signs_up
+            request,
+            "sign-in.html",
+            status=status,
+            here=root(request) + (f"?next={quote(after)}&" if after else "?"),
+            next=after,
+            error=error,
+            account=account,
+            signs_up=self._lobby.settings.signup.enabled,
         )
 
     async def _seat(self, request: web.Request, session: Session) -> web.Response:
