@@ -12,7 +12,7 @@ from tests.seats import CHEAP, PIN, with_pins
 from tests.web.values import Gate, Started, accounts
 from vncgate import pins
 from vncgate.errors import LedgerError, SettingsError
-from vncgate.participants import Participants
+from vncgate.participants import Participants, try_out
 from vncgate.settings import Settings
 
 SEAT = {"public_url": "https://workshop.example.org/", "access": "seat"}
@@ -59,6 +59,18 @@ async def test_the_next_one_has_the_same_key_and_lets_in_whom_the_one_before_did
     after, admitted = await opened()
     assert after.key == before.key
     assert entry.session.digest in admitted["ws01"]
+
+
+async def test_a_trial_finds_what_the_start_would_and_leaves_the_ledger_alone(tmp_path):
+    environ = {"STATE_DIRECTORY": str(tmp_path / "state")}
+    await try_out(Settings(**SEAT), environ)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["seats.key"]
+    terms = {"name": "terms", "title": "Terms", "file": str(tmp_path / "missing.md")}
+    with pytest.raises(SettingsError, match="missing.md"):
+        await try_out(Settings(**SEAT, signup={"enabled": True, "documents": [terms]}), environ)
+    (tmp_path / "state" / "seats.key").chmod(0o644)
+    with pytest.raises(SettingsError, match="others can read"):
+        await try_out(Settings(**SEAT), environ)
 
 
 @pytest.mark.parametrize("content", [b"", b"short\n", b"x" * 31])

@@ -179,7 +179,13 @@ class Gate:
         for address, owner in addresses(self._settings):
             if listeners.name_of(address.host, address.port) not in self._inherited.state.listening:
                 listeners.bind(address.host, address.port, owner).close()
-        app.build(settings=self._settings, roster=Roster, statuses=list)
+        if self._settings.access is Access.SEAT:
+            from vncgate import participants
+
+            await participants.try_out(self._settings, self._environ)
+        # Seats' pages stand on the ledger, which is not tried: opening it would make it that of the code on disk.
+        pages = self._settings.model_copy(update={"access": Access.VNC})
+        app.build(settings=pages, roster=Roster, statuses=list)
         try:
             await self._engine.start(None)
         finally:

@@ -136,6 +136,12 @@ class Participants:
         self._stack.push_async_callback(tasks.end, tasks.spawn(work, name))
 
 
+async def try_out(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Read what `open()` reads before anything else, beside a gate that has it open. Raises SettingsError."""
+    await asyncio.to_thread(_key_and_url, settings, state_folder(environ, os.getuid()))
+    await asyncio.to_thread(SignupTexts, settings.signup)
+
+
 def _mailing(settings: Settings, ledger: Ledger) -> Mailing:
     from vncgate.mailing import Mailing  # here, as aiosmtplib comes with it
 

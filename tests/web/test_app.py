@@ -43,6 +43,12 @@ async def browse(gate):
         await client.close()
 
 
+def test_there_are_no_open_pages_where_people_are_to_sign_in(gate):
+    settings = load(flags={"access": "seat", "public_url": "https://workshop.example.org/"})
+    with pytest.raises(ValueError, match='access = "seat"'):
+        build(settings=settings, roster=gate.roster, statuses=gate.statuses)
+
+
 async def test_the_landing_page_shows_names_and_states(browse, gate):
     gate.set("ws02", Readiness.OFFLINE, reason="desktop node01:5901 refused the connection")
     client = await browse(landing__title="CFD")

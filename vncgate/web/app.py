@@ -27,7 +27,7 @@ from vncgate.render.headers import IMMUTABLE, REVALIDATE, STATIC_HEADERS, novnc_
 from vncgate.render.pages import Pages
 from vncgate.render.reach import Reach
 from vncgate.scrape import Handler
-from vncgate.settings import Settings
+from vncgate.settings import Access, Settings
 from vncgate.web import api, assets
 from vncgate.web.desktops import DesktopDeeds, deeds
 from vncgate.web.doorkeeper import NOT_YOURS, Doorkeeper, root
@@ -78,8 +78,11 @@ def build(
     With `participants`, everybody signs in and sees their own desktop alone.
     `metrics`, where given, is for clients that ask us themselves, without a proxy.
     It reads templates and files at once, and blocks meanwhile. Raises SettingsError when the site's own
-    templates, logo, style sheet or noVNC folder cannot be used.
+    templates, logo, style sheet or noVNC folder cannot be used, and ValueError where people are to sign in and
+    there are no `participants`: all desktops would stand open.
     """
+    if settings.access is Access.SEAT and participants is None:
+        raise ValueError('access = "seat", and nobody who could let people in')
     site = Site(settings, roster, statuses, desktops, participants)
     app = web.Application(middlewares=[site.tongues.choose, site.in_plain_words])
     app.on_response_prepare.append(site.add_headers)

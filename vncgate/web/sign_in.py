@@ -4,8 +4,9 @@ GET  /                       the sign-in page, or the seat of who is signed in
 POST /sign-in, /sign-out     forms; `next` is where one wanted to go
 GET  /seat, POST /seat       a seat link: the page's script takes it out of the address and sends it
 GET  /share, POST /share     a share's link, the same way
+POST /end-share              end one of the own shares, from a form
 GET, POST /api/shares        the owner's shares: all of them; a new one, whose address is told this once
-POST /api/shares/ID/end      end one
+POST /api/shares/end         end one
 """
 
 from __future__ import annotations
