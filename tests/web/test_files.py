@@ -149,7 +149,7 @@ async def test_a_folder_that_is_not_there_is_said(site):
 
 def made_before(site):
     """A link of a time before `files_until` was set to what it is now."""
-    return seat_links.sign(site.participants.key, PURPOSE, "ws01.9999999999.")
+    return seat_links.sign(site.participants.key, PURPOSE, "ws01/ws01.9999999999.")
 
 
 async def test_in_the_workshops_life(site):
@@ -372,6 +372,22 @@ async def test_a_link_ends_when_somebody_else_sits_there(site):
     await site.person("Bo", "ws02")
     assert takeaway.account(token) is None
     assert ada
+
+
+async def test_a_link_to_a_spares_folder_ends_when_its_seat_shows_that_no_more(site):
+    """The spare goes to others then, and who had it before does not read what they leave there."""
+    seating, takeaway = site.participants.seating, site.participants.takeaway
+    await seating.set_spare("ws04", "test", on=True)
+    await seating.swap("ws01", "test", "ws04")
+    said = await text(await site.client.post("/files/path-ws04/link", data=await form(site.client, FILES)))
+    token = Secret(re.search(r'take#([^"]+)"', said)[1])
+    own, _ = takeaway.link("ws01")
+    assert takeaway.account(token).name == "ws04"
+    await seating.swap_back("ws01", "test")
+    assert takeaway.account(token) is None
+    await seating.swap("ws02", "test", "ws04")
+    assert takeaway.account(token) is None
+    assert takeaway.account(own).name == "ws01"
 
 
 async def test_a_link_expires(site, monkeypatch):

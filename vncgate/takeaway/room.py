@@ -35,6 +35,9 @@ class Seats(Protocol):
     def seat(self, account: str) -> Seat:
         """The seat of an account."""
 
+    def shows(self, account: str) -> str:
+        """The account whose desktop the seat of `account` shows."""
+
 
 class Takeaway:
     """What participants take home, and bring. `start()` before anything else."""
@@ -82,18 +85,25 @@ class Takeaway:
         """Whether that is past."""
         return self.until is not None and self.until <= self._now()
 
-    def link(self, account: str) -> tuple[Secret, datetime]:
+    def link(self, account: str, seat: str = "") -> tuple[Secret, datetime]:
         """What lets whoever has it take the files of an account home, as long as the seat is nobody else's; and until
         when: `until`, or for as many days as a seat link can be used. It stands behind {public_url}take#.
+
+        `seat` is whose link it is, where that is another's: it holds as long as that seat shows this account's desktop.
         """
         until = self.until or self._now() + timedelta(days=self._settings.seats.link_days)
-        text = f"{account}.{int(until.timestamp())}.{self._seats.seat(account).person}"
+        seat = seat or account
+        person = self._seats.seat(seat).person
+        text = f"{seat}/{account}.{int(until.timestamp())}.{person}"
         return Secret(seat_links.sign(self._key, PURPOSE, text)), until
 
     def account(self, token: Secret) -> Account | None:
         """Whose files a link is for; None where it is none of ours, or does not hold any more."""
         rest, _, person = (seat_links.verified(self._key, PURPOSE, token.reveal()) or "").rpartition(".")
-        name, _, until = rest.rpartition(".")
+        names, _, until = rest.rpartition(".")
+        seat, _, account = names.partition("/")
         if not _NUMBER.fullmatch(until) or int(until) <= self._now().timestamp():
             return None
-        return self.roster().get(name) if self._seats.seat(name).person == person else None
+        if self._seats.seat(seat).person != person or account not in (seat, self._seats.shows(seat)):
+            return None
+        return self.roster().get(account)
