@@ -22,11 +22,13 @@ test("how long ago something was", () => {
 });
 
 test("bytes in a unit that can be read", () => {
-  assert.deepEqual([0, 999, 1000, 123456, 5.2e6, 2e13].map(bytes), ["0 B", "999 B", "1.0 kB", "123 kB", "5.2 MB", "20.0 TB"]);
+  const said = (locale) => [0, 999, 1000, 123456, 5.2e6, 2e13].map((count) => bytes(count, locale));
+  assert.deepEqual(said("en-GB"), ["0 B", "999 B", "1.0 kB", "123 kB", "5.2 MB", "20.0 TB"]);
+  assert.deepEqual(said("de").slice(2, 5), ["1,0 kB", "123 kB", "5,2 MB"]);
 });
 
 test("what stands in a row", () => {
-  const said = cells(seat("ws01", { used: NOW - 200, delay: 0.12, quality: "fair", bytes_down: 2e6, desktop: "ws07" }), NOW);
+  const said = cells(seat("ws01", { used: NOW - 200, delay: 0.12, quality: "fair", bytes_down: 2e6, desktop: "ws07" }), NOW, "en-GB");
   assert.equal(said.used, "3 min ago");
   assert.equal(said.quality, "fair");
   assert.equal(said.connection, "120 ms · 2.0 MB");

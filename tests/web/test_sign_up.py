@@ -173,7 +173,7 @@ async def test_it_speaks_german(tmp_path):
         assert '<html lang="de">' in text
         assert "Dein Name" in text
         assert "Zwei" in text
-        assert "Anmelden zum Workshop" in text
+        assert "Zum Workshop anmelden" in text
         _, text = await send(client, {"answer.name": "x"}, text, "de")
         assert complaints(text) == {"answer.email": "Bitte füllen Sie dieses Feld aus."}
 

@@ -83,7 +83,7 @@ def _tell(status: dict[str, Any]) -> None:
         print(f"  {line}")
     if coming := status["next"]:
         when = datetime.fromisoformat(coming["at"]).astimezone()
-        print(f"next: {coming['step']}, {when:%a %d %b %Y, %H:%M}")
+        print(f"next: {coming['step']}, {when:%a %d %b %Y, %H:%M %Z}")
     else:
         print("next: nothing by the clock")
 

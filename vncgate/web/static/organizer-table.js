@@ -13,14 +13,17 @@ export function ago(then, now) {
   return say("{days} d ago", { days: Math.floor(seconds / 86400) });
 }
 
-/* "1.2 MB". */
-export function bytes(count) {
+/* "1.2 MB", in German "1,2 MB". */
+export function bytes(count, locale) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
   let size = count;
-  for (const unit of ["B", "kB", "MB", "GB"]) {
-    if (size < 1000) return `${unit === "B" || size >= 100 ? Math.round(size) : size.toFixed(1)} ${unit}`;
+  while (size >= 1000 && units.length > 1) {
     size /= 1000;
+    units.shift();
   }
-  return `${size.toFixed(1)} TB`;
+  const digits = units[0] !== "B" && size < 100 ? 1 : 0;
+  const number = size.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return `${number} ${units[0]}`;
 }
 
 /* A seat's end as a clock shows it: the time alone where it is today. */
@@ -48,7 +51,7 @@ export function cells(seat, now, locale) {
     reason: seat.reason,
     used: seat.used === null ? "" : ago(seat.used, now),
     quality: quality(seat),
-    connection: connection(seat),
+    connection: connection(seat, locale),
     until: until(seat.until, now, locale),
   };
 }
@@ -59,10 +62,10 @@ function mark(seat) {
   return seat.spare ? say("spare") : "";
 }
 
-function connection(seat) {
+function connection(seat, locale) {
   const delay = seat.delay === null ? "" : `${Math.round(seat.delay * 1000)} ms`;
   const moved = seat.bytes_down + seat.bytes_up;
-  return [delay, moved ? bytes(moved) : ""].filter(Boolean).join(" · ");
+  return [delay, moved ? bytes(moved, locale) : ""].filter(Boolean).join(" · ");
 }
 
 const KEEPS = {

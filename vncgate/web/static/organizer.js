@@ -229,7 +229,7 @@ function deeds(seat) {
     [say("Let them in"), "link", "pin", "message", "extend"],
     [say("Who sits here"), ...people, ...(seat.spare || isTaken ? [] : ["spare"])],
     [say("The desktop"), spare, ...launched],
-    [say("Close it"), "sign-out", "revoke"],
+    [say("Shut out"), "sign-out", "revoke"],
   ];
 }
 
