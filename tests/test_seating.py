@@ -398,6 +398,13 @@ async def test_a_seat_has_so_many_shares_and_a_share_so_many_visitors(house, mon
     assert await reason(house.seating.enter_by_share(token(address), CLIENT)) is Reason.FULL
 
 
+async def test_many_that_ask_at_once_get_no_more_shares_than_one_by_one(house):
+    asked = (house.seating.share("ws01", Mode.VIEW, BEGIN + FREE_FOR) for _ in range(MOST_SHARES + 5))
+    got = await asyncio.gather(*asked)
+    assert sum(isinstance(each, Refusal) for each in got) == 5
+    assert len(house.seating.shares("ws01")) == len(await house.ledger.shares(BEGIN, "ws01")) == MOST_SHARES
+
+
 # ---- organizers ----
 
 

@@ -294,12 +294,11 @@ class Seating(SeatMemory):
 
     async def share(self, account: str, mode: Mode, until: datetime) -> Secret | Refusal:
         """The address by which others see the desktop of this seat, or use it, until then at most."""
-        now = self._now()
-        if len(self.shares(account)) >= MOST_SHARES:
-            return self._refuse(Reason.FULL, account, "")
-        share = Share(secrets.token_urlsafe(15), account, mode, now, until)
-        await self._ledger.add_share(share)
-        async with self._remembering:
+        share = Share(secrets.token_urlsafe(15), account, mode, self._now(), until)
+        async with self._remembering:  # counted and added in one: many may ask at once
+            if len(self.shares(account)) >= MOST_SHARES:
+                return self._refuse(Reason.FULL, account, "")
+            await self._ledger.add_share(share)
             self._shares[share.id] = share
         await self._audit(f"seat {account}", f"share ({mode})", account)
         return Secret(f"{self._settings.public_url}share#{seat_links.sign(self._key, seat_links.SHARE, share.id)}")
