@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,6 +30,16 @@ async def test_the_landing_page_asks_who_is_there_and_names_no_account(house):
     assert 'autocomplete="current-password"' in html
     assert "ws01" not in html
     assert "Person 1" not in html
+
+
+@pytest.mark.parametrize(("is_over", "has_files"), [(False, True), (True, True), (True, False)])
+async def test_the_landing_page_tells_that_the_workshop_is_over(house, is_over, has_files):
+    house.participants.takeaway = object()
+    house.participants.life = SimpleNamespace(is_over=is_over, has_files=has_files)
+    html = await house.visitor().text("/")
+    house.participants.takeaway = house.participants.life = None
+    assert ("The workshop is over" in html) == is_over
+    assert ("take your files home" in html) == (is_over and has_files)
 
 
 async def test_a_pin_opens_the_own_desktop(house):

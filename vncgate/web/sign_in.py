@@ -23,6 +23,7 @@ from vncgate.model import Secret
 from vncgate.people import Mode, Session
 from vncgate.pins import typed
 from vncgate.seating import Entry, Reason, Refusal
+from vncgate.signing_up import Phase
 from vncgate.web.doorkeeper import NOT_SECURE, OWNERS, root
 from vncgate.web.lobby import Lobby
 from vncgate.web.tongues import LANGUAGE
@@ -174,6 +175,7 @@ class SignIn:
     async def _ask(
         self, request: web.Request, after: str, *, status: int = 200, error: str = "", account: str = ""
     ) -> web.Response:
+        people, life = self._lobby.participants, self._lobby.participants.life
         return await self._lobby.page(
             request,
             "sign-in.html",
@@ -182,7 +184,9 @@ class SignIn:
             next=after,
             error=error,
             account=account,
-            signs_up=self._lobby.settings.signup.enabled,
+            signs_up=self._lobby.settings.signup.enabled and people.signing_up.phase is not Phase.CLOSED,
+            is_over=life is not None and life.is_over,
+            has_files=people.takeaway is not None and life is not None and life.has_files,
         )
 
     async def _seat(self, request: web.Request, session: Session) -> web.Response:
