@@ -11,6 +11,7 @@ import pytest
 from tests.seats import PIN
 from tests.web.visitors import FORM, SESSION, TOKEN, open_house
 from vncgate import cookies, pins
+from vncgate.errors import LedgerError
 from vncgate.guessing import FREE
 from vncgate.model import Secret
 from vncgate.render.headers import STATIC_HEADERS
@@ -351,3 +352,19 @@ async def test_an_organizers_session_is_no_participants(house):
     assert (await ada.get("/api/accounts")).status == 401
     assert (await ada.get("/desk/ws01/")).status == 303
     assert json.loads(await ada.text("/api/shares"))["error"]
+
+
+async def test_a_stream_ends_where_nobody_can_say_whether_one_is_still_signed_in(house, monkeypatch):
+    ada = house.visitor()
+    await ada.sign_in("ws02")
+    cookie = f"{SESSION}={ada.cookies[SESSION]}"
+    async with house.client.get("/api/events", headers=ada.headers | {"Cookie": cookie}) as stream:
+        for _ in range(2):
+            await stream.content.readline()
+
+        async def away(_):
+            raise LedgerError("postgresql://db: it does not answer")
+
+        monkeypatch.setattr(house.seating, "session", away)
+        house.gate.set("ws02", reason="news")
+        assert await stream.content.read() == b"\n"

@@ -245,8 +245,8 @@ class Site:
             except TimeoutError:
                 if request.transport is not None:
                     request.transport.abort()
-            except ConnectionError:
-                pass  # the browser went; nobody is left to tell
+            except (ConnectionError, LedgerError):
+                pass  # the browser went, or asks again, and is told then
         return response
 
     async def static(self, request: web.Request) -> web.Response:
