@@ -52,7 +52,7 @@ class WorkshopSettings(Section):
     signup_opens: Moment = None
     """When people can sign up, as 2026-03-02T09:00:00+01:00. None: as [signup] says."""
     doors_open: Moment = None
-    """When people can sign in. None: as soon as the gate runs."""
+    """When desktops can be used; people can sign in before. None: as soon as the gate runs."""
     ends: Moment = None
     """When it ends. 15 and 5 minutes before desktops are closed, people are warned in their viewers. None: never by
     itself."""
