@@ -262,6 +262,7 @@ async def test_when_it_is_not_open(tmp_path, language, opens, closes, words):
         assert words in text
         assert "<form" not in text.partition("</main>")[0]
         form = (await page(client, "/"))[1]  # a token of this site, and the form of a page that was open before
+        assert ('href="./sign-up"' in form) == (closes is None)
         response, text = await send(client, GOOD | {"key": "k" * 22}, form)
         assert response.status == 200
         assert await house.ledger.people() == []
