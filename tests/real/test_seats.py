@@ -217,6 +217,11 @@ async def test_by_keyboard_alone_and_on_a_phone(site, browse):
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await page.keyboard.press("Enter")
     await connected(page)
+    toolbar = page.get_by_role("button", name="Toolbar")
+    await expect(toolbar).to_have_attribute("aria-expanded", "false")  # it folds itself
+    await toolbar.click()
+    for name in ("Share this desktop", "Disconnect"):
+        await expect(page.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
 
 
 async def test_a_swap_leads_the_open_viewer_to_the_spare_and_back(site, browse):
