@@ -276,6 +276,27 @@ async def test_what_is_queued_is_sent_at_once(tmp_path):
         await tasks.end(task)
 
 
+async def test_what_nobody_thought_of_ends_no_others(tmp_path, monkeypatch, caplog):
+    def strange(mail, *more):
+        if mail.subject == "strange":
+            raise RuntimeError(f"for {mail.to}")
+        return compose(mail, *more)
+
+    monkeypatch.setattr(mailing, "compose", strange)
+    postbox = Postbox()
+    async with post_office(postbox) as port, mails(tmp_path, port) as (room, ledger, _):
+        await ledger.queue_mail(Mail("m1", "p1", ADA.email, "strange", "text", NOW - timedelta(1)))
+        task = tasks.spawn(room.run(), "mails")
+        async with asyncio.timeout(30):
+            while "RuntimeError" not in caplog.text:
+                await asyncio.sleep(0.01)
+            await room.queue(ADA, "mail_seat.txt", VALUES)
+            while not postbox.got:
+                await asyncio.sleep(0.01)
+        await tasks.end(task)
+    assert ADA.email not in caplog.text
+
+
 async def test_a_server_that_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(mailing, "TIMEOUT", 0.05)
 

@@ -97,6 +97,8 @@ class Mailing:
                     await self._send(mails)
             except LedgerError as error:
                 log.warning("%s; mails wait", error)
+            except Exception as error:  # noqa: BLE001 - a defect, which one mail may bring out, ends no others
+                log.error("mails wait: %s", type(error).__name__)  # what it says may have somebody's address
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await self._more.wait()
