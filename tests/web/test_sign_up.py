@@ -17,6 +17,7 @@ from vncgate import signing_up
 from vncgate.errors import SettingsError
 from vncgate.ledger import Ledger
 from vncgate.people import Standing
+from vncgate.seat_memory import REVOKED
 
 CANARY = "Canary-Quixote"
 GOOD = {"answer.name": CANARY, "answer.email": "canary@example.org"}
@@ -338,6 +339,25 @@ async def test_a_new_pin_is_shown_and_counts(tmp_path):
                 "/sign-in", data=form | {"account": "ws01", "pin": pin_in(text)}, allow_redirects=False
             )
         assert (wrong.status, right.status) == (403, 303)
+
+
+async def test_a_new_pin_that_is_asked_for_while_the_seat_is_revoked_opens_nothing(tmp_path, monkeypatch):
+    async with site(tmp_path) as (house, client):
+        await send(client, GOOD)
+        client.session.cookie_jar.clear(lambda cookie: cookie.key == "vncgate_signup")
+        _, text = await page(client, "/sign-up/seat")
+        seating = house.participants.seating
+        hashed = seating._pins.hash
+
+        async def slowly(pin):
+            monkeypatch.setattr(seating._pins, "hash", hashed)
+            await seating.revoke("ws01", "lena")
+            return await hashed(pin)
+
+        monkeypatch.setattr(seating._pins, "hash", slowly)
+        answer, _ = await send(client, {}, text, path="/sign-up/pin", redirects=False)
+        assert (answer.status, answer.headers["Location"]) == (303, "../")
+        assert seating.seat("ws01").pin_hash == REVOKED
 
 
 async def test_what_is_kept_can_be_had_and_deleted(tmp_path):
