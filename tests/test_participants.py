@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from tests.launched import RUNNING, Launcher, desktop
 from tests.seats import CHEAP, PIN, with_pins
-from tests.web.values import Gate, Started, accounts
+from tests.web.values import Gate, accounts
 from vncgate import pins
 from vncgate.errors import LedgerError, SettingsError
 from vncgate.participants import Participants, try_out
@@ -31,9 +32,11 @@ async def opened(tmp_path, monkeypatch):
             admitted.update(admissions)
 
         environ = {"STATE_DIRECTORY": str(tmp_path / "state")}
+        desktops = Launcher(desktop("ws01", RUNNING), desktop("ws02", RUNNING))
         found = await Participants.open(
-            Settings(**SEAT, seats=seats), environ, gate.roster, admit, gate.statuses, Started()
+            Settings(**SEAT, seats=seats), environ, gate.roster, admit, gate.statuses, desktops
         )
+        found.desktops = desktops
         rooms.append(found)
         return found, admitted
 
@@ -50,6 +53,15 @@ async def test_the_first_start_makes_a_key_and_a_ledger_for_our_eyes_alone(opene
     assert rooms.key == key.read_bytes().strip()
     assert len(rooms.key) >= 32
     assert admitted == {"ws01": {}, "ws02": {}, "ws03": {}}
+
+
+async def test_the_desktop_of_who_leaves_a_seat_ends(opened):
+    """Whoever gets the seat next must not find it open."""
+    rooms, _ = await opened()
+    await rooms.seating.release("ws01", "ada")
+    assert rooms.desktops.calls == [("stop", ["ws01"])]
+    await rooms.seating.release("ws03", "ada")  # a desktop that the gate does not start
+    assert len(rooms.desktops.calls) == 1
 
 
 async def test_the_next_one_has_the_same_key_and_lets_in_whom_the_one_before_did(opened):

@@ -494,6 +494,22 @@ async def test_who_is_given_released_and_moved(house):
     assert house.seating.seat("ws04").person == "p1"
 
 
+async def test_who_leaves_a_seat_leaves_its_desktops(house):
+    left = []
+
+    async def vacated(accounts):
+        left.append(accounts)
+
+    house.seating.vacated = vacated
+    await somebody(house)
+    await house.seating.set_spare("ws05", "ada", on=True)
+    await house.seating.swap("ws01", "ada")
+    assert left == []
+    await house.seating.move("p1", "ws03", "ada")
+    await house.seating.release("ws03", "ada")
+    assert left == [{"ws01", "ws05"}, {"ws03"}]
+
+
 async def sign_up(house, name, *accounts):
     person = Person(name, name, f"{name}@example.org", house.moment)
     return await house.ledger.sign_up(person, accounts, capacity=None, waiting=True)

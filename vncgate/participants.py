@@ -72,6 +72,12 @@ class Participants:
         seating = Seating(settings, key, ledger, roster, admit, is_shared=url.startswith("postgresql"))
         self = cls(ledger, seating, Organizing(settings, seating, ledger, roster, statuses, desktops), key)
         self._stack.push_async_callback(ledger.aclose)
+
+        async def end(accounts: frozenset[str]) -> None:
+            if launched := [each for each in accounts if desktops.status(each)]:
+                await desktops.stop_desktops(launched)
+
+        seating.vacated = end
         try:
             await self.seating.start()
             self._keep(self.seating.run(), "seats")

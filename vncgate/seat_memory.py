@@ -39,6 +39,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+async def _nothing(_: frozenset[str]) -> None:
+    """Nobody asked."""
+
+
 class SeatMemory:
     """Opens with `start()`, keeps itself current in `run()`, which its owner has under way."""
 
@@ -53,6 +57,10 @@ class SeatMemory:
     ) -> None:
         """`admit` tells the engine who may open the websockets of the accounts named. With `is_shared` other gates use
         this ledger too.
+        """
+        self.vacated: Callable[[frozenset[str]], Awaitable[None]] = _nothing
+        """Called when somebody has left a seat, with the accounts whose desktops they had: whoever comes next must find
+        nothing of theirs open.
         """
         self._ledger = ledger
         self._roster = roster
@@ -173,11 +181,13 @@ class SeatMemory:
         return longest if due is None else min(longest, max(0.0, (due - now).total_seconds()))
 
     async def _emptied(self, account: str) -> None:
-        """The ledger has renewed this seat: what opened it is worthless."""
+        """The ledger has freed this seat: what opened it is worthless."""
+        had = frozenset((account, self.shows(account)))
         await self.look_again(account)
         await self._drop(lambda each: each.seat == account)
         self._shares = {each.id: each for each in self._shares.values() if each.account != account}
         await self._admit(account)
+        await self.vacated(had)
 
     async def _change(self, account: str, **changes: Any) -> Seat:
         async with self._remembering:
