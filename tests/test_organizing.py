@@ -43,6 +43,14 @@ async def test_somebody_who_waits_or_somebody_new_gets_a_seat(house):
     assert [person.name for person in await house.ledger.people()] == ["Bo", "Cy", "Ed"], "nothing half done"
 
 
+@pytest.mark.parametrize(
+    ("signs_up", "words"), [(False, "until you give them a seat"), (True, "theirs within seconds")]
+)
+async def test_who_adds_somebody_is_told_whether_they_get_a_seat_by_themselves(tmp_path, signs_up, words):
+    async with House(tmp_path, **{"signup.enabled": signs_up}).open() as house:
+        assert words in (await house.participants.organizing.add({"name": "Bo"}, "ada")).said
+
+
 async def test_somebody_moves_and_a_seat_is_freed(house):
     await house.person("Bo", "ws01")
     await do(house, "move", "ws01", to="ws02")

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vncgate.people import AuditEntry, Person, Standing
-from vncgate.people_csv import COLUMNS, LARGEST, LONGEST, audit, guarded, people, read, unguarded
+from vncgate.people_csv import COLUMNS, LARGEST, LONGEST, MOST, audit, guarded, people, read, unguarded
 
 WHEN = datetime(2026, 11, 21, 9, tzinfo=UTC)
 ACCOUNTS = ("ws01", "ws02", "ws03")
@@ -131,3 +131,12 @@ def test_what_is_wrong_is_said_by_line_and_column_and_nothing_is_taken(text, sai
 def test_any_bytes_are_lines_or_problems(content):
     entries, wrong = read(content, ACCOUNTS, {})
     assert not (entries and wrong)
+
+
+def test_a_table_has_no_more_people_than_can_be_written_at_once():
+    table = "name\n" + "Ada\n\n" * MOST
+    assert len(lines(table)) == MOST
+    (found,) = problems(f"{table}Bo\nCy\n")
+    assert (
+        found == f"x.csv:{2 * MOST + 2}:1: error: there are {MOST + 2} people, and at most {MOST} in a table: split it"
+    )

@@ -23,7 +23,7 @@ from vncgate.model import AccountStatus, Roster, Secret
 from vncgate.people import AuditEntry, Person, Standing
 from vncgate.render.cards import cards
 from vncgate.seat_table import SeatRow, rows
-from vncgate.viewer_notes import LONGEST, Note, Notes
+from vncgate.viewer_notes import LONGEST, MESSAGES, Note, Notes
 
 if TYPE_CHECKING:
     from vncgate.ledger import Ledger
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 ENGLISH = Words()
 """What commands and the API speak."""
-MESSAGES = "messages"
-"""The ledger's note with what organizers told viewers in the last minutes."""
 MESSAGES_INTERVAL = 3.0
 """Seconds between two looks at it."""
 LONGEST_MINUTES = 30 * 24 * 60
@@ -134,6 +132,12 @@ class Organizing:
         await self._noted(by, "export of people")
         return people_csv.people(await self.people())
 
+    async def about(self, person_id: str, by: str) -> dict[str, Any]:
+        """All that is kept of somebody, as plain data: what they may ask for. Raises UnknownError."""
+        person = await self._person(person_id)
+        await self._noted(by, "export of a person", person.id)
+        return await self._ledger.about(person.id)
+
     async def answer(self, what: str, names: Sequence[str], given: Given, by: str) -> Any:
         """What a command asks for, or has done, as JSON values."""
         match what:
@@ -144,6 +148,8 @@ class Organizing:
                 return [told(person, names="names" in given) for person in await self.people()]
             case "audit":
                 return [{**asdict(entry), "when": entry.when.isoformat()} for entry in await self.audit()]
+            case "about":
+                return await self.about("".join(names[:1]), by)
             case "export":
                 return await self.export(by)
             case "import":
@@ -192,7 +198,13 @@ class Organizing:
         person = await self._ledger.sign_up(_newcomer(given), (), capacity=None, waiting=True)
         await self._noted(by, "add", person.id)
         if not account:
-            return Done(N_("They are on the waiting list."), told={"person": person.id})
+            if self._settings.signup.enabled:
+                said = N_(
+                    "They are on the waiting list. The first seat that is free for them is theirs within seconds."
+                )
+            else:
+                said = N_("They are on the waiting list until you give them a seat.")
+            return Done(said, told={"person": person.id})
         await self._seating.assign(person.id, account, by)
         return Done(N_("{account} is theirs.", account=account), {"person": person.id, "account": account})
 

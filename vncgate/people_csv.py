@@ -23,6 +23,8 @@ LARGEST = 1024 * 1024
 """Bytes of a table that is read."""
 LONGEST = 2000
 """Characters of a cell that is read."""
+MOST = 5000
+"""People in a table that is read: so many are written while others wait."""
 
 _FORMULA = re.compile(r"'*(?:[\s']*[=+\-@\uFF0B\uFF0D\uFF1D\uFF20]|[\t\r\n])")
 """What begins like a formula to some spreadsheet, full-width signs among it, or is one with apostrophes before it."""
@@ -126,6 +128,8 @@ def read(content: bytes, accounts: Collection[str], known: Mapping[str, Person])
     if not table:
         return [], [_wrong(1, 1, "the table is empty; its first line names the columns, as `name,email,account`")]
     (line, header), *body = table
+    if len(body) > MOST:
+        return [], [_wrong(body[MOST][0], 1, f"there are {len(body)} people, and at most {MOST} in a table: split it")]
     problems = list(_header_problems(line, header))
     if problems:
         return [], problems

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+MESSAGES = "messages"
+"""The ledger's note with what organizers told viewers in the last minutes."""
 LASTS = timedelta(minutes=10)
 """How long a note is shown to who opens a viewer after it was written."""
 LONGEST = 500

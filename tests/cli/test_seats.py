@@ -88,6 +88,18 @@ async def test_a_seats_life_on_the_command_line(house, command):
     assert {"message", "forget somebody", "swap", "assign"} <= {entry["what"] for entry in entries}
 
 
+async def test_who_asks_gets_all_that_is_kept_of_them_and_of_nobody_else(house, command):
+    jo = await house.person("Jörg", "ws01", email="jo@example.org")
+    await house.person("Ada", "ws02")
+    status, out, err = await command("about", jo.id)
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert (told["name"], told["email"], told["seat"]["account"]) == ("Jörg", "jo@example.org", "ws01")
+    assert "Ada" not in out
+    assert ("operator", "export of a person", jo.id) in await house.audit()
+    assert await command("about", "nobody") == (1, "", "vncgate: nobody with this id is known\n")
+
+
 async def test_a_table_goes_out_and_in(house, command, tmp_path):
     file = tmp_path / "people.csv"
     await house.person("Jörg", "ws01")

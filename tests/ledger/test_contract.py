@@ -12,6 +12,7 @@ import pytest
 from vncgate.errors import FullError, SeatTakenError, UnknownPersonError
 from vncgate.ledger import database
 from vncgate.people import Acceptance, AuditEntry, Mail, Mode, Person, Seat, Session, Share, Standing
+from vncgate.viewer_notes import MESSAGES
 
 NOW = datetime(2026, 5, 4, 9, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -582,13 +583,15 @@ async def test_a_purge_says_what_went(ledger, everything_kept, statistics):
     await ledger.add_session(Session("organizer", NOW, NOW + HOUR, organizer="token-1"))
     await ledger.record(NOW, {"sessions": 2})
     await ledger.set_note("phase", "ended")
+    await ledger.set_note(MESSAGES, '[{"text": "Quillon, please come to the front"}]')
     assert await ledger.purge() == {"people": 2, "mails": 1, "sessions": 2, "shares": 1}
     kept = everything_kept()
-    for needle in (*canary.values(), "Name 2", "2@example.org", "person-2"):
+    for needle in (*canary.values(), "Name 2", "2@example.org", "person-2", "Quillon"):
         assert needle.encode() not in kept
     assert await digests(ledger) == {"organizer"}
     assert await who_sits_where(ledger) == {}
     assert {seat.epoch for seat in (await ledger.seats()).values()} == {1}
+    assert await ledger.get_note(MESSAGES) == ""
     assert await ledger.get_note("phase") == "ended"
     assert await ledger.recorded() == [(NOW, {"sessions": 2})]
     assert await ledger.purge() == {"people": 0, "mails": 0, "sessions": 0, "shares": 0}

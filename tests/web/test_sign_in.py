@@ -32,6 +32,11 @@ async def test_the_landing_page_asks_who_is_there_and_names_no_account(house):
     assert "Person 1" not in html
 
 
+async def test_the_landing_page_says_where_the_pin_is_to_who_has_a_card_and_to_who_signed_up(house):
+    html = await house.visitor().text("/")
+    assert "on your access card, or where you signed up" in html
+
+
 @pytest.mark.parametrize(("is_over", "has_files"), [(False, True), (True, True), (True, False)])
 async def test_the_landing_page_tells_that_the_workshop_is_over(house, is_over, has_files):
     house.participants.takeaway = object()

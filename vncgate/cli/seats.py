@@ -68,6 +68,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add.add_argument("--name", required=True)
     add.add_argument("--email")
     action("move-up", _do, "give somebody who waits a seat: the next free one, or that account's", "PERSON", "[TO]")
+    action("about", _about, "print all that is kept of somebody, for them, as JSON", "PERSON")
     action("remove", _do, "delete all that is known of somebody; their seat is free", "PERSON")
     action("export", _export, "write everybody to a table (CSV)", "FILE")
     action("import", _import, "take in a table of people (CSV), all of it or nothing", "FILE")
@@ -152,6 +153,11 @@ def _people(args: argparse.Namespace) -> int:
         for each in people
     ]
     _show(("person", *names, "", "seat", "signed up"), rows)
+    return 0
+
+
+def _about(args: argparse.Namespace) -> int:
+    print(json.dumps(_ask(args, "about", [args.person]), indent=2, ensure_ascii=False))
     return 0
 
 

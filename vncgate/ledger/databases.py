@@ -164,7 +164,7 @@ _SQLITE_REASONS = {
 class Postgres:
     """A database on a server, for one gate or several."""
 
-    tidy: tuple[str, ...] = ("VACUUM FULL people, mails, sessions, shares, audit",)
+    tidy: tuple[str, ...] = ("VACUUM FULL people, mails, sessions, shares, audit, notes",)
     no_transaction: Mapping[str, str] = {"isolation_level": "AUTOCOMMIT"}
 
     def __init__(self, url: URL) -> None:

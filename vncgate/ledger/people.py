@@ -102,8 +102,7 @@ class People:
             _check(fields)
 
         def take_in(connection: Connection) -> None:
-            for person in new:
-                _append(connection, person)
+            _append(connection, *new)
             for person_id, fields in changes.items():
                 _change(connection, person_id, fields)
             moving = {id_: account for id_, account in seats.items() if known(connection, id_).account != account}
@@ -123,11 +122,13 @@ def _how_many(connection: Connection) -> dict[Standing, int]:
     return dict.fromkeys(Standing, 0) | {Standing(standing): count for standing, count in counted}
 
 
-def _append(connection: Connection, person: Person) -> None:
-    """Somebody new, at the end of the waiting list."""
-    place = func.coalesce(select(func.max(PEOPLE.c.place)).scalar_subquery(), 0) + 1
-    waits = {"place": place, "standing": Standing.WAITING, "account": None}
-    connection.execute(insert(PEOPLE).values(**values_of_person(person) | waits))
+def _append(connection: Connection, *people: Person) -> None:
+    """New people, at the end of the waiting list."""
+    last = connection.scalar(select(func.max(PEOPLE.c.place))) or 0
+    waits = {"standing": Standing.WAITING, "account": None}
+    rows = [values_of_person(person) | waits | {"place": place} for place, person in enumerate(people, last + 1)]
+    if rows:
+        connection.execute(insert(PEOPLE), rows)
 
 
 def _check(changes: Mapping[str, Any]) -> None:

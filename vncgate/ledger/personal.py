@@ -25,6 +25,7 @@ from vncgate.ledger.tables import (
     values_of_accepted,
 )
 from vncgate.people import Person
+from vncgate.viewer_notes import MESSAGES
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class PersonalData:
         """Delete all people and all that is kept of them; no link, session, share or given PIN opens a seat any more.
 
         Returns how many of what went. Organizers stay signed in; what the audit log says of a person is no longer about
-        anybody; figures and notes stay.
+        anybody; organizers' messages, in which names may stand, go too; figures and other notes stay.
         """
 
         def purge(connection: Connection) -> dict[str, int]:
@@ -86,6 +87,7 @@ class PersonalData:
             }
             gone = {what: connection.execute(deed).rowcount for what, deed in deeds.items()}
             connection.execute(update(SEATS).values(epoch=SEATS.c.epoch + 1, pin_hash="", until=None))
+            connection.execute(delete(NOTES).where(NOTES.c.key == MESSAGES))
             _leave_to_wipe(connection)
             count_change(connection)
             return gone

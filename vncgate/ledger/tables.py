@@ -160,7 +160,7 @@ NOTES = Table(
 
 
 # PostgreSQL's planner takes samples of what is in a table, and keeps them when it is deleted.
-for _table in (PEOPLE, MAILS, AUDIT):
+for _table in (PEOPLE, MAILS, AUDIT, NOTES):
     _columns = ", ".join(f"ALTER {column.name} SET STATISTICS 0" for column in _table.c)
     _ddl = DDL(f"ALTER TABLE %(fullname)s {_columns}")  # type: ignore[no-untyped-call]
     event.listen(_table, "after_create", _ddl.execute_if(dialect="postgresql"))
