@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -280,3 +281,14 @@ async def test_every_deed_is_written_down_with_who_did_it(house):
 async def test_what_is_said_can_be_said_in_german(house):
     done = await do(house, "swap-back", "ws01")
     assert done.to_json(Words())["said"] == "ws01 shows its own desktop."
+
+
+async def test_a_desktop_that_the_workshop_has_closed_is_told_as_its_participant_is(house):
+    assert (await seat(house, "ws01")).state == "ready"
+    closed = {"ws01": "the workshop has not begun yet", "ws03": "the workshop is over"}
+    house.participants.life = SimpleNamespace(closed=lambda name: closed.get(name, ""))
+    shown = [await seat(house, name) for name in ("ws01", "ws02", "ws03")]
+    house.participants.life = None
+    assert [(row.state, row.reason) for row in shown] == [
+        ("offline", "the workshop has not begun yet"), ("ready", ""), ("stopped", "the workshop is over"),
+    ]  # fmt: skip

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.web.values import accounts, status
-from vncgate.model import Readiness, Traffic
+from tests.web.values import DESKTOPS, Started, accounts, launched_account, status
+from vncgate.model import DesktopState, Readiness, Roster, Traffic
 from vncgate.people import Person, Seat
 from vncgate.render.cards import cards
 from vncgate.seat_table import Quality, quality, rows
@@ -72,3 +72,12 @@ def test_names_are_told_only_where_they_are_asked_for():
 )
 def test_how_a_round_trip_feels(delay, word):
     assert quality(delay) == word
+
+
+def test_of_a_desktop_that_a_visit_starts_organizers_read_whose_visit():
+    roster, desktops = Roster((launched_account(),)), Started()
+    for ended, reason in (("", ""), ("nobody used it for 5 min", "nobody used it for 5 min; ")):
+        desktops.set("ws01", DesktopState.STOPPED, kind="pool", reason=ended)
+        shown = cards(roster, [], desktops.statuses(), DESKTOPS.kinds)
+        (row,) = rows(roster, [], shown, {}, [], 0.0)
+        assert row.reason == f"{reason}it starts when its participant opens it"

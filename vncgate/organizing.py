@@ -21,7 +21,7 @@ from vncgate.languages import N_, Words
 from vncgate.launchers.base import DesktopCommands
 from vncgate.model import AccountStatus, Roster, Secret
 from vncgate.people import AuditEntry, Person, Standing
-from vncgate.render.cards import cards
+from vncgate.render.cards import cards_now
 from vncgate.seat_table import SeatRow, rows
 from vncgate.viewer_notes import LONGEST, MESSAGES, Note, Notes
 
@@ -87,6 +87,8 @@ class Organizing:
         """What this gate itself tells its viewers, beside organizers' messages."""
         self.tell: Callable[[Person], Awaitable[None]] = _nobody
         """Tells somebody who has waited that they have a seat."""
+        self.why_closed: Callable[[str], str] = lambda _: ""
+        """Says why the desktop of an account may not be used now; empty where it may."""
         self._messages = Notes()
         self._messages_due = 0.0
         self._telling = asyncio.Lock()  # what is read must not take the place of what is posted meanwhile
@@ -101,12 +103,10 @@ class Organizing:
 
     async def seats(self) -> list[SeatRow]:
         """Every seat, in the token file's order."""
-        roster, statuses, kinds = self._roster(), self._statuses(), self._settings.desktops.kinds
-        end = self._settings.desktops.end
-        is_over = end is not None and end.timestamp() <= time.time()
-        shown = cards(roster, statuses, self._desktops.statuses(), kinds, is_over=is_over)
+        roster, statuses, now = self._roster(), self._statuses(), time.time()
+        shown = cards_now(now, self._settings.desktops, self.why_closed, roster, statuses, self._desktops.statuses())
         seats, people = self._seating.seats(), await self._ledger.people()
-        return rows(roster, statuses, shown, seats, people, time.time() - time.monotonic())
+        return rows(roster, statuses, shown, seats, people, now - time.monotonic())
 
     async def notes_for(self, account: str) -> list[Note]:
         """What the viewer of a seat shows, the oldest first. Messages stand in the ledger: all gates show them."""

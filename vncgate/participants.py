@@ -71,6 +71,7 @@ class Participants:
         ledger = await Ledger.open(url)
         seating = Seating(settings, key, ledger, roster, admit, is_shared=url.startswith("postgresql"))
         self = cls(ledger, seating, Organizing(settings, seating, ledger, roster, statuses, desktops), key)
+        self.organizing.why_closed = self.closed
         self._stack.push_async_callback(ledger.aclose)
 
         async def end(accounts: frozenset[str]) -> None:
@@ -106,6 +107,10 @@ class Participants:
         self._stack.push_async_callback(self.takeaway.aclose)
         await self.takeaway.start()
         self._keep(self.takeaway.archives.run(), "old archives")
+
+    def closed(self, account: str) -> str:
+        """Why the desktop of `account` may not be used now; empty where it may. See Life."""
+        return self.life.closed(account) if self.life else ""
 
     async def begin_life(
         self,

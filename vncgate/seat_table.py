@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from vncgate.languages import N_, joined
 from vncgate.model import AccountStatus, Roster
 from vncgate.people import Person, Seat
 from vncgate.render.cards import Card, Shown
@@ -15,6 +16,8 @@ from vncgate.render.cards import Card, Shown
 GOOD, FAIR = 0.1, 0.25
 """Seconds of round trip up to which a desktop feels crisp, and up to which it is merely noticeable (Tolia, Andersen and
 Satyanarayanan, "Quantifying Interactive User Experience on Thin Clients", IEEE Computer 39(3), 2006)."""
+WHEN_OPENED = N_("it starts when its participant opens it")
+"""What organizers read in the place of what the participant does."""
 STEP = 0.01
 """Seconds to which a round trip is rounded: less is no news."""
 
@@ -30,7 +33,7 @@ class Quality(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeatRow:
-    """One seat. `state` and `reason` are of the desktop that it shows, in participants' words.
+    """One seat. `state` and `reason` are of the desktop that it shows, as its participant is told.
 
     `used` is when somebody last used that desktop (seconds since the epoch; None: never, or not known), `delay` the
     round trip in seconds (None: nobody is connected, or not known). `shown_by` are the seats that show this account's
@@ -105,7 +108,7 @@ def rows(
                 title=account.title,
                 path=shown.path,
                 state=(card and card.state) or Shown.CHECKING,
-                reason=card.reason if card else "",
+                reason=_reason(card) if card else "",
                 person=seat.person,
                 name=person.name if person else "",
                 email=person.email if person else "",
@@ -123,3 +126,9 @@ def rows(
             )
         )
     return made
+
+
+def _reason(card: Card) -> str:
+    if card.waits_for_visit and card.desktop:
+        return joined([card.desktop.reason, WHEN_OPENED])
+    return card.reason

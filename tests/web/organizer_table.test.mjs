@@ -31,7 +31,8 @@ test("what stands in a row", () => {
   const said = cells(seat("ws01", { used: NOW - 200, delay: 0.12, quality: "fair", bytes_down: 2e6, desktop: "ws07" }), NOW, "en-GB");
   assert.equal(said.used, "3 min ago");
   assert.equal(said.quality, "fair");
-  assert.equal(said.connection, "120 ms · 2.0 MB");
+  assert.equal(said.connection, "120 ms · 2.0 MB sent to the browser");
+  assert.equal(cells(seat("ws01", { bytes_up: 500 }), NOW, "en-GB").connection, "", "only what is sent there");
   assert.equal(said.mark, "shows ws07");
   assert.equal(cells(seat("ws07", { shown_by: ["ws01"], spare: true }), NOW).mark, "shown by ws01");
   assert.equal(cells(seat("ws08", { spare: true }), NOW).mark, "spare");

@@ -7,16 +7,22 @@ import base64
 import json
 import logging
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.web.organized import TOKENS, House, grant
 from tests.web.values import PASSWORD
+from vncgate import catalogues
 from vncgate.grants import Scope
+from vncgate.language_settings import LanguagesSettings
 from vncgate.model import Secret
+from vncgate.people import AuditEntry, Mode
 from vncgate.people_csv import COLUMNS
 from vncgate.seating import Entry
+from vncgate.web import audit_words
+from vncgate.workshop import Command, Step
 
 PAGES = tuple(
     f"/organizer{path}" for path in ("", "/waiting", "/people", "/audit", "/people.csv", "/audit.csv", "/events")
@@ -219,6 +225,41 @@ async def test_the_stream_ends_with_the_token(house, ada):
         async with asyncio.timeout(60):
             while await answer.content.readany():
                 pass
+
+
+async def test_the_audit_log_is_told_in_the_pages_language_and_kept_in_english(house, ada):
+    organizing, seating = house.participants.organizing, house.participants.seating
+    ed = await house.person("Ed")
+    await house.person("Bo", "ws01")
+    for deed, given in (
+        ("move", {"to": "ws02"}), ("release", {}), ("spare", {"spare": "yes"}), ("spare", {"spare": "no"}),
+        ("pin", {}), ("link", {}), ("revoke", {}), ("sign-out", {}), ("extend", {"minutes": "5"}),
+        ("message", {"text": "Lunch"}), ("swap-back", {}),
+    ):  # fmt: skip
+        await organizing.do(deed, ["ws02" if deed == "release" else "ws01"], given, "ada")
+    await organizing.do("spare", ["ws04"], {"spare": "yes"}, "ada")
+    await organizing.do("swap", ["ws03"], {}, "ada")
+    for what in ("start desktop", "stop desktop", "restart desktop"):
+        await house.ledger.note(AuditEntry(datetime.now(UTC), "ada", what, "ws01"))
+    await organizing.take_in(b"name\nCy\nDi\n", "ada")
+    await organizing.add({"name": "Fay"}, "ada")
+    await organizing.export("ada")
+    await organizing.do_to_person("remove", ed.id, {}, "ada")
+    for mode in Mode:
+        await seating.share("ws01", mode, datetime.now(UTC) + timedelta(hours=1))
+    told = {what for _, what, _ in await house.audit()}
+    clocks = {f"workshop {command}" for command in Command} | {f"workshop: {step}" for step in Step}
+    clocks |= {f"workshop: {step}, done" for step in (Step.END, Step.PURGE)}
+    german = catalogues.load(LanguagesSettings())["de"]
+    assert len(told) > 20
+    assert {what for what in told | clocks if audit_words.said(what, german) == what} == set()
+    assert audit_words.said("table of 2 people", german) == "Tabelle mit 2 Personen übernommen"
+    assert audit_words.said("mail given up (no address)", german) == "E-Mail nicht zugestellt (no address)"
+    assert audit_words.said("what a later version did", german) == "what a later version did"
+    page = await (await ada.get("/organizer/audit", headers={"Accept-Language": "de"})).text()
+    assert "<span>neue PIN</span>" in page
+    assert "<span>new PIN</span>" not in page
+    assert ",new PIN," in await (await ada.get("/organizer/audit.csv", headers={"Accept-Language": "de"})).text()
 
 
 # ---- what is done

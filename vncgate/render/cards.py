@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vncgate.desktop_words import AWAY, plain_of_login
-from vncgate.kinds import Kind, Policy
+from vncgate.kinds import DesktopsSettings, Kind, Policy
 from vncgate.languages import N_, Words, joined
 from vncgate.model import Account, AccountStatus, DesktopState, DesktopStatus, Readiness, Roster, State, Want
 
@@ -68,13 +68,14 @@ class Launched:
 @dataclass(frozen=True, slots=True)
 class Card:
     """One account on the landing page. `state` is None where nobody knows it (static export), `desktop` where the
-    gate does not start it.
+    gate does not start it. `waits_for_visit`: it starts when its participant opens it, which `reason` says to them.
     """
 
     account: Account
     state: Shown | None = None
     reason: str = ""
     desktop: Launched | None = None
+    waits_for_visit: bool = False
 
     @property
     def is_launched(self) -> bool:
@@ -121,13 +122,30 @@ def cards(
     }
 
 
+def cards_now(
+    now: float,
+    settings: DesktopsSettings,
+    why_closed: Callable[[str], str],
+    roster: Roster,
+    statuses: Iterable[AccountStatus],
+    desktops: Iterable[DesktopStatus],
+) -> Mapping[str, Card]:
+    """The same at a time (seconds since the epoch), in the workshop's life: `why_closed` says why the desktop of an
+    account may not be used; empty where it may.
+    """
+    is_over = settings.end is not None and settings.end.timestamp() <= now
+    told = cards(roster, statuses, desktops, settings.kinds, is_over=is_over)
+    why = {path: why_closed(card.account.name) for path, card in told.items()}
+    return {path: closed(card, why[path]) if why[path] else card for path, card in told.items()}
+
+
 def closed(card: Card, words: str) -> Card:
     """The card of an account whose desktop may not be used now, however it is; `words` say why."""
     if not card.is_launched:
         return replace(card, state=Shown.OFFLINE, reason=words)
     told = Launched(DesktopState.STOPPED, N_("Your desktop is not open"), words)
     kind = card.desktop.kind if card.desktop else ""
-    return replace(card, state=Shown.STOPPED, reason=words, desktop=replace(told, kind=kind))
+    return Card(card.account, Shown.STOPPED, words, replace(told, kind=kind))
 
 
 def _card(
@@ -144,14 +162,14 @@ def _card(
     policy = None if is_over or kind is None else kind.policy_for(account)
     told = launched(desktop, policy, is_served=proxy is not None and _is_served(proxy), is_over=is_over)
     told = replace(told, kind=(kind and kind.title) or desktop.kind)
+    waits = told.offer is Offer.START and policy is not Policy.EAGER
     if told.state is not DesktopState.RUNNING:
-        hint = WHEN_OPENED if told.offer is Offer.START and policy is not Policy.EAGER else ""
-        state, reason = _state(told, desktop), joined([told.reason, hint])
+        state, reason = _state(told, desktop), joined([told.reason, WHEN_OPENED if waits else ""])
         if policy is Policy.MANUAL and told.state is DesktopState.STOPPED:
             told = replace(told, reason=joined([told.reason, GOES_ON]))
     elif state is Shown.CHECKING:
         state = Shown.READY  # whoever started it has logged in to it; the prober will
-    return Card(account, state, reason, told)
+    return Card(account, state, reason, told, waits)
 
 
 def _state(told: Launched, status: DesktopStatus) -> Shown:

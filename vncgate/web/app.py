@@ -22,7 +22,7 @@ from vncgate.forwarded import TrustedProxies
 from vncgate.languages import N_
 from vncgate.model import AccountStatus, DesktopStatus, Roster
 from vncgate.people import Session
-from vncgate.render.cards import Card, cards, closed
+from vncgate.render.cards import Card, cards_now
 from vncgate.render.headers import IMMUTABLE, REVALIDATE, STATIC_HEADERS, novnc_policy, policy
 from vncgate.render.pages import Pages
 from vncgate.render.reach import Reach
@@ -178,12 +178,8 @@ class Site:
     def _cards(
         self, roster: Roster, proxies: Sequence[AccountStatus], desktops: Sequence[DesktopStatus]
     ) -> Mapping[str, Card]:
-        kinds, end = self._settings.desktops.kinds, self._settings.desktops.end
-        told = cards(roster, proxies, desktops, kinds, is_over=end is not None and end.timestamp() <= time.time())
-        if (life := self.lobby.participants.life if self.lobby else None) is None:
-            return told
-        why = {path: life.closed(card.account.name) for path, card in told.items()}
-        return {path: closed(card, why[path]) if why[path] else card for path, card in told.items()}
+        why_closed = self.lobby.participants.closed if self.lobby else lambda _: ""
+        return cards_now(time.time(), self._settings.desktops, why_closed, roster, proxies, desktops)
 
     async def landing(self, request: web.Request) -> web.Response:
         """The landing page."""

@@ -29,6 +29,7 @@ from vncgate.people import Session, Standing
 from vncgate.people_csv import LARGEST, audit
 from vncgate.scrape import Handler
 from vncgate.seat_table import SeatRow
+from vncgate.web import audit_words
 from vncgate.web.bearer import Bearers
 from vncgate.web.doorkeeper import LARGEST_FORM, root
 from vncgate.web.events import HEARTBEAT, message
@@ -176,9 +177,10 @@ class OrganizersPages:
 
     async def audit(self, request: web.Request, session: Session) -> web.Response:
         """Who did what."""
-        entries = await self._organizing.audit(SHOWN)
+        entries, words = await self._organizing.audit(SHOWN), request[LANGUAGE]
+        told = [(entry, audit_words.said(entry.what, words)) for entry in entries]
         return await self._lobby.page(
-            request, "organizer_audit.html", organizer=session.organizer, tab="audit", entries=entries
+            request, "organizer_audit.html", organizer=session.organizer, tab="audit", entries=told
         )
 
     async def people_table(self, _: web.Request, session: Session) -> web.Response:

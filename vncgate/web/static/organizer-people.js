@@ -32,7 +32,7 @@ async function moveUp({ person, name }) {
 async function remove({ person, name }) {
   const given = await ask({
     title: say("Remove {name}?", { name }),
-    text: say("All that is known of this person is deleted, and their seat is free. This cannot be undone."),
+    text: say("All that is known of this person is deleted, and their seat is free. Their desktop ends, where the gate started it; what is not saved is lost. This cannot be undone."),
     button: say("Remove"),
     hurts: true,
   });

@@ -64,8 +64,8 @@ function mark(seat) {
 
 function connection(seat, locale) {
   const delay = seat.delay === null ? "" : `${Math.round(seat.delay * 1000)} ms`;
-  const moved = seat.bytes_down + seat.bytes_up;
-  return [delay, moved ? bytes(moved, locale) : ""].filter(Boolean).join(" · ");
+  const sent = seat.bytes_down ? say("{amount} sent to the browser", { amount: bytes(seat.bytes_down, locale) }) : "";
+  return [delay, sent].filter(Boolean).join(" · ");
 }
 
 const KEEPS = {

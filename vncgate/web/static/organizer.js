@@ -284,7 +284,7 @@ const DEEDS = {
     label: say("Move to another seat"),
     ask: (account) => ({
       title: say("Move from {account} to which seat?", { account }),
-      text: say("The old link, PIN and sessions are worthless then: hand out those of the new seat."),
+      text: say("The old link, PIN and sessions are worthless then: hand out those of the new seat. The desktop that they have now ends, where the gate started it; what is not saved is lost."),
       fields: [{ name: "to", label: say("Seat"), options: free(), required: true }],
       button: say("Move"),
     }),
@@ -294,7 +294,7 @@ const DEEDS = {
     hurts: true,
     ask: (account) => ({
       title: say("Free {account}?", { account }),
-      text: say("Whoever sits there is signed out, and loses the seat."),
+      text: say("Whoever sits there is signed out, and loses the seat. Their desktop ends, where the gate started it; what is not saved is lost."),
       button: say("Free the seat"),
     }),
   },
