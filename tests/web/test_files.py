@@ -87,6 +87,15 @@ async def test_the_way_to_ones_own(site):
     assert "Files of Seat 1" in await text(response)
 
 
+@pytest.mark.parametrize("path", ["/files", FILES, "/files/path-ws02", "/files/nobody"])
+async def test_who_is_not_signed_in_is_led_there_and_then_to_ones_own(site, path):
+    async with site.visitor() as nobody:
+        answer = await nobody.get(path, allow_redirects=False)
+        led = "../" * (path.count("/") - 1) or "./"
+        assert (answer.status, answer.headers["Location"]) == (303, f"{led}?next=files")
+        assert 'name="next" value="files"' in await text(await nobody.get(path))
+
+
 async def test_the_list(site):
     (site.files / "a folder").mkdir()
     (site.files / "a folder" / "x").write_bytes(bytes(1500))
@@ -120,7 +129,9 @@ async def test_whose_files_they_are(site):
     async with site.visitor() as nobody:
         for path in ("path-ws01", "path-ws02", "path-gone"):
             for method, way, _ in ways:
-                assert (await nobody.request(method, f"/files/{path}{way}", headers=TUS)).status == 401
+                address = f"/files/{path}{way}"
+                response = await nobody.request(method, address, headers=TUS, allow_redirects=False)
+                assert response.status == (401 if way else 303), (path, way)
 
 
 async def test_visitors_have_none(site):
@@ -344,7 +355,7 @@ async def test_a_link(site):
         fields = await form(nobody, "/take", token=token, format="zip")
         answer = await nobody.post("/take", data=fields)
         assert contents(await answer.read(), "zip")[0] == {"": None, "a": b"a"}
-        assert (await nobody.get(FILES)).status == 401
+        assert (await nobody.get(FILES, allow_redirects=False)).status == 303
 
 
 async def test_links_that_open_nothing(site):

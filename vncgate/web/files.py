@@ -145,15 +145,21 @@ class Files:
         return [roster[name] for name in dict.fromkeys((session.seat, shows)) if name in roster]
 
     async def own(self, request: web.Request) -> web.Response:
-        """The way to one's own files."""
-        session = await self._lobby.doorkeeper.participant(request)
+        """The way to one's own files; who is not signed in is led to signing in first."""
+        try:
+            session = await self._lobby.doorkeeper.participant(request)
+        except web.HTTPUnauthorized:
+            raise web.HTTPSeeOther(f"{root(request)}?next=files") from None
         for account in self._folders(session):
             raise web.HTTPSeeOther(f"{root(request)}files/{quote(account.path, safe='')}")
         raise web.HTTPNotFound(text=NOT_YOURS)
 
     async def folder(self, request: web.Request) -> web.Response:
-        """The page."""
-        session, account = await self.owner(request)
+        """The page; who is not signed in is led to signing in, and then to their own files."""
+        try:
+            session, account = await self.owner(request)
+        except web.HTTPUnauthorized:
+            raise web.HTTPSeeOther(f"{root(request)}?next=files") from None
         folder = request.query.get("in", "").strip("/")
         words = request[LANGUAGE]
         with in_words():
