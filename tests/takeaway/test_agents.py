@@ -137,7 +137,7 @@ async def test_only_so_many_at_a_time(tmp_path, monkeypatch):
         enough.set()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users: needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="runs agents as two other users, which only root can become")
 async def test_everybody_as_themselves():
     """Two accounts, each its user: neither reads or writes the other's, whatever is asked."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))  # where other users can go

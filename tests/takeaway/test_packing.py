@@ -149,7 +149,7 @@ def test_names_that_become_the_same_in_a_zip_stay_two(tmp_path):
 
 
 @BOTH
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root is somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="reads as another user than the owner, which only root can become")
 def test_what_may_not_be_read_is_told_of(tmp_path, form):
     root = Path(tempfile.mkdtemp(dir="/tmp"))
     try:
