@@ -76,17 +76,17 @@ class Mailing:
 
     async def queue(self, person: Person, template: str, values: Mapping[str, object]) -> None:
         """Have a mail sent to somebody, in their language; the same one twice is one. Raises LedgerError."""
-        language = person.language if (person.language, template) in self._templates else self._default
-        try:
-            written = self._templates[language, template].render(values, person=person)
-        except jinja2.TemplateError as error:  # of the site's own; nobody who signs up can mend it
-            log.error("template %s: %s; no mail is sent", template, error.message)
-            return
-        subject, _, text = written.strip().partition("\n")
-        await self._ledger.queue_mail(
-            Mail(f"{person.id}.{template}", person.id, person.email, subject.strip(), text.strip() + "\n", self._now())
-        )
-        self._more.set()
+        if mail := self._written(person, template, values):
+            await self._ledger.queue_mail(mail)
+            self._more.set()
+
+    async def write(self, planned: Mail, person: Person, template: str, values: Mapping[str, object]) -> None:
+        """Have a mail sent that the ledger has planned. Raises LedgerError; then it is still planned."""
+        if mail := self._written(person, template, values):
+            await self._ledger.write_mail(mail)
+            self._more.set()
+        else:
+            await self._ledger.mail_sent(planned.id)
 
     async def run(self) -> None:
         """Send what is due; until cancelled."""
@@ -102,6 +102,19 @@ class Mailing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await self._more.wait()
+
+    def _written(self, person: Person, template: str, values: Mapping[str, object]) -> Mail | None:
+        """A mail; None where a template of the site's own cannot be filled in: nobody who signs up can mend it."""
+        language = person.language if (person.language, template) in self._templates else self._default
+        try:
+            written = self._templates[language, template].render(values, person=person)
+        except jinja2.TemplateError as error:
+            log.error("template %s: %s; no mail is sent", template, error.message)
+            return None
+        subject, _, text = written.strip().partition("\n")
+        return Mail(
+            f"{person.id}.{template}", person.id, person.email, subject.strip(), text.strip() + "\n", self._now()
+        )
 
     async def _send(self, mails: Sequence[Mail]) -> None:
         """Send mails over one connection; each is sent, given up, or due later."""

@@ -45,6 +45,8 @@ ALL_WRONG_CODES = 10_000
 """Wrong event codes in all."""
 LEAST_SIGN_UPS = 100
 """Sign-ups of one client in this time; twice the number of seats where that is more."""
+WAITS, MOVED_UP = "mail_waiting.txt", "mail_moved_up.txt"
+"""Mails that the ledger plans with what they tell of."""
 BY = "sign-up"
 """Who the audit log says it was."""
 
@@ -140,10 +142,14 @@ class SigningUp:
         )
         waits = self._settings.signup.waiting
         person = await self._ledger.sign_up(
-            person, self._free(), capacity=self._settings.signup.capacity, waiting=waits
+            person,
+            self._free(),
+            capacity=self._settings.signup.capacity,
+            waiting=waits,
+            mail=WAITS if self.mailing else "",
         )
         if person.standing is Standing.WAITING and person.signed_up == now:
-            await self._mail(person, "mail_waiting.txt", place=await self.place(person))
+            await self._write_mails(person.id)
             log.info("somebody signed up, and waits for a seat")
         return person
 
@@ -207,22 +213,39 @@ class SigningUp:
                 log.warning("%s; who waits for a seat waits on", error)
 
     async def move_up(self) -> list[Person]:
-        """Give what seats are free to those who have waited longest; returns who got one."""
-        if not (await self._ledger.standings())[Standing.WAITING]:
-            return []
-        moved = await self._ledger.move_up(self._free(), capacity=self._settings.signup.capacity)
+        """Give what seats are free to those who have waited longest; returns who got one.
+
+        It also writes the mails that are planned, those as well that a gate left which ended too early.
+        """
+        moved: list[Person] = []
+        if (await self._ledger.standings())[Standing.WAITING]:
+            moved = await self._ledger.move_up(
+                self._free(), capacity=self._settings.signup.capacity, mail=MOVED_UP if self.mailing else ""
+            )
         for person in moved:
-            if not await self._is_theirs(person):
-                continue
-            await self.tell(person)
             log.info("account %s: given to who has waited longest", person.account)
+        await self._write_mails()
         return moved
 
     async def tell(self, person: Person) -> None:
         """Mail somebody who has waited that they have a seat now, with its link."""
-        await self._mail(person, "mail_moved_up.txt", **self._seat_values(person))
+        await self._mail(person, MOVED_UP, **self._seat_values(person))
 
     # ---- parts ----
+
+    async def _write_mails(self, person_id: str = "") -> None:
+        """Write the mails that are planned, to this person or to all, as far as they are still true."""
+        if (mailing := self.mailing) is None:
+            return
+        for planned in await self._ledger.planned_mails(person_id):
+            template = planned.id.removeprefix(f"{planned.person}.")
+            person = await self._ledger.person(planned.person)
+            if person and template == WAITS and person.standing is Standing.WAITING:
+                await mailing.write(planned, person, template, {"place": await self.place(person)})
+            elif person and template == MOVED_UP and person.account and await self._is_theirs(person):
+                await mailing.write(planned, person, template, self._seat_values(person))
+            else:
+                await self._ledger.mail_sent(planned.id)
 
     async def _hand_over(self, person: Person, key: str) -> bool:
         """Give somebody the PIN of their seat, and have it mailed, unless that was done before; whether it was not.

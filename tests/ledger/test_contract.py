@@ -595,3 +595,42 @@ async def test_a_purge_says_what_went(ledger, everything_kept, statistics):
     assert await ledger.get_note("phase") == "ended"
     assert await ledger.recorded() == [(NOW, {"sessions": 2})]
     assert await ledger.purge() == {"people": 0, "mails": 0, "sessions": 0, "shares": 0}
+
+
+# Mails that tell of what the ledger does
+
+
+async def test_a_mail_is_planned_with_what_it_tells_of(ledger):
+    await ledger.sign_up(somebody(1), SEATS[:1], capacity=None, waiting=True, mail="waits")
+    await ledger.sign_up(somebody(2), SEATS[:1], capacity=None, waiting=True, mail="waits")
+    await ledger.sign_up(dataclasses.replace(somebody(3), email=""), [], capacity=None, waiting=True, mail="waits")
+    await ledger.sign_up(somebody(2), SEATS[:1], capacity=None, waiting=True, mail="waits")  # the form once more
+    await ledger.move_up(SEATS, capacity=None, mail="moved")
+    assert {each.id for each in await ledger.planned_mails()} == {"person-2.waits", "person-2.moved"}
+    assert await ledger.planned_mails("person-1") == []
+    assert await ledger.due_mails(NOW + HOUR, 9) == [], "nothing is sent that has no text"
+
+
+async def test_a_planned_mail_is_written_once(ledger, open_ledger):
+    other = await open_ledger()
+    await ledger.sign_up(somebody(1), [], capacity=None, waiting=True, mail="waits")
+    letter = Mail("person-1.waits", "person-1", "1@example.org", "You wait", "At place 1\n", NOW)
+    await asyncio.gather(ledger.write_mail(letter), other.write_mail(letter))
+    assert await ledger.due_mails(NOW, 9) == [letter]
+    await ledger.mail_sent(letter.id)
+    await other.write_mail(letter)  # by a gate that was slow
+    assert await ledger.due_mails(NOW + HOUR, 9) == []
+
+
+async def test_what_is_planned_takes_the_place_of_what_is_over(ledger):
+    await ledger.sign_up(somebody(1), [], capacity=None, waiting=True)
+    for account in SEATS[:2]:
+        await ledger.move_up([account], capacity=None, mail="moved")
+        assert [each.id for each in await ledger.planned_mails()] == ["person-1.moved"]
+        letter = Mail("person-1.moved", "person-1", "1@example.org", "A seat", f"{account}\n", NOW)
+        await ledger.write_mail(letter)
+        await ledger.release(account)
+        await ledger.change_person("person-1", standing=Standing.WAITING)
+    assert [each.text for each in await ledger.due_mails(NOW, 9)] == ["school02\n"]
+    await ledger.forget("person-1")
+    assert await ledger.planned_mails() == []

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vncgate.people import Standing
+from tests.ledger.signing_up import NOW
+from vncgate.people import Person, Standing
 
 PEOPLE, SEATS = 300, 40
 pytestmark = pytest.mark.real
@@ -85,3 +86,22 @@ async def test_two_gates_at_once_of_which_one_is_killed(url, open_ledger):
     people = await agrees(open_ledger, told | of_the_other)
     assert len(of_the_other) == PEOPLE
     assert sum(person.standing is Standing.SEATED for person in people) == SEATS
+
+
+@pytest.mark.parametrize("lines", [1, 17])
+async def test_who_moved_up_has_a_mail_planned(url, open_ledger, lines):
+    ledger = await open_ledger()
+    waiting = [Person(f"person-{number}", "A name", "a@example.org", NOW) for number in range(PEOPLE)]
+    await ledger.take_in(waiting, {}, {})
+    argv = [sys.executable, "-m", "tests.ledger.moving_up"]
+    with subprocess.Popen(
+        argv, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as gate:
+        gate.stdin.write(url)
+        gate.stdin.close()
+        told = await asyncio.to_thread(lambda: [gate.stdout.readline().strip() for _ in range(lines)])
+        gate.kill()
+        told += await asyncio.to_thread(lambda: gate.stdout.read().split())
+    seated = {person.id for person in await ledger.people() if person.account}
+    assert set(told) <= seated
+    assert {mail.person for mail in await ledger.planned_mails()} == seated

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tests.web.organized import House
 from vncgate import signing_up
-from vncgate.errors import SettingsError
+from vncgate.errors import LedgerError, SettingsError
 from vncgate.ledger import Ledger
 from vncgate.people import Standing
 from vncgate.seat_memory import REVOKED
@@ -277,6 +277,33 @@ async def test_full_without_a_waiting_list(tmp_path):
         _, text = await send(client, GOOD, form)
         assert "All seats are taken." in text
         assert len(await house.ledger.people()) == 1
+
+
+async def test_a_mail_that_a_gate_could_not_write_is_written_by_the_next(tmp_path, free_port, monkeypatch):
+    """As it was killed, or the ledger was away, right after somebody came to a place or a seat."""
+    mail = {"mail.host": "127.0.0.1", "mail.port": free_port(), "mail.security": "none", "mail.sender": "w@example.org"}
+    flags = {"signup.enabled": True} | mail
+
+    async def away(*_):
+        raise LedgerError("it does not answer")
+
+    async with House(tmp_path, count=1, **flags).open() as house, browser(house) as first, browser(house) as second:
+        await send(first, GOOD)
+        with monkeypatch.context() as broken:
+            broken.setattr(house.ledger, "planned_mails", away)
+            await send(second, GOOD)
+            await house.participants.seating.release("ws01", "test")
+            with pytest.raises(LedgerError):
+                await house.participants.signing_up.move_up()
+        _, person = await house.ledger.people()
+        assert person.account == "ws01"
+    async with House(tmp_path, count=1, **flags).open() as house:
+        await house.participants.signing_up.move_up()
+        await house.participants.signing_up.move_up()
+        mails = await house.ledger.due_mails(datetime.now(UTC) + timedelta(days=1), 9)
+        (mail,) = [each for each in mails if each.person == person.id]  # and no more that they are waiting
+        assert mail.subject.startswith("A seat has become free for you")
+        assert house.participants.seating.link("ws01").reveal() in mail.text
 
 
 async def test_who_waits_moves_up_and_takes_the_seat_once(tmp_path):

@@ -19,10 +19,24 @@ from vncgate.ledger.tables import (
     figures_of,
     mail_of,
 )
-from vncgate.people import AuditEntry, Mail
+from vncgate.people import AuditEntry, Mail, Person
 
 LEASE = timedelta(minutes=10)
 """How long a mail is in the hands of who took it; then it is due again, should that gate have died."""
+
+
+def plan_mail(connection: Connection, person: Person, name: str) -> None:
+    """Have the mail `name` to somebody written and sent, as surely as what it tells of is done: in one transaction.
+
+    It has no text yet. One of this name that still waits to be sent tells of what is over, and goes.
+    """
+    if not (name and person.email):
+        return
+    id_ = f"{person.id}.{name}"
+    connection.execute(delete(MAILS).where(MAILS.c.id == id_))
+    empty = {"subject": "", "body": "", "tries": 0}
+    values = {"id": id_, "person": person.id, "recipient": person.email, "due": person.signed_up}
+    connection.execute(insert(MAILS).values(**values | empty))
 
 
 class Papers:
@@ -66,6 +80,21 @@ class Papers:
 
         await self._database.write(queue)
 
+    async def planned_mails(self, person_id: str = "") -> list[Mail]:
+        """Those that have no text yet (see `plan_mail()`), of this person or of all."""
+        planned = select(MAILS).where(MAILS.c.body == "").order_by(MAILS.c.due, MAILS.c.id)
+        if person_id:
+            planned = planned.where(MAILS.c.person == person_id)
+        return await self._database.read(lambda connection: [mail_of(row) for row in connection.execute(planned)])
+
+    async def write_mail(self, mail: Mail) -> None:
+        """Give a planned mail its text: it is sent when it is due. Nothing happens where somebody else did, or nobody
+        planned it.
+        """
+        planned = update(MAILS).where(MAILS.c.id == mail.id, MAILS.c.body == "")
+        written = planned.values(recipient=mail.to, subject=mail.subject, body=mail.text, due=mail.due)
+        await self._database.write(lambda connection: connection.execute(written).rowcount)
+
     async def due_mails(self, now: datetime, limit: int) -> list[Mail]:
         """Take the mails that are due, the longest due first; nobody else is given them for the time of a LEASE.
 
@@ -73,7 +102,8 @@ class Papers:
         """
 
         def take(connection: Connection) -> list[Mail]:
-            due = select(MAILS).where(MAILS.c.due <= now).order_by(MAILS.c.due, MAILS.c.id).limit(limit)
+            is_due = (MAILS.c.due <= now, MAILS.c.body != "")
+            due = select(MAILS).where(*is_due).order_by(MAILS.c.due, MAILS.c.id).limit(limit)
             mails = [mail_of(row) for row in connection.execute(due)]
             connection.execute(update(MAILS).where(MAILS.c.id.in_([mail.id for mail in mails])).values(due=now + LEASE))
             return mails

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from vncgate.errors import FullError, SeatTakenError
 from vncgate.ledger.database import Database
+from vncgate.ledger.papers import plan_mail
 from vncgate.ledger.placing import known, person_called, seat_called, sit_down, to_be_had, vacate
 from vncgate.ledger.tables import PEOPLE, person_of, values_of_accepted, values_of_person
 from vncgate.people import Person, Standing
@@ -21,12 +22,15 @@ class People:
 
     _database: Database
 
-    async def sign_up(self, person: Person, free: Sequence[str], *, capacity: int | None, waiting: bool) -> Person:
+    async def sign_up(
+        self, person: Person, free: Sequence[str], *, capacity: int | None, waiting: bool, mail: str = ""
+    ) -> Person:
         """Somebody comes: they get the first seat of `free` that is to be had, exactly once.
 
         It is not to be had where somebody has it or it is a spare, where `capacity` people have seats already, or where
         others wait for one, if there is a `waiting` list. Who gets none is WAITING, at the list's end; without
         a list: FullError. Who has signed up before, by their id, gets what they have, whatever became of it.
+        Who is WAITING from now on has the `mail` of this name planned (see `planned_mails()`).
         """
 
         def sign_up(connection: Connection) -> Person:
@@ -38,12 +42,16 @@ class People:
             _append(connection, person)
             if ours:
                 sit_down(connection, person.id, ours[0])
+            else:
+                plan_mail(connection, person, mail)
             return known(connection, person.id)
 
         return await self._database.write(sign_up)
 
-    async def move_up(self, free: Sequence[str], *, capacity: int | None) -> list[Person]:
-        """The first of those who wait get what of `free` is to be had (see `sign_up()`); returns who got a seat."""
+    async def move_up(self, free: Sequence[str], *, capacity: int | None, mail: str = "") -> list[Person]:
+        """The first of those who wait get what of `free` is to be had (see `sign_up()`); returns who got a seat. Each
+        of them has the `mail` of this name planned (see `planned_mails()`).
+        """
 
         def move_up(connection: Connection) -> list[Person]:
             seats = to_be_had(connection, free, capacity)
@@ -51,7 +59,10 @@ class People:
             first = connection.scalars(waits.limit(len(seats))).all()
             for person_id, account in zip(first, seats, strict=False):
                 sit_down(connection, person_id, account)
-            return [known(connection, person_id) for person_id in first]
+            moved = [known(connection, person_id) for person_id in first]
+            for person in moved:
+                plan_mail(connection, person, mail)
+            return moved
 
         return await self._database.write(move_up)
 
