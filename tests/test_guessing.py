@@ -128,7 +128,30 @@ def test_what_is_remembered_is_bounded(monkeypatch):
         guesses.succeeded(f"b{number}", f"c{number}")
     guesses.attempt("x" * 100_000, HOME, 0.0)
     assert len(guesses) <= 300
-    assert max(len(name) for name, _ in guesses._pairs) <= 65
+    assert max(len(name) for name, _ in guesses._ours.pairs) <= 65
+
+
+def test_made_up_names_are_remembered_apart_and_have_an_account_forget_nothing(monkeypatch):
+    monkeypatch.setattr(guessing, "REMEMBERED", 100)
+    guesses = Guessing()
+    spent(guesses, "ws01", CLASS, 0.0, FREE)
+    before = sum(guesses.attempt("ws01", f"bot{n}", 0.0) == 0 for n in range(100))
+    for number in range(1000):
+        guesses.attempt(f"junk{number}", BOT, 0.0, is_ours=False)
+    assert guesses.attempt("ws01", CLASS, 0.0) > 0
+    assert guesses.attempt("ws01", "elsewhere", 0.0) > 0
+    assert before == OF_ACCOUNT - FREE
+    assert len(guesses) <= 300
+
+
+def test_a_made_up_name_waits_as_an_account_does():
+    waits = []
+    for is_ours in (True, False):
+        guesses = Guessing()
+        for number in range(IN_ALL):  # of both kinds: an attack is one
+            guesses.attempt(f"name{number}", f"bot{number}", 0.0, is_ours=number % 2 == 0)
+        waits.append([guesses.attempt("ws01", client, 0.0, is_ours=is_ours) for client in [HOME] * 5 + [BOT] * 5])
+    assert waits[0] == waits[1]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.floats(0, 4000)), max_size=200))

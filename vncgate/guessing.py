@@ -10,8 +10,9 @@ thousand:
 - in all: past it, each account has only the first few tries left. So it never stops anybody at whose account nobody
   guesses.
 
-All names are treated alike, whether there is such an account or not. What is counted is forgotten as it drains away,
-and the longest unused first where there is too much of it: memory is bounded.
+All names are treated alike, whether there is such an account or not; but names that are no account's are remembered
+apart, so that however many of them somebody makes up, nothing is forgotten of an account. What is counted is forgotten
+as it drains away, and the longest unused first where there is too much of it: memory is bounded.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ ALL_DRAIN = 10.0
 OF_ACCOUNT_THEN = 5
 """Wrong tries at one account that there are then."""
 REMEMBERED = 50_000
-"""Clients at accounts, accounts, and places that are remembered of each at most."""
+"""Clients at accounts, accounts, and places that are remembered of each at most; and of names that are no account's."""
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class _Pair:
 
 
 @dataclass(slots=True)
-class _Bucket:
+class Bucket:
     """Tries that drain away, one in `drain` seconds."""
 
     drain: float
@@ -61,9 +62,19 @@ class _Bucket:
     at: float = 0.0
 
     def now(self, now: float) -> float:
+        """The tries that are left in it."""
         self.level = max(0.0, self.level - (now - self.at) / self.drain)
         self.at = now
         return self.level
+
+
+@dataclass(slots=True)
+class _Tries:
+    pairs: OrderedDict[tuple[str, str], _Pair] = field(default_factory=OrderedDict)
+    accounts: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
+
+    def __len__(self) -> int:
+        return len(self.pairs) + len(self.accounts)
 
 
 @dataclass(slots=True)
@@ -72,25 +83,26 @@ class Guessing:
     never goes back.
     """
 
-    _pairs: OrderedDict[tuple[str, str], _Pair] = field(default_factory=OrderedDict)
-    _accounts: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
+    _ours: _Tries = field(default_factory=_Tries)
+    _made_up: _Tries = field(default_factory=_Tries)
     _known: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
-    _all: _Bucket = field(default_factory=lambda: _Bucket(ALL_DRAIN))
+    _all: Bucket = field(default_factory=lambda: Bucket(ALL_DRAIN))
 
     def __len__(self) -> int:
         """How many things are remembered."""
-        return len(self._pairs) + len(self._accounts) + len(self._known)
+        return len(self._ours) + len(self._made_up) + len(self._known)
 
-    def attempt(self, account: str, client: str, now: float) -> float:
+    def attempt(self, account: str, client: str, now: float, *, is_ours: bool = True) -> float:
         """Let somebody try (0.0), or tell in how many seconds they may; who has to wait costs nobody anything.
 
-        The try counts as a wrong one until `succeeded()`.
+        The try counts as a wrong one until `succeeded()`. `is_ours` says whether there is such an account.
         """
+        tries = self._ours if is_ours else self._made_up
         key = (account[: LONGEST_NAME + 1], client)
-        pair = self._pairs.get(key)
+        pair = tries.pairs.get(key)
         if pair is None or now - pair.last > FORGIVEN:
             pair = _Pair()
-        bucket = self._accounts.get(key[0]) or _Bucket(ACCOUNT_DRAIN, at=now)
+        bucket = tries.accounts.get(key[0]) or Bucket(ACCOUNT_DRAIN, at=now)
         cap = OF_ACCOUNT_THEN if self._all.now(now) >= IN_ALL else OF_ACCOUNT
         wait = pair.last + _delay(pair.tries) - now if pair.tries else 0.0
         if key not in self._known:
@@ -98,25 +110,25 @@ class Guessing:
         if wait > 1e-6:  # what adding up fractions costs in precision is no reason to wait
             return wait
         pair.tries, pair.last = pair.tries + 1, now
-        _keep(self._pairs, key, pair)
+        _keep(tries.pairs, key, pair)
         bucket.level = bucket.now(now) + 1
-        _keep(self._accounts, key[0], bucket)
+        _keep(tries.accounts, key[0], bucket)
         self._all.level += 1
         return 0.0
 
     def succeeded(self, account: str, client: str) -> None:
         """The last try of this client was right."""
         key = (account, client)
-        if self._pairs.pop(key, None):
+        if self._ours.pairs.pop(key, None):
             self._all.level = max(0.0, self._all.level - 1)
-            if bucket := self._accounts.get(account):
+            if bucket := self._ours.accounts.get(account):
                 bucket.level = max(0.0, bucket.level - 1)
         _keep(self._known, key, None)
 
     def forget(self, account: str) -> None:
         """The account has a new PIN: what was guessed of the old one is worthless, and so are places known by it."""
-        self._accounts.pop(account, None)
-        for memory in (self._pairs, self._known):
+        self._ours.accounts.pop(account, None)
+        for memory in (self._ours.pairs, self._known):
             for key in [key for key in memory if key[0] == account]:
                 del memory[key]
 
