@@ -10,7 +10,7 @@ import pytest
 
 from tests.seats import BEGIN, CHEAP, CLIENT, KEY, PIN, House, seated, with_pins
 from tests.web.values import accounts
-from vncgate import pins, seating, tasks
+from vncgate import guessing, pins, seating, tasks
 from vncgate.errors import LedgerError, SeatTakenError
 from vncgate.guessing import FREE
 from vncgate.ledger.sessions import Snapshot
@@ -18,7 +18,8 @@ from vncgate.model import Secret
 from vncgate.people import Mode, Person, Seat
 from vncgate.pins import BusyError
 from vncgate.seat_links import SeatLink, seat_token
-from vncgate.seating import MOST_SHARES, Entry, Reason, Refusal
+from vncgate.seat_memory import MOST_MISSES
+from vncgate.seating import MOST_PINS, MOST_SHARES, PIN_DRAIN, Entry, Reason, Refusal
 from vncgate.settings import Settings
 
 WRONG = Secret("000000")
@@ -362,6 +363,31 @@ async def test_two_gates_on_one_ledger_know_of_each_other(tmp_path):
         assert isinstance(await two.seating.sign_in("ws02", pin, CLIENT), Entry)
 
 
+async def test_a_made_up_cookie_is_looked_for_once_and_so_many_of_them_no_more(tmp_path, monkeypatch):
+    async with seated(tmp_path, is_shared=True) as house:
+        looked, session = [], house.ledger.session
+
+        async def seen(digest, now):
+            looked.append(digest)
+            return await session(digest, now)
+
+        monkeypatch.setattr(house.ledger, "session", seen)
+        for _ in range(10):
+            assert await house.seating.session("made up") is None
+        assert len(looked) == 1
+        for number in range(2 * MOST_MISSES):
+            assert await house.seating.session(f"made up {number}") is None
+        assert len(looked) == MOST_MISSES
+        following = tasks.spawn(house.seating.run(), "seats")
+        house.seating._changed.set()
+        async with asyncio.timeout(30):
+            while house.seating._missed:
+                await asyncio.sleep(0.01)
+        await tasks.end(following)
+        assert await house.seating.session("made up") is None
+        assert len(looked) == MOST_MISSES + 1
+
+
 # ---- shares ----
 
 
@@ -396,6 +422,15 @@ async def test_a_seat_has_so_many_shares_and_a_share_so_many_visitors(house, mon
     for _ in range(2):
         assert isinstance(await house.seating.enter_by_share(token(address), CLIENT), Entry)
     assert await reason(house.seating.enter_by_share(token(address), CLIENT)) is Reason.FULL
+
+
+async def test_visitors_who_come_at_once_are_no_more_than_one_after_the_other(house, monkeypatch):
+    monkeypatch.setattr(seating, "MOST_VISITORS", 2)
+    address = await house.seating.share("ws01", Mode.VIEW, BEGIN + FREE_FOR)
+    found = await asyncio.gather(*(house.seating.enter_by_share(token(address), CLIENT) for _ in range(10)))
+    assert sum(isinstance(each, Entry) for each in found) == 2
+    assert house.seating.refusals == {Reason.FULL: 8}
+    assert len(await house.ledger.sessions(house.moment)) == 2
 
 
 async def test_many_that_ask_at_once_get_no_more_shares_than_one_by_one(house):
@@ -571,6 +606,27 @@ async def test_a_pin_that_a_seats_owner_asked_for_opens_no_seat_that_was_revoked
     with pytest.raises(SeatTakenError):
         await house.seating.new_pin("ws01", "seat ws01", PIN, at_epoch=epoch)
     assert await reason(house.seating.sign_in("ws01", PIN, CLIENT)) is Reason.WRONG
+
+
+async def test_a_seats_owner_has_so_many_new_pins_at_once_and_organizers_give_more(house):
+    epoch = house.seating.seat("ws01").epoch
+    for _ in range(MOST_PINS):
+        await house.seating.new_pin("ws01", "seat ws01", at_epoch=epoch)
+    with pytest.raises(BusyError):
+        await house.seating.new_pin("ws01", "seat ws01", at_epoch=epoch)
+    await house.seating.new_pin("ws02", "seat ws02", at_epoch=epoch)
+    await house.seating.new_pin("ws01", "lena")
+    house.later(seconds=PIN_DRAIN)
+    await house.seating.new_pin("ws01", "seat ws01", at_epoch=epoch)
+
+
+async def test_junk_names_have_the_gate_forget_no_guesses(house, monkeypatch):
+    monkeypatch.setattr(guessing, "REMEMBERED", 5)
+    for _ in range(FREE):
+        assert await reason(house.seating.sign_in("ws01", WRONG, CLIENT)) is Reason.WRONG
+    for number in range(20):
+        assert await reason(house.seating.sign_in(f"junk{number}", WRONG, CLIENT)) is Reason.WRONG
+    assert await reason(house.seating.sign_in("ws01", PIN, CLIENT)) is Reason.WAIT
 
 
 async def test_while_it_is_frozen_nobody_comes_in_and_nobody_goes(house):

@@ -33,6 +33,9 @@ LONGEST_SLEEP = 60.0
 POLL = 2.0
 """Seconds between two looks at whether another gate changed a shared ledger."""
 
+MOST_MISSES = 256
+"""Cookies that nobody knows for which a shared ledger is read between two such looks."""
+
 
 def utc_now() -> datetime:
     """The time."""
@@ -72,6 +75,7 @@ class SeatMemory:
         self._shares: dict[str, Share] = {}
         self._frozen = False
         self._seen = -1
+        self._missed: set[str] = set()  # cookies that the ledger did not know either, since the last look
         self._changed = asyncio.Event()
         self._remembering = asyncio.Lock()  # what the ledger is read for must not overwrite what came after the reading
 
@@ -113,8 +117,11 @@ class SeatMemory:
         """The session of a cookie's value; None where there is none that holds now."""
         digest = cookies.digest(cookie)
         found = self._sessions.get(digest)
-        if found is None and self._is_shared and (found := await self._ledger.session(digest, self._now())):
-            await self._refresh()  # another gate let them in a moment ago
+        if found is None and self._is_shared and digest not in self._missed and len(self._missed) < MOST_MISSES:
+            if await self._ledger.session(digest, self._now()):
+                await self._refresh()  # another gate let them in a moment ago
+            else:
+                self._missed.add(digest)
             found = self._sessions.get(digest)
         return found if found and self._holds(found) else None
 
@@ -134,6 +141,7 @@ class SeatMemory:
                     await self._changed.wait()
             try:
                 await self._follow()
+                self._missed.clear()
                 trouble = ""
             except LedgerError as error:
                 if str(error) != trouble:  # it is asked every other second

@@ -16,7 +16,7 @@ from vncgate import cookies, seat_links
 from vncgate.engines.base import Admissions
 from vncgate.engines.limits import neighbourhood
 from vncgate.errors import SeatTakenError
-from vncgate.guessing import Guessing
+from vncgate.guessing import Bucket, Guessing
 from vncgate.ledger import Ledger
 from vncgate.model import Roster, Secret
 from vncgate.people import AuditEntry, Mode, Person, Seat, Session, Share
@@ -33,6 +33,10 @@ MOST_SHARES = 10
 """Shares that a seat may have at once."""
 MOST_VISITORS = 50
 """Browsers that may have come by one share."""
+MOST_PINS = 5
+"""New PINs that whoever sits on a seat may ask for at once."""
+PIN_DRAIN = 60.0
+"""Seconds in which they get one more."""
 MOST_SESSIONS = 32
 """Browsers that may be signed in on one seat, visitors not counted: the oldest goes for one more."""
 
@@ -94,6 +98,7 @@ class Seating(SeatMemory):
         self._pins = Pins()
         self._clock = clock
         self._guessing = Guessing()
+        self._asked: dict[str, Bucket] = {}  # new PINs, by who sits there: each is work
 
     @property
     def sign_ins(self) -> Mapping[str, int]:
@@ -109,7 +114,8 @@ class Seating(SeatMemory):
             return self._refuse(Reason.FROZEN, account, client)
         if self._pins.is_busy:
             return self._refuse(Reason.BUSY, account, client, BUSY_WAIT)
-        if wait := self._guessing.attempt(account, client, self._clock()):
+        is_ours = account in self._roster()
+        if wait := self._guessing.attempt(account, client, self._clock(), is_ours=is_ours):
             return self._refuse(Reason.WAIT, account, client, wait)
         await self._follow()
         known = self._roster().get(account)
@@ -149,7 +155,7 @@ class Seating(SeatMemory):
             return self._refuse(Reason.EXPIRED, share.account, client)
         if self._frozen:
             return self._refuse(Reason.FROZEN, share.account, client)
-        if sum(each.share == share.id for each in self.sessions(share.account)) >= MOST_VISITORS:
+        if self._is_full(share):
             return self._refuse(Reason.FULL, share.account, client)
         return await self._enter(share.account, "as a visitor", self.seat(share.account).epoch, share)
 
@@ -196,8 +202,14 @@ class Seating(SeatMemory):
     ) -> Secret:
         """A new PIN, in place of the one before and of the token file's; it opens a revoked seat again. `pin` is
         for who has made one that is as random as ours. Raises SeatTakenError where it is not the seat of the person
-        with the id `owner`, or was renewed or revoked since it had the epoch `at_epoch`.
+        with the id `owner`, or was renewed or revoked since it had the epoch `at_epoch`; BusyError where whoever sits
+        there asks for it (who has an epoch) too often.
         """
+        if at_epoch is not None and account in self._roster():
+            asked = self._asked.setdefault(account, Bucket(PIN_DRAIN))
+            if asked.now(self._clock()) + 1 > MOST_PINS:
+                raise BusyError(f"seat {account} was given {MOST_PINS} new PINs a moment ago")
+            asked.level += 1
         pin = pin or new_pin()
         await self._change(account, owner=owner, at_epoch=at_epoch, pin_hash=await self._pins.hash(pin))
         self._guessing.forget(account)
@@ -319,6 +331,9 @@ class Seating(SeatMemory):
         else:
             cookie, session = self._new(seat=account)
         if not await self._add(session, epoch):
+            if share and self._is_full(share):  # others came by it in this moment
+                await self._ledger.end_session(session.digest)
+                return self._refuse(Reason.FULL, account, "")
             return self._refuse(Reason.WRONG, account, "")  # the seat was renewed, or the share ended, meanwhile
         own = [] if share else [each for each in self.sessions(account) if not each.share]
         for old in own[:-MOST_SESSIONS]:
@@ -336,14 +351,17 @@ class Seating(SeatMemory):
         if not await self._ledger.add_session(session, epoch):
             return False
         async with self._remembering:
-            if epoch not in (None, self.seat(session.seat).epoch) or (
-                session.share and session.share not in self._shares
-            ):
+            if epoch not in (None, self.seat(session.seat).epoch):
+                return False
+            if session.share and (not (share := self._shares.get(session.share)) or self._is_full(share)):
                 return False
             self._sessions[session.digest] = session
         self._changed.set()
         self.entries += 1
         return True
+
+    def _is_full(self, share: Share) -> bool:
+        return sum(each.share == share.id for each in self.sessions(share.account)) >= MOST_VISITORS
 
     def _refuse(self, reason: Reason, account: str, client: str, wait: float = 0.0) -> Refusal:
         self.refusals[reason] += 1
