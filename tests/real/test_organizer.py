@@ -182,6 +182,34 @@ async def test_a_seat_that_is_revoked_is_left_at_once(site, browse):
     await connected(again)
 
 
+async def test_what_ends_somebodys_desktop_says_so(site, browse):
+    site.gate.command("seats", "assign", "ws01", "--name", "Ada")  # where nobody sits there yet
+    page = await organizer(browse, site)
+    for deed in ("move", "release"):
+        await choose(page, "ws01", deed)
+        said = page.locator("#ask [data-part=text]")
+        await expect(said).to_have_text(
+            re.compile("desktop .*ends, where the gate started it; what is not saved is lost")
+        )
+        await page.get_by_role("button", name="Cancel").click()
+
+
+async def test_nothing_sits_tight_under_what_is_above_it(site, browse):
+    """In pixels: a line of text is 24 high."""
+    page = await browse(f"{site.url}organizer/sign-in", locale="de-DE")
+    assert await gap(page, "h1", "label[for=token]") >= 16
+    page = await browse(site.command("seats", "link", "ws02").strip(), locale="de-DE")
+    await page.wait_for_url("**/desk/**")
+    await page.goto(f"{site.url}sign-up/seat")
+    assert await gap(page, ".form-card + .hint", "form[action$='sign-up/pin'] button") >= 16
+
+
+async def gap(page, above, below):
+    """How far two elements stand apart."""
+    upper, lower = [await page.locator(name).bounding_box() for name in (above, below)]
+    return lower["y"] - upper["y"] - upper["height"]
+
+
 async def test_people_come_from_a_table_and_go(site, browse):
     page = await organizer(browse, site)
     await page.get_by_role("link", name="People").click()
@@ -196,6 +224,7 @@ async def test_people_come_from_a_table_and_go(site, browse):
     await expect(page.locator("[data-part=said]").first).to_have_text("2 lines were taken in.")
     await expect(page.locator("tr[data-name=Bo]")).to_contain_text("bo@example.org")
     await page.get_by_role("button", name="Remove Cy").click()
+    await expect(page.locator("#ask [data-part=text]")).to_contain_text("Their desktop ends, where the gate started it")
     await page.get_by_role("button", name="Remove", exact=True).last.click()
     await expect(page.locator("tr[data-name=Cy]")).to_have_count(0)
     async with page.expect_download() as download:
