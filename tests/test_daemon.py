@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -21,6 +22,9 @@ from vncgate.daemon import Gate
 from vncgate.engines.relay import Relay
 from vncgate.errors import ControlError, ListenError, TokensError
 from vncgate.handover import Inheritance, State
+from vncgate.ledger import Ledger
+from vncgate.people import Session
+from vncgate.workshop import Phase, Record
 
 SECRET = "Canary88"
 
@@ -32,6 +36,30 @@ def workshop(tmp_path, free_port):
 
 def names(status):
     return [account["name"] for account in status["accounts"]]
+
+
+@pytest.mark.parametrize("recorded", [None, Phase.SIGN_UP, Phase.OPEN])
+async def test_from_the_first_word_on_the_engine_lets_in_as_the_workshop_was_left(workshop, monkeypatch, recorded):
+    """Nobody who has a session comes in early, and nobody is sent away where organizers opened the doors."""
+    state, opens, now = workshop.folder / "state", datetime(2999, 1, 1, tzinfo=UTC), datetime.now(UTC)
+    state.mkdir()
+    ledger = await Ledger.open(f"sqlite:///{state}/ledger.sqlite")
+    await ledger.add_session(Session("0" * 64, now, now + timedelta(days=1), "ws01"))
+    if recorded:
+        await ledger.set_note("workshop", Record(recorded, now).to_json())
+    await ledger.aclose()
+    pushed, admit = [], Relay.admit
+
+    async def seen(engine, admissions):
+        pushed.append(set(admissions["ws01"]))
+        await admit(engine, admissions)
+
+    monkeypatch.setattr(Relay, "admit", seen)
+    workshop.write(f"ws01 127.0.0.1 path-ws01 - 5901 {SECRET}")
+    flags = {"access": "seat", "public_url": "http://workshop.example/", "workshop.doors_open": opens}
+    async with workshop.running({"STATE_DIRECTORY": str(state)}, **flags):
+        assert pushed
+        assert all(who == ({"0" * 64} if recorded is Phase.OPEN else set()) for who in pushed)
 
 
 async def test_accounts_come_change_and_go_while_another_stays_connected(workshop):

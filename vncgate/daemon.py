@@ -212,13 +212,13 @@ class Gate:
             self._roster = roster
             self._participants = await self._open_participants()
             stack.push_async_callback(self._participants.aclose)
-            self._desktops.launcher.shut(on=True)  # until the workshop's life says that it is open
-        await self._take(roster, self._inherited.state.stopped)
-        self._spawn(self._keep_finding(), "find desktops")
-        if self._participants:
             await self._participants.begin_life(
                 self._settings, self._desktops.launcher, self._file.rekey, self._figures
             )
+        await self._take(roster, self._inherited.state.stopped)
+        self._spawn(self._keep_finding(), "find desktops")
+        if self._participants:
+            self._participants.go_on()
         await self._doors.show()
         await self._engine.rest(on=False)
         self._probing.begin()
@@ -428,10 +428,12 @@ class Gate:
         )
 
     async def _admit(self, admissions: Mapping[str, Mapping[str, Mode]]) -> None:
-        """Tell the engine who is let in; nobody is where the workshop is not open."""
-        life = self._participants.life if self._participants else None
-        open_ = {name: who if life is None or life.opens(name) else {} for name, who in admissions.items()}
-        await self._engine.admit(open_)
+        """Tell the engine who is let in; nobody is where the workshop is not open.
+
+        Nothing is told before it is known whether it is: workers of the gate before this one let in as they did.
+        """
+        if self._participants and (life := self._participants.life):
+            await self._engine.admit({name: who if life.opens(name) else {} for name, who in admissions.items()})
 
     def _figures(self) -> tuple[Mapping[str, float], frozenset[str]]:
         """What the workshop's report is made of, and the accounts whose desktops are in use."""

@@ -119,8 +119,8 @@ class Participants:
         rekey: Callable[[], Awaitable[str]],
         figures: Callable[[], tuple[Figures, frozenset[str]]],
     ) -> None:
-        """Live the workshop's life, from now on. See Life."""
-        self.life = life = Life(
+        """Take up the workshop's life, and tell the engine whom it lets in. `go_on()` when accounts are served."""
+        life = Life(
             settings.workshop,
             self.ledger,
             self.seating,
@@ -131,9 +131,15 @@ class Participants:
             figures=figures,
         )
         await life.start()
+        self.life = life
         self.signing_up.is_over = lambda: life.is_over
-        self._keep(life.run(), "workshop's life")
-        self._keep(life.keep_figures(), "workshop's figures")
+        await self.seating.roster_changed()
+
+    def go_on(self) -> None:
+        """Live the workshop's life, from now on."""
+        assert self.life  # noqa: S101
+        self._keep(self.life.run(), "workshop's life")
+        self._keep(self.life.keep_figures(), "workshop's figures")
 
     async def roster_changed(self) -> None:
         """There are other accounts than before: all rooms that keep something of them are told."""
