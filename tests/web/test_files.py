@@ -385,6 +385,21 @@ async def test_a_link_ends_when_somebody_else_sits_there(site):
     assert ada
 
 
+async def test_a_link_ends_when_the_seat_is_revoked_and_not_with_its_sessions(site):
+    seating, takeaway = site.participants.seating, site.participants.takeaway
+    await site.person("Ada", "ws02")
+    token, _ = takeaway.link("ws02")
+    await seating.renew("ws02", "test")  # as at the workshop's end
+    assert takeaway.account(token).name == "ws02"
+    assert seating.seat("ws02").pin_hash not in token.reveal() or not seating.seat("ws02").pin_hash
+    await seating.revoke("ws02", "test")
+    assert takeaway.account(token) is None
+    await seating.new_pin("ws02", "test")
+    assert takeaway.account(token) is None
+    again, _ = takeaway.link("ws02")
+    assert takeaway.account(again).name == "ws02"
+
+
 async def test_a_link_to_a_spares_folder_ends_when_its_seat_shows_that_no_more(site):
     """The spare goes to others then, and who had it before does not read what they leave there."""
     seating, takeaway = site.participants.seating, site.participants.takeaway

@@ -23,8 +23,8 @@ NOT_AS_ROOT = (
     "files.user: is empty, and no account's files are read as root: write user = \"{account}\" for the accounts' own "
     'users, or one user\'s name; "root" where there is nobody else, as in a container that the gate is in'
 )
-PURPOSE = "files"
-"""What its links are signed for."""
+PURPOSE, SEAL = "files", "files' seal"
+"""What its links are signed for, and what in them stands for the PIN of the seat."""
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,14}")
 
@@ -89,21 +89,27 @@ class Takeaway:
         """What lets whoever has it take the files of an account home, as long as the seat is nobody else's; and until
         when: `until`, or for as many days as a seat link can be used. It stands behind {public_url}take#.
 
+        It ends with the PIN that the seat has now, so when the seat is revoked, and not with its sessions.
+
         `seat` is whose link it is, where that is another's: it holds as long as that seat shows this account's desktop.
         """
         until = self.until or self._now() + timedelta(days=self._settings.seats.link_days)
         seat = seat or account
-        person = self._seats.seat(seat).person
-        text = f"{seat}/{account}.{int(until.timestamp())}.{person}"
+        text = f"{seat}/{account}.{int(until.timestamp())}.{self._whose(seat)}"
         return Secret(seat_links.sign(self._key, PURPOSE, text)), until
 
     def account(self, token: Secret) -> Account | None:
         """Whose files a link is for; None where it is none of ours, or does not hold any more."""
-        rest, _, person = (seat_links.verified(self._key, PURPOSE, token.reveal()) or "").rpartition(".")
-        names, _, until = rest.rpartition(".")
-        seat, _, account = names.partition("/")
+        text = seat_links.verified(self._key, PURPOSE, token.reveal()) or ""
+        seat, _, account = text.partition("/")
+        account, until, *whose = account.rsplit(".", 3) if account.count(".") > 2 else ("", "")
         if not _NUMBER.fullmatch(until) or int(until) <= self._now().timestamp():
             return None
-        if self._seats.seat(seat).person != person or account not in (seat, self._seats.shows(seat)):
+        if ".".join(whose) != self._whose(seat) or account not in (seat, self._seats.shows(seat)):
             return None
         return self.roster().get(account)
+
+    def _whose(self, account: str) -> str:
+        """What changes when somebody else gets a seat, or it gets another PIN or is revoked; it tells no PIN."""
+        seat = self._seats.seat(account)
+        return f"{seat.person}.{seat_links.signature(self._key, SEAL, seat.pin_hash)}"
