@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import SimpleNamespace
 
@@ -138,6 +139,20 @@ async def test_the_stream_tells_of_the_own_desktop_until_one_is_signed_out(house
         await house.seating.sign_out(session)
         house.gate.set("ws02", reason="news")
         assert await stream.content.read() == b"\n"
+
+
+async def test_the_stream_ends_when_the_seat_shows_another_desktop(house):
+    ada = house.visitor()
+    await ada.sign_in("ws02")
+    await house.seating.set_spare("ws04", "lena", on=True)
+    cookie = f"{SESSION}={ada.cookies[SESSION]}"
+    async with house.client.get("/api/events", headers=ada.headers | {"Cookie": cookie}) as stream:
+        for _ in range(2):
+            await stream.content.readline()
+        await house.seating.swap("ws02", "lena", "ws04")
+        house.gate.set("ws02", reason="news")
+        async with asyncio.timeout(30):
+            assert await stream.content.read() == b"\n"
 
 
 async def test_desktops_that_the_gate_starts_obey_their_owners_alone(tmp_path, monkeypatch):

@@ -234,15 +234,15 @@ class Site:
             try:
                 await response.prepare(request)
                 async for message in messages:
-                    if self._door and await self._door.session(request) is None:
-                        break
+                    if self._door:
+                        await self._door.at_desk(request, path)
                     async with asyncio.timeout(WRITE_TIMEOUT):
                         await response.write(message)
             except TimeoutError:
                 if request.transport is not None:
                     request.transport.abort()
-            except (ConnectionError, LedgerError):
-                pass  # the browser went, or asks again, and is told then
+            except (ConnectionError, LedgerError, web.HTTPException):
+                pass  # the browser went, or asks again, and is told then: it was signed out, or sees another desktop
         return response
 
     async def static(self, request: web.Request) -> web.Response:
