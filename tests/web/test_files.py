@@ -160,7 +160,8 @@ async def test_a_folder_that_is_not_there_is_said(site):
 
 def made_before(site):
     """A link of a time before `files_until` was set to what it is now."""
-    return seat_links.sign(site.participants.key, PURPOSE, "ws01/ws01.9999999999.")
+    whose = site.participants.takeaway._whose("ws01")
+    return seat_links.sign(site.participants.key, PURPOSE, f"ws01/ws01.9999999999.{whose}")
 
 
 async def test_in_the_workshops_life(site):
