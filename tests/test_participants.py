@@ -85,6 +85,28 @@ async def test_a_trial_finds_what_the_start_would_and_leaves_the_ledger_alone(tm
         await try_out(Settings(**SEAT), environ)
 
 
+@pytest.mark.parametrize(
+    ("section", "found"),
+    [
+        ({"mail": {"password_file": "{}/missing", "user": "w"}}, "mail.password_file: .*missing"),
+        ({"mail": {"ca_file": "{}/missing"}}, "mail.ca_file: .*missing"),
+        ({"landing": {"templates": "{}/templates"}, "mail": {}}, "mail_waiting.txt:1"),
+        ({"files": {"root": "/scratch", "user": ""}}, "files.user: is empty"),
+        ({"files": {"root": "/scratch", "user": "w", "archives": "{}/file/archives"}}, "files.archives: .*file"),
+    ],
+)
+async def test_a_trial_finds_what_mails_and_files_need(tmp_path, monkeypatch, section, found):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    (tmp_path / "file").touch()
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "mail_waiting.txt").write_text("{% if %}")
+    section = {name: {key: value.format(tmp_path) for key, value in values.items()} for name, values in section.items()}
+    if "mail" in section:
+        section["mail"] |= {"host": "127.0.0.1", "sender": "w@example.org"}
+    with pytest.raises(SettingsError, match=found):
+        await try_out(Settings(**SEAT, **section), {"STATE_DIRECTORY": str(tmp_path / "state")})
+
+
 @pytest.mark.parametrize("content", [b"", b"short\n", b"x" * 31])
 async def test_a_short_key_is_refused(opened, tmp_path, content):
     key = tmp_path / "key"

@@ -51,6 +51,18 @@ BY = "mail"
 """Who the audit log says it was."""
 
 
+def read(
+    settings: Settings, languages: Languages
+) -> tuple[Secret, ssl.SSLContext | None, dict[tuple[str, str], jinja2.Template]]:
+    """The server's password, what its certificate is checked with, and the templates by language and name.
+
+    It blocks; raises SettingsError where one of them is of no use.
+    """
+    environments = {code: _environment(settings, words) for code, words in languages.items()}
+    templates = {(code, name): _template(environments[code], name) for code in languages for name in TEMPLATES}
+    return _password(settings.mail), _tls(settings.mail), templates
+
+
 class Mailing:
     """It reads templates and password as it is made, which blocks; raises SettingsError where one is of no use."""
 
@@ -66,13 +78,8 @@ class Mailing:
         self._ledger = ledger
         self._now = now
         self._more = asyncio.Event()
-        self._password = _password(settings.mail)
-        self._tls = _tls(settings.mail)
+        self._password, self._tls, self._templates = read(settings, languages)
         self._default = languages.default.code
-        environments = {code: _environment(settings, words) for code, words in languages.items()}
-        self._templates = {
-            (code, name): _template(environments[code], name) for code in languages for name in TEMPLATES
-        }
 
     async def queue(self, person: Person, template: str, values: Mapping[str, object]) -> None:
         """Have a mail sent to somebody, in their language; the same one twice is one. Raises LedgerError."""

@@ -27,6 +27,7 @@ from vncgate.seating import Seating
 from vncgate.settings import Settings
 from vncgate.signing_up import SigningUp
 from vncgate.signup_texts import SignupTexts
+from vncgate.takeaway import room
 from vncgate.takeaway.room import Takeaway
 from vncgate.workshop_life import Figures, Life
 
@@ -154,15 +155,26 @@ class Participants:
 
 
 async def try_out(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Read what `open()` reads before anything else, beside a gate that has it open. Raises SettingsError."""
-    await asyncio.to_thread(_key_and_url, settings, state_folder(environ, os.getuid()))
+    """Read all that `open()` reads, but for the ledger, beside a gate that has it open. Raises SettingsError."""
+    folder = state_folder(environ, os.getuid())
+    await asyncio.to_thread(_key_and_url, settings, folder)
     await asyncio.to_thread(SignupTexts, settings.signup)
+    if settings.mail.host:
+        await asyncio.to_thread(_read_mail, settings)
+    if settings.files.root:
+        await asyncio.to_thread(room.try_out, settings, folder)
 
 
 def _mailing(settings: Settings, ledger: Ledger) -> Mailing:
     from vncgate.mailing import Mailing  # here, as aiosmtplib comes with it
 
     return Mailing(settings, catalogues.load(settings.languages), ledger)
+
+
+def _read_mail(settings: Settings) -> None:
+    from vncgate import mailing
+
+    mailing.read(settings, catalogues.load(settings.languages))
 
 
 def _key_and_url(settings: Settings, folder: Path) -> tuple[bytes, str]:

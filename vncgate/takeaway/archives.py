@@ -49,6 +49,15 @@ class Built:
     reason: str = ""
 
 
+def prepare(folder: Path) -> None:
+    """Have the folder of archives, which we alone may enter. It blocks; raises SettingsError where none can be."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(f"files.archives: {folder} cannot be used: {error.strerror}") from None
+
+
 class Archives:
     """Builds archives, and keeps them for some days."""
 
@@ -136,8 +145,7 @@ class Archives:
             self._path(name, suffix).unlink(missing_ok=True)
 
     def _take_up(self) -> list[str]:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
+        prepare(self._folder)
         for path in self._folder.glob(f"*{SUFFIX}"):
             with contextlib.suppress(OSError, IndexError):
                 status, name = path.stat(), path.name.removesuffix(SUFFIX)

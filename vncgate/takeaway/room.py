@@ -16,7 +16,7 @@ from vncgate.model import Account, DesktopStatus, Roster, Secret
 from vncgate.people import Seat
 from vncgate.settings import Settings
 from vncgate.takeaway.agents import Agents
-from vncgate.takeaway.archives import Archives
+from vncgate.takeaway.archives import Archives, prepare
 from vncgate.takeaway.hands import Hands
 
 NOT_AS_ROOT = (
@@ -39,6 +39,21 @@ class Seats(Protocol):
         """The account whose desktop the seat of `account` shows."""
 
 
+def try_out(settings: Settings, state: Path) -> None:
+    """Whether a Takeaway can start, beside one that has. It blocks; raises SettingsError as that does."""
+    _check_user(settings)
+    prepare(_archives(settings, state))
+
+
+def _check_user(settings: Settings) -> None:
+    if os.geteuid() == 0 and settings.files.through == "host" and not settings.files.user:
+        raise SettingsError(NOT_AS_ROOT)
+
+
+def _archives(settings: Settings, state: Path) -> Path:
+    return settings.files.archives or state / "archives"
+
+
 class Takeaway:
     """What participants take home, and bring. `start()` before anything else."""
 
@@ -53,21 +68,17 @@ class Takeaway:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`state` is the folder of what outlives the daemon; `desktop` tells of a desktop of ours."""
-        files = settings.files
         self._settings = settings
         self._key = key
         self.roster = roster
         self._seats = seats
         self._now = now
-        self.agents = Agents(Hands(settings, desktop), lambda account: expand(files.root, account.name))
-        folder = files.archives or state / "archives"
-        self.archives = Archives(folder, files.archive_days, self.agents, roster)
+        self.agents = Agents(Hands(settings, desktop), lambda account: expand(settings.files.root, account.name))
+        self.archives = Archives(_archives(settings, state), settings.files.archive_days, self.agents, roster)
 
     async def start(self) -> None:
         """See Archives.start(). Raises SettingsError also where agents would run as root, and nobody said so."""
-        files = self._settings.files
-        if os.geteuid() == 0 and files.through == "host" and not files.user:
-            raise SettingsError(NOT_AS_ROOT)
+        _check_user(self._settings)
         await self.archives.start()
 
     async def aclose(self) -> None:
