@@ -104,8 +104,6 @@ class Mailing:
                     await self._send(mails)
             except LedgerError as error:
                 log.warning("%s; mails wait", error)
-            except Exception as error:  # noqa: BLE001 - a defect, which one mail may bring out, ends no others
-                log.error("mails wait: %s", type(error).__name__)  # what it says may have somebody's address
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await self._more.wait()
@@ -129,7 +127,13 @@ class Mailing:
         try:
             async with self._connection() as server:
                 while waiting:
-                    await self._send_one(server, waiting[0])
+                    try:
+                        await self._send_one(server, waiting[0])
+                    except (aiosmtplib.SMTPException, OSError, LedgerError):
+                        raise
+                    except Exception as error:  # noqa: BLE001 - a defect, which one mail may bring out, ends no others
+                        log.error("a mail waits: %s", type(error).__name__)  # what it says may have an address
+                        await self._later(waiting[0])
                     waiting.pop(0)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             log.warning("the mail server does not take mails (%s); they are tried again", _why(error))
